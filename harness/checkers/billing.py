@@ -1,0 +1,292 @@
+"""Charges: the price of what was really used, once, for successes alone, and told truly (BILL-01 to 05, 09)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.checker import Verdict, checker
+from harness.checkers.money import (
+    Classes,
+    Flawed,
+    charge,
+    charged,
+    due,
+    due_credits,
+    exact_credits,
+    is_billable,
+    posts,
+    server_of,
+)
+from harness.checkers.wire import Seen, seen
+from harness.contract import Contract, Price
+from harness.history import History
+
+CLASSES = ("input", "cache_read", "cache_write", "output")
+BILLING_FIELDS = ("model", "credits_charged", "balance_before", "balance_after")
+
+
+def _served(history: History, contract: Contract) -> Iterator[tuple[Seen, int]]:
+    """Yield every call that its caller got whole, with what it was charged, where both can be seen."""
+    for one in seen(history, contract):
+        if one.call.outcome == "ok" and is_billable(one) and server_of(one) is not None:
+            paid = charged(history, one)
+            if paid is not None:
+                yield one, paid
+
+
+@checker(
+    "BILL-01",
+    "input",
+    "cache_read",
+    "cache_write",
+    "output",
+    "rounded_up_once",
+    "cached_inside_openai",
+    "cached_beside_anthropic",
+    "reasoning_is_output",
+    "unpriced_as_input",
+)
+def charge_matches_usage(history: History, contract: Contract, verdict: Verdict) -> None:
+    """A call costs its tokens at the contract's prices, rounded up once."""
+    for one, paid in _served(history, contract):
+        classes = due(one, contract)
+        if not isinstance(classes, Classes) or one.model is None or one.model.price is None:
+            continue
+        price = one.model.price
+        exact = exact_credits(contract, price, classes)
+        wanted = charge(contract, price, classes)
+        for clause in _exercised(one, classes, price):
+            verdict.case(
+                clause,
+                paid == wanted,
+                call=one.call,
+                attempts=one.attempts,
+                expected=lambda classes=classes, exact=exact, wanted=wanted: (
+                    f"{wanted} credits ({float(exact):.4f} for {classes})"
+                ),
+                actual=f"{paid} credits",
+            )
+
+
+def _exercised(one: Seen, classes: Classes, price: Price) -> Iterator[str]:
+    """Yield the clauses that a call's usage puts to the test."""
+    for name in CLASSES:
+        if getattr(classes, name) > 0:
+            yield name
+            if getattr(price, name) is None:
+                yield "unpriced_as_input"
+    yield "rounded_up_once"
+    if classes.cache_read + classes.cache_write > 0:
+        yield "cached_beside_anthropic" if one.route and one.route.anthropic else "cached_inside_openai"
+    if classes.reasoning > 0:
+        yield "reasoning_is_output"
+
+
+@checker("RESP-04", "streamed", "unstreamed")
+def responses_are_billed_on_their_usage(history: History, contract: Contract, verdict: Verdict) -> None:
+    """Streamed and unstreamed responses are billed on input_tokens and output_tokens alike."""
+    for one, paid in _served(history, contract):
+        if one.route is None or one.route.surface != "responses":
+            continue
+        wanted = due_credits(one, contract)
+        verdict.case(
+            "streamed" if one.call.stream else "unstreamed",
+            paid == wanted,
+            call=one.call,
+            expected=f"{wanted} credits",
+            actual=f"{paid} credits",
+        )
+
+
+@checker("BILL-02", "refused", "all_targets_failed", "timed_out", "broken_stream")
+def failed_calls_are_free(history: History, contract: Contract, verdict: Verdict) -> None:
+    """A call that failed costs nothing."""
+    timeout = contract.error("upstream_timeout")
+    for one in seen(history, contract):
+        call = one.call
+        if call.outcome not in ("refused", "error", "cut"):
+            continue
+        paid = charged(history, one)
+        if paid is None and call.status is not None and call.status < 400:
+            continue
+        if call.status == timeout.status or call.reading.error_type == timeout.type:
+            clause = "timed_out"
+        elif call.stream and call.first_content is not None:
+            clause = "broken_stream"
+        elif one.attempts and call.outcome != "refused":
+            clause = "all_targets_failed"
+        elif not one.attempts:
+            clause = "refused"
+        else:
+            continue
+        verdict.case(clause, not paid, call=call, attempts=one.attempts, expected="no charge", actual=f"{paid} credits")
+
+
+@checker(
+    "BILL-03",
+    "chat",
+    "messages",
+    "responses",
+    "chat_stream",
+    "messages_stream",
+    "responses_stream",
+    "difference",
+    "holds_excluded",
+    "serial_order",
+)
+def answers_tell_the_charge(history: History, contract: Contract, verdict: Verdict) -> None:
+    """Every Enterprise answer tells what it cost and the posted balance before and after, in one serial order."""
+    for one, paid in _served(history, contract):
+        if one.tier != "enterprise" or one.route is None or not isinstance(due(one, contract), Classes):
+            continue
+        told = one.call.claims.get("billing") or {}
+        clause = f"{one.route.surface}_stream" if one.call.stream else one.route.surface
+        complete = all(field in told for field in BILLING_FIELDS)
+        right = complete and told["credits_charged"] == paid and told["model"] == one.plan.model
+        verdict.case(
+            clause,
+            right,
+            call=one.call,
+            expected=f"hypereal.billing with {', '.join(BILLING_FIELDS)}; {paid} credits for {one.plan.model}",
+            actual=f"{dict(told)}",
+        )
+        if not complete:
+            continue
+        verdict.case(
+            "difference",
+            told["balance_before"] - told["credits_charged"] == told["balance_after"],
+            call=one.call,
+            expected="before - charged = after",
+            actual=f"{told['balance_before']} - {told['credits_charged']} and {told['balance_after']}",
+        )
+        for post in posts(history, one.call.id):
+            if _holds_open(history, post.account, post.entry):
+                verdict.case(
+                    "holds_excluded",
+                    (told["balance_before"], told["balance_after"]) == (post.balance - post.credits, post.balance),
+                    call=one.call,
+                    expected=f"the posted balance: {post.balance - post.credits} and {post.balance}",
+                    actual=f"{told['balance_before']} and {told['balance_after']}",
+                )
+    _serial_order(history, contract, verdict)
+
+
+def _holds_open(history: History, account: str, entry: int) -> bool:
+    """Say whether another call of ``account`` held credits when ``entry`` was posted."""
+    held: set[str] = set()
+    for other in history.ledger:
+        if other.entry >= entry:
+            break
+        if other.account == account and other.kind == "hold":
+            held.add(other.call)
+        elif other.account == account and other.kind in ("post", "void"):
+            held.discard(other.call)
+    mine = next((e.call for e in history.ledger if e.entry == entry), "")
+    return bool(held - {mine})
+
+
+def _serial_order(history: History, contract: Contract, verdict: Verdict) -> None:
+    """The books chain without a gap, and what each answer told is a link of that chain."""
+    told = {
+        one.call.id: (one.call.claims["billing"]["balance_before"], one.call.claims["billing"]["balance_after"])
+        for one in seen(history, contract)
+        if all(field in (one.call.claims.get("billing") or {}) for field in BILLING_FIELDS)
+    }
+    balances: dict[str, int] = {}
+    for entry in history.ledger:
+        before = balances.get(entry.account, 0)
+        verdict.case(
+            "serial_order",
+            entry.balance == before + entry.credits,
+            call=entry.call,
+            expected=f"entry {entry.entry}: balance {before} {entry.credits:+d} = {before + entry.credits}",
+            actual=f"{entry.balance}",
+        )
+        balances[entry.account] = entry.balance
+        if entry.kind == "post" and entry.call in told:
+            link = (entry.balance - entry.credits, entry.balance)
+            verdict.case(
+                "serial_order",
+                told[entry.call] == link,
+                call=entry.call,
+                expected=f"the answer tells its own link of the chain: {link}",
+                actual=f"{told[entry.call]}",
+            )
+
+
+@checker("BILL-04", "final_usage", "held_until_terminal", "held_until_commit")
+def streams_are_billed_at_their_end(history: History, contract: Contract, verdict: Verdict) -> None:
+    """A stream is billed from its final usage, and nobody is told of a charge before it stands."""
+    for one, paid in _served(history, contract):
+        if one.call.stream:
+            wanted = due_credits(one, contract)
+            verdict.case(
+                "final_usage", paid == wanted, call=one.call, expected=f"{wanted} credits", actual=f"{paid} credits"
+            )
+    for one in seen(history, contract):
+        if one.call.stream and one.attempts and one.model is not None:
+            last = one.attempts[-1]
+            if last.reading.usage is not None and not last.reading.terminal and one.call.first_content is not None:
+                told = one.call.claims.get("billing")
+                verdict.case(
+                    "held_until_terminal",
+                    told is None and one.call.reading.usage is None,
+                    call=one.call,
+                    attempts=(last,),
+                    expected="neither usage nor billing: the upstream never ended its stream",
+                    actual=f"usage {one.call.reading.usage}, billing {told}",
+                )
+    if any(note.kind == "crash" for note in history.notes) and history.has_tap("books"):
+        for one in seen(history, contract):
+            told = one.call.claims.get("billing")
+            if told:
+                verdict.case(
+                    "held_until_commit",
+                    -sum(entry.credits for entry in posts(history, one.call.id)) == told.get("credits_charged"),
+                    call=one.call,
+                    expected="a charge that was told is in the books after the crash",
+                    actual=f"told {told.get('credits_charged')}, booked {posts(history, one.call.id)}",
+                )
+
+
+@checker("BILL-05", "one_charge", "failed_attempts_unbilled")
+def one_charge_per_success(history: History, contract: Contract, verdict: Verdict) -> None:
+    """A success is charged once, for the attempt that served it alone."""
+    for one, paid in _served(history, contract):
+        if isinstance(due(one, contract), Flawed):
+            continue
+        if history.has_tap("books"):
+            count = len(posts(history, one.call.id))
+            verdict.case("one_charge", count == 1, call=one.call, expected="one charge", actual=f"{count} charges")
+        if len(one.attempts) > 1:
+            wanted = due_credits(one, contract)
+            verdict.case(
+                "failed_attempts_unbilled",
+                paid == wanted,
+                call=one.call,
+                attempts=one.attempts,
+                expected=f"{wanted} credits, for the last attempt",
+                actual=f"{paid} credits",
+            )
+
+
+@checker("BILL-09", "missing", "negative", "absurd", "conflict", "flagged", "zero")
+def flawed_usage_is_free(history: History, contract: Contract, verdict: Verdict) -> None:
+    """Usage that cannot be trusted is never charged and is flagged; usage of nothing costs nothing."""
+    for one, paid in _served(history, contract):
+        classes = due(one, contract)
+        if isinstance(classes, Flawed):
+            verdict.case(
+                classes.kind, paid == 0, call=one.call, attempts=one.attempts, expected="no charge", actual=f"{paid}"
+            )
+            if history.has_tap("books"):
+                flags = {flag for row in history.rows_of(one.call.id) for flag in row.flags}
+                verdict.case(
+                    "flagged",
+                    f"usage_{classes.kind}" in flags,
+                    call=one.call,
+                    expected=f"flag usage_{classes.kind} in the usage log",
+                    actual=f"{sorted(flags)}",
+                )
+        elif classes is not None and classes.total == 0:
+            verdict.case("zero", paid == 0, call=one.call, expected="0 credits", actual=f"{paid} credits")

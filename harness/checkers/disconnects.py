@@ -1,0 +1,75 @@
+"""Calls whose client left: charged on complete usage alone, once, never on a guess (BILL-07)."""
+
+from __future__ import annotations
+
+from harness.checker import Verdict, checker
+from harness.checkers.money import charged, due_credits, is_billable, posts, server_of
+from harness.checkers.wire import Seen, seen
+from harness.contract import Contract
+from harness.history import History
+
+DRAIN_SLACK_US = 1_000
+"""Around the drain limit itself either outcome is lawful: who was first cannot be told from outside."""
+
+
+@checker(
+    "BILL-07",
+    "stream_charged",
+    "unstreamed_charged",
+    "charged_once",
+    "incomplete_uncharged",
+    "unbilled_disconnect",
+    "never_estimated",
+)
+def disconnects_are_billed_on_what_is_known(history: History, contract: Contract, verdict: Verdict) -> None:
+    """A client that leaves pays for a complete answer that came within the drain time, and for nothing else."""
+    if not history.has_tap("books"):
+        return
+    for one in seen(history, contract):
+        if not is_billable(one):
+            continue
+        paid = charged(history, one) or 0
+        lawful = {0, due_credits(one, contract) or 0}
+        verdict.case(
+            "never_estimated",
+            paid in lawful,
+            call=one.call,
+            attempts=one.attempts,
+            expected=f"one of {sorted(lawful)} credits",
+            actual=f"{paid} credits",
+        )
+        if one.call.outcome == "aborted" and one.attempts:
+            _disconnect(one, paid, history, contract, verdict)
+
+
+def _disconnect(one: Seen, paid: int, history: History, contract: Contract, verdict: Verdict) -> None:
+    slack = DRAIN_SLACK_US + 2 * history.skew_us
+    limit = one.call.end + contract.timeouts.drain_ms * 1000
+    server = server_of(one)
+    complete = server is not None and server.ended in ("served", "fault")
+    if complete and server is not None and abs(server.end - limit) <= slack:
+        return
+    if complete and server is not None and server.end < limit:
+        wanted = due_credits(one, contract)
+        verdict.case(
+            "stream_charged" if one.call.stream else "unstreamed_charged",
+            paid == wanted,
+            call=one.call,
+            attempts=(server,),
+            expected=f"{wanted} credits: the whole answer came within the drain time",
+            actual=f"{paid} credits",
+        )
+        count = len(posts(history, one.call.id))
+        verdict.case("charged_once", count <= 1, call=one.call, expected="one charge", actual=f"{count} charges")
+        return
+    verdict.case(
+        "incomplete_uncharged", paid == 0, call=one.call, attempts=one.attempts, expected="no charge", actual=f"{paid}"
+    )
+    flags = {flag for row in history.rows_of(one.call.id) for flag in row.flags}
+    verdict.case(
+        "unbilled_disconnect",
+        "unbilled_disconnect" in flags,
+        call=one.call,
+        expected="flag unbilled_disconnect in the usage log",
+        actual=f"{sorted(flags)}",
+    )

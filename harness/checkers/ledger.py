@@ -1,0 +1,117 @@
+"""The books themselves: double entry, append-only, whole across a crash, and shown to their owner (BILL-06)."""
+
+from __future__ import annotations
+
+from harness.checker import Verdict, checker
+from harness.checkers.wire import answer_body, parsed
+from harness.contract import Contract
+from harness.history import History, LedgerEntry
+
+LEDGER_PATH = "/api/ledger"
+
+
+@checker("BILL-06", "append_only", "double_entry", "balance_is_sum", "across_restart", "own_entries")
+def money_is_neither_made_nor_lost(history: History, contract: Contract, verdict: Verdict) -> None:
+    """Every entry sums to zero, every balance is the sum of its entries, and a crash changes neither."""
+    if history.has_tap("books"):
+        _entries(history, verdict)
+        if any(note.kind == "crash" for note in history.notes):
+            _across_restart(history, verdict)
+    _own_entries(history, verdict)
+
+
+def _entries(history: History, verdict: Verdict) -> None:
+    sums: dict[str, int] = {}
+    last = 0
+    for entry in history.ledger:
+        verdict.case(
+            "append_only",
+            entry.entry == last + 1,
+            call=entry.call,
+            expected=f"entry {last + 1} follows entry {last}",
+            actual=f"entry {entry.entry}",
+        )
+        last = entry.entry
+        whole = all(isinstance(credits, int) and not isinstance(credits, bool) for _, credits in entry.lines)
+        total = sum(credits for _, credits in entry.lines)
+        verdict.case(
+            "double_entry",
+            whole and len(entry.lines) >= 2 and total == 0,
+            call=entry.call,
+            expected=f"entry {entry.entry}: lines in whole credits that sum to zero",
+            actual=f"{entry.lines}",
+        )
+        sums[entry.account] = sums.get(entry.account, 0) + _own_lines(entry)
+        verdict.case(
+            "balance_is_sum",
+            entry.balance == sums[entry.account],
+            call=entry.call,
+            expected=f"entry {entry.entry}: balance {sums[entry.account]}, the sum of {entry.account}'s lines",
+            actual=f"{entry.balance}",
+        )
+    for account in history.plan.accounts:
+        opening = sum(e.credits for e in history.ledger if e.account == account["id"] and e.kind == "opening")
+        verdict.case(
+            "balance_is_sum",
+            opening == account["credits"],
+            expected=f"{account['id']} opens with {account['credits']} credits",
+            actual=f"{opening}",
+        )
+
+
+def _own_lines(entry: LedgerEntry) -> int:
+    """Return what an entry's lines change of the account's posted balance: what it may spend and what it holds."""
+    own = (f"customer:{entry.account}", f"holds:{entry.account}")
+    return sum(credits for name, credits in entry.lines if name in own)
+
+
+def _across_restart(history: History, verdict: Verdict) -> None:
+    open_holds: dict[str, int] = {}
+    for entry in history.ledger:
+        if entry.kind == "hold":
+            open_holds[entry.call] = entry.entry
+        elif entry.kind in ("post", "void"):
+            open_holds.pop(entry.call, None)
+    verdict.case(
+        "across_restart",
+        not open_holds,
+        expected="no hold is left open after the restart",
+        actual=f"open holds of {sorted(open_holds)}",
+    )
+    for call in history.calls:
+        told = call.claims.get("billing")
+        if told and call.outcome == "ok":
+            booked = -sum(entry.credits for entry in history.entries_of(call.id) if entry.kind == "post")
+            verdict.case(
+                "across_restart",
+                booked == told.get("credits_charged"),
+                call=call,
+                expected=f"the charge of {told.get('credits_charged')} that the client was told",
+                actual=f"{booked} in the books",
+            )
+
+
+def _own_entries(history: History, verdict: Verdict) -> None:
+    for call in history.calls:
+        plan = history.planned[call.id]
+        if plan.path != LEDGER_PATH or call.outcome != "ok":
+            continue
+        answer = parsed(answer_body(history, call))
+        shown = answer.get("entries") if isinstance(answer, dict) else None
+        if not isinstance(shown, list):
+            verdict.case("own_entries", False, call=call, expected="{entries: [...]}", actual=f"{answer}"[:200])
+            continue
+        numbers = {entry.get("entry") for entry in shown if isinstance(entry, dict)}
+        strangers = [e.entry for e in history.ledger if e.entry in numbers and e.account != call.account]
+        missing = [
+            e.entry
+            for e in history.ledger
+            if e.account == call.account and e.at < call.sent - history.skew_us and e.entry not in numbers
+        ]
+        verdict.case(
+            "own_entries",
+            not strangers and not missing and bool(numbers),
+            call=call,
+            expected=f"every entry of {call.account} and no other's",
+            actual=f"missing {missing[:5]}, others' {strangers[:5]}, {len(numbers)} shown",
+        )

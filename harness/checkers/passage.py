@@ -1,0 +1,140 @@
+"""What passes through: the body that an upstream got beside the client's, the client's answer beside the upstream's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from harness.checker import Verdict, checker
+from harness.checkers.wire import Seen, canonical, parsed, seen
+from harness.contract import Contract
+from harness.history import AttemptSpan, History, Reading
+
+WIDE = 1 << 53
+"""From here on integers lose digits in a reader that makes doubles of them."""
+UNKNOWN = "x_"
+"""How a field is called that no provider documents, and that no gateway therefore needs to know."""
+
+
+class Passage(NamedTuple):
+    """One request on its way: the client's body, and what one attempt brought to an upstream."""
+
+    seen: Seen
+    attempt: AttemptSpan
+    mine: Mapping[str, Any]
+    theirs: Mapping[str, Any]
+
+    def same(self, name: str) -> bool:
+        """Say whether a top-level field arrived as it was sent."""
+        return name in self.theirs and canonical(self.mine[name]) == canonical(self.theirs[name])
+
+
+def surface_of(one: Seen) -> str:
+    """Return the surface whose body the call has: a token count has that of a message."""
+    surface = one.route.surface if one.route is not None else ""
+    return "messages" if surface == "count_tokens" else surface
+
+
+def passages(history: History, contract: Contract) -> Iterator[Passage]:
+    """Yield every attempt whose body is known beside the body of its call."""
+    for one in seen(history, contract):
+        mine = parsed(history.bodies.get(one.call.request_sha)) if one.attempts and surface_of(one) else None
+        if not isinstance(mine, dict):
+            continue
+        for attempt in one.attempts:
+            theirs = parsed(history.bodies.get(attempt.request_sha))
+            if isinstance(theirs, dict):
+                yield Passage(one, attempt, mine, theirs)
+
+
+@checker(
+    "CHAT-03",
+    "chat_body",
+    "messages_body",
+    "responses_body",
+    "unknown_fields",
+    "wide_integers",
+    "model_rewritten",
+    "hypereal_consumed",
+)
+def everything_reaches_the_upstream(history: History, contract: Contract, verdict: Verdict) -> None:
+    """Everything the client sends reaches the upstream unchanged, but for the contract's lawful differences."""
+    for passage in passages(history, contract):
+        surface = surface_of(passage.seen)
+        changed = _changes(passage, contract)
+        _case(
+            f"{surface}_body",
+            not changed,
+            passage,
+            "the client's body but for the lawful differences",
+            changed,
+            verdict,
+        )
+        unknown = [name for name in passage.mine if name.startswith(UNKNOWN)]
+        if unknown:
+            lost = [name for name in unknown if not passage.same(name)]
+            _case("unknown_fields", not lost, passage, f"{unknown} unchanged", lost, verdict)
+        wide = _wide_integers(passage.mine)
+        if wide:
+            theirs = _wide_integers(passage.theirs)
+            bent = [f"{path}: {value}" for path, value in wide.items() if theirs.get(path) != value]
+            _case("wide_integers", not bent, passage, f"integers unchanged: {wide}", bent or theirs, verdict)
+        target = _upstream_model(passage.seen, passage.attempt)
+        if target is not None:
+            named = passage.theirs.get("model")
+            _case("model_rewritten", named == target, passage, f"model {target}", f"model {named}", verdict)
+        if "hypereal" in passage.mine:
+            ok = "hypereal" not in passage.theirs
+            _case("hypereal_consumed", ok, passage, "no hypereal", "hypereal reached the upstream", verdict)
+
+
+def _changes(passage: Passage, contract: Contract) -> list[str]:
+    """Return every unlawful difference between the bodies, by top-level field."""
+    lawful, mine, theirs = contract.lawful, passage.mine, passage.theirs
+    apart = {*lawful.replaced_fields, *lawful.consumed_fields}
+    found = [f"{name} changed or lost" for name in mine if name not in apart and not passage.same(name)]
+    found += [f"{name} added" for name in theirs if name not in mine and name not in lawful.added_fields]
+    options = mine.get("stream_options")
+    if isinstance(options, dict):
+        kept = theirs.get("stream_options")
+        kept = kept if isinstance(kept, dict) else {}
+        lost = [n for n, v in options.items() if n != "include_usage" and canonical(kept.get(n)) != canonical(v)]
+        found += [f"stream_options.{name} changed or lost" for name in lost]
+    return found
+
+
+def _wide_integers(value: Any, path: str = "$") -> dict[str, int]:
+    """Return every integer that doubles cannot hold, by its place."""
+    if isinstance(value, dict):
+        members = [(f"{path}.{name}", member) for name, member in value.items()]
+    elif isinstance(value, list):
+        members = [(f"{path}[{n}]", member) for n, member in enumerate(value)]
+    else:
+        wide = isinstance(value, int) and not isinstance(value, bool) and abs(value) > WIDE
+        return {path: value} if wide else {}
+    return {place: number for inner, member in members for place, number in _wide_integers(member, inner).items()}
+
+
+def _upstream_model(one: Seen, attempt: AttemptSpan) -> str | None:
+    chain = one.model.chain if one.model is not None else ()
+    return next((target.upstream_model for target in chain if target.role == attempt.upstream), None)
+
+
+def _case(clause: str, ok: bool, passage: Passage, expected: str, actual: object, verdict: Verdict) -> None:
+    call, attempts = passage.seen.call, (passage.attempt,)
+    verdict.case(clause, ok, call=call, attempts=attempts, expected=expected, actual=actual)
+
+
+def unlike(client: Reading, upstream: Reading, *fields: str) -> list[str]:
+    """Return what differs between two readings of one answer, field by field, in a few words."""
+    found = []
+    for name in fields:
+        mine, theirs = getattr(client, name), getattr(upstream, name)
+        if mine != theirs and canonical(mine) != canonical(theirs):
+            found.append(f"{name}: {_short(mine)} instead of {_short(theirs)}")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:120]}...{text[-60:]}"

@@ -1,0 +1,171 @@
+"""GOV-01 and GOV-10: which of the governor's headers an answer carries, and whether what they say is true."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from harness.checker import Verdict, checker
+from harness.checkers.admissions import Admission, Admissions, admissions
+from harness.checkers.steps import StepSum
+from harness.checkers.wire import TEXT_SURFACES, seen
+from harness.contract import Contract, HeaderNames
+from harness.history import History
+
+CIRCUITS = ("closed", "open", "half_open")
+_UNREAD = frozenset({400, 401, 403, 404, 405, 413, 415})
+"""Answers that may come before the gateway knows whose traffic it is, where the model id decides that."""
+
+
+def governor_headers(names: HeaderNames) -> tuple[str, ...]:
+    """Return every header of the governor but the first."""
+    return (
+        names.concurrency_limit,
+        names.concurrency_remaining,
+        names.rpm_limit,
+        names.rpm_remaining,
+        names.tpm_limit,
+        names.tpm_remaining,
+        names.image_limit,
+        names.image_remaining,
+        names.capacity_remaining,
+        names.circuit,
+    )
+
+
+@checker("GOV-01", "governor_active", "refused_first_alone")
+def governor_is_announced(history: History, contract: Contract, verdict: Verdict) -> None:
+    """Every Enterprise response says that the governor is active, and one refused before admission says no more."""
+    names = contract.headers
+    rest = governor_headers(names)
+    for one in seen(history, contract):
+        call, route = one.call, one.route
+        if one.tier != "enterprise" or route is None or route.surface not in TEXT_SURFACES or call.status is None:
+            continue
+        if one.plan.detail.get("method", "POST") != "POST" or (route.tier == "root" and call.status in _UNREAD):
+            continue
+        told = call.headers.get(names.governor)
+        verdict.case("governor_active", told == "active", call=call, expected=f"{names.governor}: active", actual=told)
+        if not one.attempts and 400 <= call.status < 500:
+            more = [name for name in rest if name in call.headers]
+            verdict.case(
+                "refused_first_alone",
+                told == "active" and not more,
+                call=call,
+                expected=f"{names.governor} alone on a {call.status} before admission",
+                actual=lambda told=told, more=more: f"{told!r} and {more}",
+            )
+
+
+@checker("GOV-01", "concurrency", "rpm", "capacity", "circuit")
+def admitted_answers_tell_the_limits(history: History, contract: Contract, verdict: Verdict) -> None:
+    """Every Enterprise response from admission on tells concurrency, request rate, capacity and circuit."""
+    names = contract.headers
+    for one in admissions(history, contract).entries:
+        if not one.admitted or one.status is None or one.model.media != "text":
+            continue
+        limits = contract.limits(one.model)
+        for clause, limit_name, limit, remaining_name in (
+            ("concurrency", names.concurrency_limit, limits.concurrency, names.concurrency_remaining),
+            ("rpm", names.rpm_limit, limits.requests, names.rpm_remaining),
+        ):
+            found = one.figure(limit_name), one.figure(remaining_name)
+            verdict.case(
+                clause,
+                found[0] == limit and found[1] is not None,
+                call=one.id,
+                expected=f"{limit_name}: {limit} and {remaining_name}",
+                actual=found,
+            )
+        capacity, rpm = one.figure(names.capacity_remaining), one.figure(names.rpm_remaining)
+        verdict.case(
+            "capacity",
+            capacity is not None and capacity >= 0 and (rpm is None or capacity <= rpm),
+            call=one.id,
+            expected=f"{names.capacity_remaining}: a whole number from 0 to the requests that remain ({rpm})",
+            actual=one.seen.call.headers.get(names.capacity_remaining),
+        )
+        circuit = one.seen.call.headers.get(names.circuit)
+        verdict.case(
+            "circuit",
+            circuit in CIRCUITS,
+            call=one.id,
+            expected=f"{names.circuit}: one of {', '.join(CIRCUITS)}",
+            actual=circuit,
+        )
+
+
+@checker("GOV-10", "own_request_counted", "within_interval", "never_negative", "never_above_limit", "distinct")
+def remaining_headers_are_true(history: History, contract: Contract, verdict: Verdict) -> None:
+    """What remains is told as of admission, the request itself counted."""
+    names = contract.headers
+    found = admissions(history, contract)
+    for one in found.entries:
+        if not one.admitted or not one.judged:
+            continue
+        for header, limit, own, others in _accounts_of(one, found, names):
+            told = one.figure(header)
+            if told is None:
+                continue
+            verdict.case("never_negative", told >= 0, call=one.id, expected=f"{header} >= 0", actual=told)
+            verdict.case("never_above_limit", told <= limit, call=one.id, expected=f"{header} <= {limit}", actual=told)
+            if others is None:
+                continue
+            least, most = max(0, limit - own - others[1]), max(0, limit - own - others[0])
+            clause = "own_request_counted" if most < told <= most + own else "within_interval"
+            held = least <= told <= most
+            verdict.case(
+                clause, held, call=one.id, expected=f"{header} between {least} and {most}", actual=told, at_us=one.hi
+            )
+            if held and least == most:
+                verdict.case("own_request_counted", True)
+    for window in found.windows.values():
+        expired = StepSum()
+        for one in window.entries:
+            if one.admitted is not False:
+                expired.add(one.lo + window.window_us, one.hi + window.window_us + 1)
+        _distinct(window.entries, names.rpm_remaining, expired, verdict)
+    for pool in found.pools.values():
+        freed = StepSum()
+        for one in pool.entries:
+            if one.admitted is not False:
+                freed.add(one.busy_to, one.free + 1)
+        _distinct(pool.entries, names.concurrency_remaining, freed, verdict)
+
+
+def _accounts_of(
+    one: Admission, found: Admissions, names: HeaderNames
+) -> Iterator[tuple[str, int, int, tuple[int, int] | None]]:
+    """Yield each remaining header with its limit, what the call itself takes, and what others did (least, most)."""
+    pool, window = found.pool(one), found.window(one)
+    limits = pool.limits
+    slots = pool.others_busy(one), pool.others_possibly_busy(one)
+    yield names.concurrency_remaining, limits.concurrency, 1, slots
+    units = window.others_sure(one), window.others_possible(one)
+    yield names.rpm_remaining, limits.requests, 1, units
+    tokens = None
+    if window.tokens_known and one.tokens is not None:
+        tokens = window.other_tokens_sure(one), window.other_tokens_possible(one)
+    yield names.tpm_remaining, limits.tokens, one.tokens or 0, tokens
+
+
+def _distinct(entries: Iterable[Admission], header: str, freed: StepSum, verdict: Verdict) -> None:
+    """Two admissions are told the same only if something can have been given back between them (``freed``)."""
+    told_last: dict[int, Admission] = {}
+    before: Admission | None = None
+    for one in sorted(entries, key=lambda entry: entry.hi):
+        told = one.figure(header)
+        if not one.admitted or not one.judged or not told:
+            continue
+        twin = told_last.get(told)
+        if twin is not None and not freed.most(min(twin.lo, one.lo), max(twin.hi, one.hi)):
+            verdict.case(
+                "distinct",
+                False,
+                call=one.id,
+                expected=f"{header} other than that of {twin.id}: nothing was given back between the two",
+                actual=told,
+                at_us=one.hi,
+            )
+        elif before is not None and not freed.most(min(before.lo, one.lo), max(before.hi, one.hi)):
+            verdict.case("distinct", True)
+        told_last[told] = before = one

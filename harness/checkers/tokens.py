@@ -1,0 +1,158 @@
+"""GOV-05: tokens per minute, reserved at admission and settled to what was used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.checker import Verdict, checker
+from harness.checkers.admissions import Admission, Admissions, Window, admissions
+from harness.checkers.refusals import no_slot_free, reasons
+from harness.checkers.steps import StepSum
+from harness.contract import Contract
+from harness.history import History
+
+
+@checker("GOV-05", "tpm_headers", "reserved", "estimate_with_max_tokens", "estimate_with_default")
+def reservations_are_told(history: History, contract: Contract, verdict: Verdict) -> None:
+    """The token headers tell the limit, and what remains of it once the call's own estimate is reserved."""
+    names = contract.headers
+    found = admissions(history, contract)
+    for one in found.entries:
+        if not one.admitted or one.status is None or not one.judged:
+            continue
+        window = found.window(one)
+        limit, told = one.figure(names.tpm_limit), one.figure(names.tpm_remaining)
+        verdict.case(
+            "tpm_headers",
+            limit == window.limits.tokens and told is not None,
+            call=one.id,
+            expected=f"{names.tpm_limit}: {window.limits.tokens} and {names.tpm_remaining}",
+            actual=(limit, told),
+        )
+        if told is None or one.tokens is None or not window.tokens_known or one.tokens > window.limits.tokens:
+            continue
+        least, most = window.other_tokens_sure(one), window.other_tokens_possible(one)
+        room = window.limits.tokens - one.tokens
+        if most == 0:
+            with_max = "max_tokens" in one.seen.plan.detail
+            verdict.case(
+                "estimate_with_max_tokens" if with_max else "estimate_with_default",
+                told == room,
+                call=one.id,
+                expected=f"{names.tpm_remaining}: {room}, with {one.tokens} reserved for itself",
+                actual=told,
+            )
+        elif least > 0 and window.others_unsettled(one):
+            verdict.case(
+                "reserved",
+                told <= max(0, room - least),
+                call=one.id,
+                expected=f"{names.tpm_remaining} at most {room - least}, with what calls in flight reserved",
+                actual=told,
+            )
+
+
+@checker(
+    "GOV-05",
+    "concurrent",
+    "probe_fits",
+    "probe_does_not_fit",
+    "settled_to_actual",
+    "settled_at_admission_time",
+    "per_account_and_model",
+)
+def token_windows_hold(history: History, contract: Contract, verdict: Verdict) -> None:
+    """A call is admitted if and only if its tokens fit what the window's calls reserved, or used once they ended."""
+    found = admissions(history, contract)
+    for key, window in found.windows.items():
+        if not window.tokens_known:
+            continue
+        wrong = _Wrong(key, window, found)
+        for one in window.entries:
+            if not one.judged or one.tokens is None:
+                continue
+            if one.admitted:
+                _judge_admission(one, window, wrong, contract, verdict)
+            elif one.refused:
+                _judge_refusal(one, window, found, wrong, verdict)
+
+
+def _judge_admission(one: Admission, window: Window, wrong: _Wrong, contract: Contract, verdict: Verdict) -> None:
+    assert one.tokens is not None
+    limit = window.limits.tokens
+    over = max(window.other_tokens_sure(one) + one.tokens, window.tokens_sure.at(one.hi))
+    if over > limit:
+        verdict.case(
+            "concurrent" if window.others_unsettled(one) else "probe_does_not_fit",
+            False,
+            call=one.id,
+            expected=f"at most {limit} tokens in {window.limits.window_ms} ms",
+            actual=over,
+            at_us=one.hi,
+        )
+        return
+    least, most = window.other_tokens_sure(one), window.other_tokens_possible(one)
+    if least > 0 and most + one.tokens <= limit < most + one.tokens + max(1, limit // 100):
+        verdict.case("probe_fits", True)
+    for clause in wrong.that_refuse(one):
+        verdict.case(clause, True)
+    told = one.figure(contract.headers.tpm_remaining)
+    if told is not None and least == most:
+        room = limit - one.tokens - most
+        for clause in wrong.that_differ(one, most):
+            verdict.case(clause, told == room, call=one.id, expected=f"{room} tokens left", actual=told, at_us=one.hi)
+
+
+def _judge_refusal(one: Admission, window: Window, found: Admissions, wrong: _Wrong, verdict: Verdict) -> None:
+    assert one.tokens is not None
+    limit, why = window.limits.tokens, reasons(one, found)
+    if not why and no_slot_free(one, found) is False:
+        for clause in set(wrong.that_refuse(one)) or {"probe_fits"}:
+            verdict.case(
+                clause,
+                False,
+                call=one.id,
+                expected=f"admission: {window.other_tokens_possible(one)} + {one.tokens} of {limit} tokens",
+                actual="429",
+                at_us=one.hi,
+            )
+    if why == {"tokens"} and window.other_tokens_sure(one) + one.tokens > limit:
+        verdict.case("concurrent" if window.others_unsettled(one) else "probe_does_not_fit", True)
+
+
+class _Wrong:
+    """What a window would hold if reservations were never settled, or settled late, or other windows counted too."""
+
+    def __init__(self, key: tuple[str, str], window: Window, found: Admissions) -> None:
+        self._window = window
+        span_us = window.window_us
+        self._unsettled, self._late, self._others = StepSum(), StepSum(), StepSum()
+        for one in window.entries:
+            if one.admitted:
+                self._unsettled.add(one.hi + 1, one.lo + span_us, one.tokens or 0)
+                self._late.add(one.hi + 1, one.settled[0], one.tokens or 0)
+                self._late.add(one.settled[1], one.settled[0] + span_us, one.used[0])
+        for other_key, other in found.windows.items():
+            if (other_key[0] == key[0]) != (other_key[1] == key[1]):
+                for one in other.entries:
+                    if one.admitted:
+                        self._others.add(one.hi + 1, one.lo + span_us, min(one.tokens or 0, one.used[0]))
+
+    def that_refuse(self, one: Admission) -> Iterator[str]:
+        """Yield the clauses whose breach would have refused ``one``, which the lawful count lets in."""
+        limit, own = self._window.limits.tokens, one.tokens or 0
+        if self._window.other_tokens_possible(one) + own > limit:
+            return
+        if self._unsettled.at(one.hi) + own > limit:
+            yield "settled_to_actual"
+        if self._late.at(one.hi) + own > limit:
+            yield "settled_at_admission_time"
+        if self._window.other_tokens_sure(one) + self._others.at(one.hi) + own > limit:
+            yield "per_account_and_model"
+
+    def that_differ(self, one: Admission, lawful: int) -> Iterator[str]:
+        """Yield the clauses whose breach would have told ``one`` something else than ``lawful`` tokens taken."""
+        if self._unsettled.at(one.hi) != lawful:
+            yield "settled_to_actual"
+        if self._late.at(one.hi) != lawful:
+            yield "settled_at_admission_time"

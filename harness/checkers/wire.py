@@ -1,0 +1,148 @@
+"""What the checkers of the wire share: the documents' paths, and a call beside its plan; it judges nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from harness.contract import Contract, Model
+from harness.history import AttemptSpan, CallSpan, History, PlannedCall
+
+Tier = Literal["enterprise", "general", "root"]
+TEXT_SURFACES = ("chat", "messages", "responses")
+CREDENTIAL_HEADERS = ("authorization", "x-api-key", "anthropic-api-key")
+
+
+class Route(NamedTuple):
+    """What a path serves. On tier ``root`` the model id decides whether the Enterprise or the general rules hold."""
+
+    surface: str
+    tier: Tier
+
+    @property
+    def anthropic(self) -> bool:
+        """Whether clients of Anthropic's wire format ask this path."""
+        return self.surface in ("messages", "count_tokens")
+
+
+def _routes() -> dict[str, Route]:
+    found = {
+        "/v1/managed/chat/completions": Route("chat", "enterprise"),
+        "/v1/managed/responses": Route("responses", "enterprise"),
+        "/v1/managed/models": Route("models", "enterprise"),
+    }
+    for prefix in ("/v1", "/api/v1"):
+        found[f"{prefix}/chat/completions"] = Route("chat", "general")
+        found[f"{prefix}/responses"] = Route("responses", "general")
+        found[f"{prefix}/codex/responses"] = Route("responses", "general")
+        found[f"{prefix}/models"] = Route("models", "general")
+    tiers: tuple[tuple[str, Tier], ...] = (
+        ("/v1/managed/messages", "enterprise"),
+        ("/v1/messages", "root"),
+        ("/api/v1/messages", "general"),
+        ("/api/v1/v1/messages", "general"),
+    )
+    for path, tier in tiers:
+        found[path] = Route("messages", tier)
+        found[f"{path}/count_tokens"] = Route("count_tokens", tier)
+    found["/api/ledger"] = Route("ledger", "general")
+    return found
+
+
+ROUTES = _routes()
+"""The paths of the documents that serve text, and the account's own ledger."""
+BODILESS = ("models", "ledger")
+"""Surfaces that are read with GET: their requests have no body, hence no model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A planned call, what its caller saw of it, and what it asked for by the documents' own reading.
+
+    ``model`` is the contract's entry for the id on the path's tier, None if the path's tier has no such id; ``tier`` is
+    the one whose rules hold for the call.
+    """
+
+    plan: PlannedCall
+    call: CallSpan
+    route: Route | None
+    tier: str
+    model: Model | None
+    attempts: tuple[AttemptSpan, ...]
+
+    @property
+    def words(self) -> frozenset[str]:
+        """The words of the call's tag."""
+        return frozenset(str(self.plan.detail.get("tag", "")).split())
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that the plan sets besides the client's own, by lower-case name."""
+        return {name.lower(): value for name, value in self.plan.detail.get("headers", {}).items()}
+
+    @property
+    def auth(self) -> tuple[str, ...]:
+        """The forms in which the call carried its key."""
+        given = self.plan.detail.get("auth", "bearer")
+        return tuple(form for form in ((given,) if isinstance(given, str) else given) if form != "none")
+
+    @property
+    def served(self) -> bool:
+        """Whether the caller got a whole answer."""
+        return self.call.outcome == "ok" and self.call.status == 200
+
+
+def seen(history: History, contract: Contract) -> Iterator[Seen]:
+    """Yield every planned call that was made, in the plan's order."""
+    for plan in history.plan.calls:
+        call = history.call.get(plan.id)
+        if call is None:
+            continue
+        route = ROUTES.get(plan.path.partition("?")[0])
+        tier, model = _model(contract, route, plan)
+        yield Seen(plan, call, route, tier, model, history.attempts_of(plan.id))
+
+
+def _model(contract: Contract, route: Route | None, plan: PlannedCall) -> tuple[str, Model | None]:
+    if route is None:
+        return "", None
+    if route.tier == "root":
+        enterprise = contract.model("enterprise", plan.model)
+        return ("enterprise", enterprise) if enterprise else ("general", contract.model("general", plan.model))
+    return route.tier, contract.model(route.tier, plan.model)
+
+
+def fault_names(history: History) -> dict[str, frozenset[str]]:
+    """Return the faults that hit each attempt, by the attempt's id."""
+    found: dict[str, set[str]] = {}
+    for fault in history.faults:
+        found.setdefault(fault.attempt, set()).add(fault.fault)
+    return {attempt: frozenset(names) for attempt, names in found.items()}
+
+
+def answer_body(history: History, call: CallSpan) -> bytes | None:
+    """Return the whole body that the caller got, None where it was not kept or was kept cut."""
+    body = history.bodies.get(call.answer_sha) if call.answer_sha else None
+    return body if body is not None and len(body) == call.answer_bytes else None
+
+
+def parsed(body: bytes | None) -> Any:
+    """Return a JSON body as values, integers exact; None if there is none or it is no JSON."""
+    if body is None:
+        return None
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def canonical(value: Any) -> str:
+    """Return a value as text that tells 1 from 1.0 and from true, and keeps every digit of an integer."""
+    return json.dumps(value, sort_keys=True)
+
+
+def content_type(call: CallSpan) -> str:
+    """Return the answer's media type without its parameters, lower case."""
+    return call.headers.get("content-type", "").partition(";")[0].strip().lower()

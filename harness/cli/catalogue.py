@@ -1,0 +1,104 @@
+"""The commands that tell what there is: requirements, scenarios, checkers, faults, targets, mutants."""
+
+from __future__ import annotations
+
+import click
+
+from harness.checker import CHECKERS
+from harness.cli.suite import load
+from harness.cli.terminal import near
+from harness.contract import load_requirements
+from harness.contract.requirements import matches, reference_claims
+from harness.scenario import SCENARIOS
+
+
+def list_command(what: str) -> None:
+    """Print one line per thing, name first: tables for people, columns for cut and grep."""
+    load()
+    rows = {
+        "scenarios": _scenarios,
+        "checkers": _checkers,
+        "faults": _faults,
+        "requirements": _requirements,
+        "targets": _targets,
+        "mutants": _mutants,
+    }[what]()
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, text in rows:
+        click.echo(f"{name:<{width}}  {text}")
+
+
+def explain_command(identifier: str) -> None:
+    """Print a requirement: text, source, clauses with their checkers, scenarios, mutants. Raises click.UsageError."""
+    from harness.contract import load_contract
+    from harness.mutants import MUTANTS
+
+    load()
+    catalogue = load_requirements()
+    wanted = identifier.upper()
+    if wanted not in catalogue:
+        raise click.UsageError(f"no requirement {identifier!r}{near(wanted, catalogue)}; see harness list requirements")
+    requirement = catalogue[wanted]
+    click.echo(f"{requirement.id}  ({requirement.profile}, {requirement.origin})\n")
+    click.echo(f"  {requirement.text}\n")
+    click.echo(f"  source    {requirement.source or 'our decision'}")
+    click.echo(f"  portable  {'any gateway' if requirement.portable else 'this API only'}\n")
+    claims = reference_claims().patterns
+    for clause, text in requirement.clauses.items():
+        checks = [c.name for c in CHECKERS.values() if c.requirement == wanted and clause in c.clauses]
+        claimed = "" if matches(claims, wanted, clause) else "  (not claimed by the reference gateway)"
+        click.echo(f"  {clause}{claimed}\n      {text}")
+        if checks:
+            click.echo(f"      checked by {', '.join(checks)}")
+    contract = load_contract()
+    names = [n for n, s in SCENARIOS.items() if any(c.requirement == wanted for c in s(contract).checks)]
+    click.echo(f"\n  scenarios  {', '.join(names) or 'none'}")
+    mutants = [mutant.name for mutant in MUTANTS.values() if mutant.breaks == wanted]
+    click.echo(f"  mutants    {', '.join(mutants) or 'none'}")
+    if names:
+        click.echo(f"\n  harness run --requirement {wanted}")
+
+
+def _scenarios() -> list[tuple[str, str]]:
+    return [(name, f"{made.part:<8}  {made.promise}") for name, made in sorted(SCENARIOS.items())]
+
+
+def _checkers() -> list[tuple[str, str]]:
+    return [(name, f"{check.requirement}  {check.promise}") for name, check in sorted(CHECKERS.items())]
+
+
+def _requirements() -> list[tuple[str, str]]:
+    claims = reference_claims().patterns
+    rows = []
+    for identifier, requirement in load_requirements().items():
+        claimed = sum(matches(claims, identifier, clause) for clause in requirement.clauses)
+        rows.append(
+            (identifier, f"{requirement.profile:<10} {claimed}/{len(requirement.clauses)} claimed  {requirement.text}")
+        )
+    return rows
+
+
+def _faults() -> list[tuple[str, str]]:
+    from mock_upstreams.faults import describe
+
+    rows = []
+    for fault in describe():
+        parameters = ", ".join(
+            f"{p['name']}: {p['type']}" + (f" = {p['default']}" if "default" in p else "") for p in fault["parameters"]
+        )
+        rows.append((fault["name"], f"({parameters})  {fault['doc']}"))
+    return rows
+
+
+def _targets() -> list[tuple[str, str]]:
+    return [
+        ("reference", "sim, local   the reference gateway of this project"),
+        ("MODULE:APP", "sim          an ASGI app, or a function(wiring) that makes one; see docs/targets.md"),
+        ("URL", "remote       a gateway that speaks the documents' API, with --key ACCOUNT=SECRET"),
+    ]
+
+
+def _mutants() -> list[tuple[str, str]]:
+    from harness.mutants import MUTANTS
+
+    return [(name, f"{mutant.breaks}  {mutant.lie}") for name, mutant in sorted(MUTANTS.items())]

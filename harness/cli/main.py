@@ -1,0 +1,185 @@
+"""The commands and what they take; each imports what it needs when it runs, so that ``--help`` stays quick."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.cli.terminal import fail
+
+EXIT_USAGE = 64
+click.UsageError.exit_code = EXIT_USAGE
+
+
+class Commands(click.Group):
+    """The group, which names the near commands for a misspelt one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            from harness.cli.terminal import near
+
+            raise click.UsageError(
+                f"no command {args[0]!r}{near(args[0], self.commands)}; there are {', '.join(sorted(self.commands))}"
+            ) from None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="llm-gateway-harness", prog_name="harness")
+def harness() -> None:
+    """Prove an LLM gateway against its contract: simulated, on loopback, or where it runs.
+
+    \b
+    harness demo                    the reference gateway, then a broken one, in ten seconds
+    harness run                     every scenario against the reference gateway, in virtual time
+    harness run --mode local        the same on real sockets
+    harness run --target URL        a gateway that is already there
+    """
+
+
+def _targets(function: Any) -> Any:
+    for option in (
+        click.option("--contract", "contract_path", default="", help="Contract of the target: a TOML file or folder."),
+        click.option("--upstreams", "upstreams_url", default="", help="Remote: mock upstreams behind the gateway."),
+        click.option(
+            "--key", "keys", multiple=True, metavar="ACCOUNT=SECRET", help="Remote: an account's key (or HARNESS_KEY)."
+        ),
+        click.option("--target", default="reference", show_default=True, help="reference, MODULE:APP, or a URL."),
+    ):
+        function = option(function)
+    return function
+
+
+@harness.command()
+@click.argument("names", nargs=-1, metavar="[SCENARIO]...")
+@_targets
+@click.option("--mode", type=click.Choice(["sim", "local", "remote"]), help="Default: sim; remote for a URL.")
+@click.option("--profile", "profiles", multiple=True, help="Only requirements of this profile.")
+@click.option("--requirement", "requirements", multiple=True, metavar="ID", help="Only this requirement.")
+@click.option("--mutant", default="", help="Make the reference gateway wrong in this one way.")
+@click.option("--seed", type=click.IntRange(0), help="Default: 0.")
+@click.option("--seeds", "seeds_", default="", metavar="A..B", help="Every seed from A to B, spread over the cores.")
+@click.option("--last-failed", is_flag=True, help="Only what did not pass in the last run.")
+@click.option("--list", "list_only", is_flag=True, help="Show what would run, and run nothing.")
+@click.option("-x", "--exit-first", is_flag=True, help="Stop at the first scenario that does not pass.")
+@click.option("--workers", type=click.IntRange(1), help="Processes; default: one per core.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: runs/<n>.")
+@click.option("-q", "--quiet", is_flag=True, help="Verdict and failures only.")
+@click.pass_context
+def run(ctx: click.Context, **options: Any) -> None:
+    """Run scenarios and judge every requirement that they check.
+
+    SCENARIO is a scenario's name, a scenario file's name for all in it, a pattern (failover.*), or a part of the
+    suite: core, ceilings. Without any: the whole suite.
+    """
+    from harness.cli.run import run_command
+
+    ctx.exit(run_command(**options))
+
+
+@harness.command()
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: runs/<n>.")
+@click.pass_context
+def demo(ctx: click.Context, out: Path | None) -> None:
+    """Run the core on the reference gateway, then break it on purpose and show what that looks like."""
+    from harness.cli.run import demo_command
+
+    ctx.exit(demo_command(out))
+
+
+@harness.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.pass_context
+def judge(ctx: click.Context, folder: Path) -> None:
+    """Judge and render a recorded run again, whoever recorded it."""
+    from harness.cli.run import judge_command
+
+    ctx.exit(judge_command(folder))
+
+
+@harness.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.pass_context
+def replay(ctx: click.Context, folder: Path) -> None:
+    """Run a run that was recorded in sim again, and compare it bit for bit."""
+    from harness.cli.run import replay_command
+
+    ctx.exit(replay_command(folder))
+
+
+@harness.command()
+@click.argument("requirement", metavar="ID")
+def explain(requirement: str) -> None:
+    """Say what a requirement asks, where it stands, what checks it, and what would break it."""
+    from harness.cli.catalogue import explain_command
+
+    explain_command(requirement)
+
+
+@harness.command("list")
+@click.argument("what", type=click.Choice(["scenarios", "checkers", "faults", "requirements", "targets", "mutants"]))
+def list_(what: str) -> None:
+    """List what there is."""
+    from harness.cli.catalogue import list_command
+
+    list_command(what)
+
+
+@harness.group()
+def serve() -> None:
+    """Serve the mock upstreams, or the reference gateway, for curl and SDKs."""
+
+
+@serve.command("upstreams")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Default: a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--config", default="", help="A JSON object, or - for one line of standard input (see docs/serving.md).")
+def serve_upstreams(port: int, host: str, config: str) -> None:
+    """Serve mock model providers; the first line on standard output is the ready line with the real ports."""
+    from harness.cli.serve import upstreams_command
+
+    upstreams_command(port, host, config)
+
+
+@serve.command("gateway")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Default: a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--database", default="", help="SQLite file of the ledger; default: a temporary one.")
+@click.option("--mutant", default="", help="Make the gateway wrong in this one way.")
+@click.option("--overlay", default="", help="A named overlay of the contract, such as short.")
+@click.option("--config", default="", help="A JSON object, or - for one line of standard input (see docs/serving.md).")
+def serve_gateway(port: int, host: str, database: str, mutant: str, overlay: str, config: str) -> None:
+    """Serve the reference gateway; without --config with mock upstreams of its own and a fresh key."""
+    from harness.cli.serve import gateway_command
+
+    gateway_command(port, host, database, mutant, overlay, config)
+
+
+def main() -> None:
+    """Run the command line; every error is said once, in the same form, with the exit codes of docs/exit-codes.md."""
+    try:
+        code = harness.main(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as shown:
+        click.echo(shown.ctx.get_help() if shown.ctx else "")
+        code = EXIT_USAGE
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "harness"
+        fail(error.format_message(), help=f"{where} --help")
+        code = EXIT_USAGE
+    except (click.Abort, KeyboardInterrupt):
+        fail("interrupted")
+        code = 130
+    except click.ClickException as error:
+        fail(error.format_message())
+        code = error.exit_code
+    except BrokenPipeError:
+        # The reader of our output went away (head, less): nothing left to say.
+        sys.stderr.close()
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,90 @@
+"""Which scenarios a command line selects; a name that selects nothing is a usage error, never a green run."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+
+from harness.cli.terminal import near
+from harness.contract import Contract, Requirement, load_requirements
+from harness.scenario import SCENARIOS, NamedScenario
+
+PARTS = ("core", "ceilings")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The scenarios to run, the requirements to judge (empty: all), and those that must be covered whole."""
+
+    scenarios: tuple[str, ...]
+    requirements: frozenset[str]
+    expected: frozenset[str]
+
+
+def select(names: Sequence[str], profiles: Sequence[str], requirements: Sequence[str], contract: Contract) -> Selection:
+    """Return what the names, profiles and ids select. Raises click.UsageError, naming what there is."""
+    catalogue = load_requirements()
+    wanted = _wanted(profiles, requirements, catalogue)
+    chosen = [name for pattern in names for name in _named(pattern)] or list(SCENARIOS)
+    if wanted:
+        chosen = [name for name in chosen if _checked(SCENARIOS[name], contract) & wanted]
+    if not chosen:
+        raise click.UsageError("nothing selected: no scenario fits all of what was asked; see harness list scenarios")
+    expected = frozenset() if names else (wanted or frozenset(catalogue))
+    return Selection(tuple(dict.fromkeys(chosen)), frozenset(wanted), expected)
+
+
+def seeds(seed: int | None, span: str) -> range:
+    """Return the seeds of ``--seed`` or ``--seeds A..B``. Raises click.UsageError."""
+    if not span:
+        return range(seed or 0, (seed or 0) + 1)
+    if seed is not None:
+        raise click.UsageError("give --seed or --seeds, not both")
+    match = re.fullmatch(r"(\d+)\.\.(\d+)", span)
+    if match is None or int(match[1]) > int(match[2]):
+        raise click.UsageError(f"--seeds {span!r}: give A..B with A not above B, such as 0..99")
+    return range(int(match[1]), int(match[2]) + 1)
+
+
+def _named(pattern: str) -> list[str]:
+    if pattern in PARTS:
+        return [name for name, scenario in SCENARIOS.items() if scenario.part == pattern]
+    found = [name for name in SCENARIOS if fnmatch.fnmatchcase(name, pattern) or name.partition(".")[0] == pattern]
+    if not found:
+        files = {name.partition(".")[0] for name in SCENARIOS}
+        hint = near(pattern, [*SCENARIOS, *files, *PARTS])
+        raise click.UsageError(
+            f"no scenario {pattern!r}{hint}; give a scenario, a part ({', '.join(PARTS)}), or a file of scenarios: "
+            f"{', '.join(sorted(files))}"
+        )
+    return found
+
+
+def _wanted(
+    profiles: Sequence[str], requirements: Sequence[str], catalogue: dict[str, Requirement] | object
+) -> set[str]:
+    known = load_requirements()
+    all_profiles = sorted({requirement.profile for requirement in known.values()})
+    wanted: set[str] = set()
+    for profile in profiles:
+        if profile not in all_profiles:
+            raise click.UsageError(
+                f"no profile {profile!r}{near(profile, all_profiles)}; there are {', '.join(all_profiles)}"
+            )
+        wanted |= {identifier for identifier, requirement in known.items() if requirement.profile == profile}
+    for pattern in requirements:
+        found = fnmatch.filter(known, pattern)
+        if not found:
+            raise click.UsageError(
+                f"no requirement {pattern!r}{near(pattern, known)}; harness list requirements shows all {len(known)}"
+            )
+        wanted |= set(found)
+    return wanted
+
+
+def _checked(scenario: NamedScenario, contract: Contract) -> set[str]:
+    return {check.requirement for check in scenario(contract).checks}

@@ -1,0 +1,145 @@
+"""The serve commands: mock upstreams and the reference gateway on real sockets, for people and for local runs."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+
+from harness.cli.suite import mutate
+from harness.cli.terminal import fail, near
+from harness.contract import load_contract
+from harness.environment.secrets import random_secrets
+from harness.environment.sim import roles_of
+from harness.scenario import Account, Key, World
+from harness.target import UpstreamAddress, Wiring
+from mock_upstreams.server import run_server
+
+EXIT_USAGE = 64
+ROLES = ("primary", "second", "third")
+
+
+def upstreams_command(port: int, host: str, config: str) -> None:
+    """Serve until interrupted (or, with ``--config -``, until standard input ends)."""
+    settings = _config(config)
+    listeners = settings.get("listeners", dict.fromkeys(ROLES, "open"))
+    _run(lambda stop: _upstreams(listeners, host, port, stop), watch_input=config == "-")
+
+
+async def _upstreams(listeners: Mapping[str, str], host: str, port: int, stop: asyncio.Event) -> None:
+    async with run_server(listeners, host=host, port=port) as addresses:
+        named = " ".join(f"{role}={url}" for role, url in addresses.roles.items())
+        click.echo(f"ready {addresses.control} {named}")
+        await stop.wait()
+
+
+def gateway_command(port: int, host: str, database: str, mutant: str, overlay: str, config: str) -> None:
+    """Serve until interrupted (or, with ``--config -``, until standard input ends)."""
+    from harness.mutants import MUTANTS
+
+    if mutant and mutant not in MUTANTS:
+        raise click.UsageError(f"no mutant {mutant!r}{near(mutant, MUTANTS)}; harness list mutants shows them")
+    change = mutate(mutant) if mutant else None
+    settings = _config(config)
+    with tempfile.TemporaryDirectory(prefix="harness-") as scratch:
+        path = Path(database) if database else Path(scratch) / "ledger.sqlite"
+        if settings:
+            _run(lambda stop: _gateway(settings, path, change, host, port, stop), watch_input=config == "-")
+        else:
+            _run(lambda stop: _gateway_with_upstreams(path, change, overlay, host, port, stop), watch_input=False)
+
+
+async def _gateway(
+    settings: Mapping[str, Any], database: Path, change: Any, host: str, port: int, stop: asyncio.Event
+) -> None:
+    from harness.targets.reference import serve
+
+    async with serve(
+        settings["contract"], settings["deployment"], database=database, mutate=change, host=host, port=port
+    ) as url:
+        click.echo(f"ready {url}")
+        await stop.wait()
+
+
+async def _gateway_with_upstreams(
+    database: Path, change: Any, overlay: str, host: str, port: int, stop: asyncio.Event
+) -> None:
+    """Serve a gateway with one customer and mock upstreams of its own, for curl and SDKs."""
+    from harness.contract.loader import contract_to_json
+    from harness.targets.reference import deployment, serve
+
+    contract = load_contract(overlays=[overlay] if overlay else [])
+    world = World(accounts=(Account("you", keys=(Key("you-key"),)),))
+    secrets = random_secrets(world)
+    async with run_server(dict.fromkeys(roles_of(contract), "open"), host="127.0.0.1", port=0) as mocks:
+        wiring = Wiring(
+            mode="local",
+            contract=contract,
+            world=world,
+            secrets=secrets,
+            upstreams={
+                role: UpstreamAddress(f"{url}/serve/{role}/openai", f"{url}/serve/{role}/anthropic", f"up-{role}")
+                for role, url in mocks.roles.items()
+            },
+            seed=0,
+            zero_s=asyncio.get_running_loop().time(),
+            epoch_s=0,
+        )
+        token = hashlib.sha256(secrets["you-key"].encode()).hexdigest()
+        async with serve(
+            contract_to_json(contract),
+            deployment(wiring, token),
+            database=database,
+            mutate=change,
+            host=host,
+            port=port,
+        ) as url:
+            click.echo(f"ready {url} key={secrets['you-key']} upstreams={mocks.control}")
+            await stop.wait()
+
+
+def _config(config: str) -> dict[str, Any]:
+    """Return the settings given as JSON, or as one line of standard input; ends the command if they are none."""
+    if not config:
+        return {}
+    text = sys.stdin.buffer.readline() if config == "-" else config.encode()
+    try:
+        settings = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        fail("--config is not JSON", cause=str(error), help="give a JSON object; docs/serving.md shows one")
+        raise SystemExit(EXIT_USAGE) from None
+    if not isinstance(settings, dict):
+        fail("--config is not a JSON object", help="docs/serving.md shows one")
+        raise SystemExit(EXIT_USAGE)
+    return settings
+
+
+def _run(serve: Callable[[asyncio.Event], Any], *, watch_input: bool) -> None:
+    """Run a server until SIGINT or SIGTERM, or until standard input ends when a parent holds it."""
+    import uvloop
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        if watch_input:
+            # The parent is gone when our input ends: a child must not outlive the harness that started it.
+            loop.add_reader(sys.stdin.fileno(), stop.set)
+        await serve(stop)
+
+    try:
+        with suppress(KeyboardInterrupt):
+            uvloop.run(main())
+    except (OSError, ValueError) as error:
+        fail("the server did not start", cause=str(error))
+        raise SystemExit(70) from None

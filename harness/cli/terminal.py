@@ -1,0 +1,47 @@
+"""How the command line speaks: errors, near names, colour; results go to stdout, the rest to stderr."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Iterable
+
+import click
+
+_COLOURS = {"PASS": "green", "FAIL": "red", "ERROR": "red", "INCONCLUSIVE": "yellow", "UNSUPPORTED": "cyan"}
+
+
+def fail(message: str, *, cause: str = "", help: str = "") -> None:  # noqa: A002 - the word users see
+    """Say one error on standard error: what happened, why, and what to do about it."""
+    click.echo(f"{_paint('error:', 'red', sys.stderr)} {message}", err=True)
+    if cause:
+        click.echo(f"cause: {cause}", err=True)
+    if help:
+        click.echo(f"help:  {help}", err=True)
+
+
+def near(given: str, known: Iterable[str]) -> str:
+    """Return ``, did you mean 'x' or 'y'?`` for the names near ``given``, or nothing."""
+    names = difflib.get_close_matches(given, list(known), n=3, cutoff=0.5)
+    return f", did you mean {' or '.join(repr(name) for name in names)}?" if names else ""
+
+
+def status(outcome: str) -> str:
+    """Return an outcome as a coloured word of fixed width."""
+    word = outcome.upper()
+    return _paint(f"{word:<12}", _COLOURS.get(word, "white"), sys.stdout)
+
+
+def live() -> bool:
+    """Say whether progress may be drawn live: standard error is a terminal and this is no CI system."""
+    return sys.stderr.isatty() and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
+
+
+def _paint(text: str, colour: str, stream: object) -> str:
+    if os.environ.get("NO_COLOR"):
+        return text
+    is_terminal = bool(getattr(stream, "isatty", lambda: False)())
+    if not (is_terminal or os.environ.get("FORCE_COLOR")):
+        return text
+    return click.style(text, fg=colour)

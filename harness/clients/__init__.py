@@ -1,0 +1,7 @@
+"""The caller's side of every wire surface: build a call's request, perform it, read its answer; it judges nothing."""
+
+from harness.clients.driver import drive
+from harness.clients.request import Request, build, path_of
+from harness.clients.surfaces import reader_for
+
+__all__ = ["Request", "build", "drive", "path_of", "reader_for"]

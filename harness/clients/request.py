@@ -1,0 +1,188 @@
+"""Builds the HTTP request of a planned call, marker and credentials in their places; it sends nothing.
+
+The marker (``[call:c17 chunks=50 ttft=0.05]``) stands at the start of the user's text: prompts survive every gateway,
+headers and unknown fields do not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from harness.clients import chat, messages, responses
+from harness.contract import Contract
+from harness.scenario import Call, Reply
+
+USER_AGENT = "llm-gateway-harness"
+ANTHROPIC_VERSION = "2023-06-01"
+_ID = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_FILLER = "lorem ipsum dolor sit amet consectetur adipiscing elit "
+_DEFAULT_PROMPT = "Say something short."
+_PATHS: Mapping[tuple[str, str], str] = {
+    ("chat", "managed"): "/v1/managed/chat/completions",
+    ("chat", "general"): "/api/v1/chat/completions",
+    ("messages", "managed"): "/v1/managed/messages",
+    ("messages", "general"): "/api/v1/messages",
+    ("responses", "managed"): "/v1/managed/responses",
+    ("responses", "general"): "/api/v1/responses",
+    ("count_tokens", "managed"): "/v1/managed/messages/count_tokens",
+    ("count_tokens", "general"): "/api/v1/messages/count_tokens",
+    ("models", "managed"): "/v1/managed/models",
+    ("models", "general"): "/api/v1/models",
+}
+_BODIES: Mapping[str, tuple[Callable[[Call, str, Contract], dict[str, Any]], str]] = {
+    "chat": (chat.body, "messages"),
+    "messages": (messages.body, "messages"),
+    "count_tokens": (messages.count_body, "messages"),
+    "responses": (responses.body, "input"),
+}
+_CREDENTIAL_HEADERS = frozenset({"authorization", "x-api-key", "anthropic-api-key", "x-goog-api-key", "cookie"})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, ready to send. ``credentials`` are the secrets in it, which no record may hold."""
+
+    method: str
+    path: str
+    query: str
+    headers: list[tuple[str, str]] = field(repr=False)
+    body: bytes = field(repr=False)
+    credentials: tuple[str, ...] = field(default=(), repr=False)
+
+
+def build(call: Call, *, secret: str, contract: Contract) -> Request:
+    """Build the request of ``call`` with its key's ``secret``.
+
+    ``call.fields`` replace the built ones; the value ``...`` leaves a field out. Raises ValueError for a surface or
+    tier without a path, for ``prompt_bytes`` that are too few, or that find no prompt to pad.
+    """
+    path, _, query = path_of(call).partition("?")
+    headers = _headers(call, call.secret if call.secret is not None else secret)
+    return Request(call.method, path, query, headers, _body(call, contract), _credentials(headers))
+
+
+def path_of(call: Call) -> str:
+    """Return the path that ``call`` asks, with its query if it has one. Raises ValueError if it has none."""
+    path = call.path or _PATHS.get((call.surface, call.tier), "")
+    if not path.startswith("/"):
+        raise ValueError(f"call {call.id}: no path for surface {call.surface!r} of tier {call.tier!r}, path {path!r}")
+    return path
+
+
+def marker(call: Call) -> str:
+    """Return the marker of ``call`` with the directives of its reply that differ from the upstream's own defaults.
+
+    Cache reads and writes are told where they are asked for, or where ``input`` fixes what is counted; else the
+    upstream's own prompt cache decides. Raises ValueError for an id that no marker can carry.
+    """
+    if not _ID.fullmatch(call.id):
+        raise ValueError(f"call id {call.id!r}: an id is 1 to 128 letters, digits, '.', '_' and '-'")
+    return f"[call:{call.id}{_directives(call.reply)}]"
+
+
+@lru_cache(maxsize=4096)
+def _directives(reply: Reply) -> str:
+    counted = reply.input is not None
+    said = {
+        "chunks": None if reply.chunks == 4 else reply.chunks,
+        "ttft": _seconds(reply.ttft_ms) if reply.ttft_ms else None,
+        "gap": _seconds(reply.gap_ms) if reply.gap_ms else None,
+        "in": reply.input,
+        "cached": reply.cached if counted or reply.cached else None,
+        "written": reply.written if counted or reply.written else None,
+        "out": reply.output,
+        "reasoning": reply.reasoning or None,
+        "shape": None if reply.shape == "text" else reply.shape,
+    }
+    return "".join(f" {name}={value}" for name, value in said.items() if value is not None)
+
+
+def _seconds(value_ms: float) -> str:
+    return f"{value_ms / 1e3:.6f}".rstrip("0").rstrip(".")
+
+
+def _body(call: Call, contract: Contract) -> bytes:
+    if call.body is not None:
+        if call.prompt_bytes:
+            raise ValueError(f"call {call.id}: prompt_bytes says how long a built body is, and its body is given")
+        return call.body
+    if call.surface not in _BODIES:
+        return b""
+    make, prompt_field = _BODIES[call.surface]
+    value = make(call, call.prompt or _DEFAULT_PROMPT, contract)
+    for name, given in call.fields.items():
+        if given is ...:
+            value.pop(name, None)
+        else:
+            value[name] = given
+    bare = value.get(prompt_field)
+    led = _led(bare, f"{marker(call)} ")
+    if led is not bare:
+        value[prompt_field] = led
+    body = orjson.dumps(value)
+    if not call.prompt_bytes:
+        return body
+    missing = call.prompt_bytes - len(body)
+    if missing < 0 or led is bare:
+        why = "its body has no prompt text" if led is bare else f"it has {len(body)} bytes before any padding"
+        raise ValueError(f"call {call.id}: cannot pad to {call.prompt_bytes} bytes: {why}")
+    filler = (_FILLER * (missing // len(_FILLER) + 1))[:missing]
+    value[prompt_field] = _led(bare, f"{marker(call)} {filler}")
+    return orjson.dumps(value)
+
+
+def _led(prompt: Any, lead: str) -> Any:
+    """Return ``prompt`` with ``lead`` before the text of its last user turn (of its last turn with text, if no user).
+
+    Nothing is changed in place; what has no text comes back as the very same object.
+    """
+    if isinstance(prompt, str):
+        return lead + prompt
+    if not isinstance(prompt, list | tuple):
+        return prompt
+    turns = list(prompt)
+    last_first = range(len(turns) - 1, -1, -1)
+    users = [n for n in last_first if isinstance(turns[n], Mapping) and turns[n].get("role") == "user"]
+    for n in (*users, *last_first):
+        if isinstance(turns[n], Mapping):
+            for name in ("content", "text", "output", "input"):
+                inner = turns[n].get(name)
+                led = _led(inner, lead)
+                if led is not inner:
+                    turns[n] = {**turns[n], name: led}
+                    return turns
+    return prompt
+
+
+def _headers(call: Call, secret: str) -> list[tuple[str, str]]:
+    headers = [
+        ("accept", "application/json"),
+        ("accept-encoding", "identity"),
+        ("user-agent", USER_AGENT),
+        ("x-client-request-id", call.id),
+    ]
+    if call.content_type and call.method not in ("GET", "HEAD"):
+        headers.append(("content-type", call.content_type))
+    if call.surface in ("messages", "count_tokens"):
+        headers.append(("anthropic-version", ANTHROPIC_VERSION))
+    for form in (call.auth,) if isinstance(call.auth, str) else call.auth:
+        if form == "bearer":
+            headers.append(("authorization", f"Bearer {secret}"))
+        elif form != "none":
+            headers.append((form, secret))
+    if call.headers:
+        given = {name.lower() for name in call.headers}
+        headers = [header for header in headers if header[0] not in given]
+        headers.extend(call.headers.items())
+    return headers
+
+
+def _credentials(headers: list[tuple[str, str]]) -> tuple[str, ...]:
+    found = (value.removeprefix("Bearer ") for name, value in headers if name.lower() in _CREDENTIAL_HEADERS)
+    return tuple(dict.fromkeys(secret for secret in found if secret))

@@ -1,0 +1,96 @@
+"""A run on loopback sockets in real time: mocks and gateway as child processes, stopped on every way out."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import orjson
+
+from harness.contract import Contract
+from harness.environment.control import UpstreamControl
+from harness.environment.perform import Performance, Stage, with_probe_account
+from harness.environment.secrets import random_secrets
+from harness.environment.sim import roles_of
+from harness.history import Recorder
+from harness.scenario import Scenario
+from harness.target import Target, Unsupported, UpstreamAddress, Wiring
+from harness.targets.child import start_child
+
+SKEW_US = 2_000
+"""uvloop's clock has steps of a millisecond; two processes' stamps may be that far apart, and then some."""
+
+
+def run_locally(
+    scenario: Scenario, target: Target, contract: Contract, *, seed: int, recorder: Recorder, mutant: str = ""
+) -> None:
+    """Run ``scenario`` against ``target`` on loopback into ``recorder``.
+
+    Raises Unsupported for what sockets cannot judge, TargetError if a child does not start or dies.
+    """
+    if scenario.exact:
+        raise Unsupported("its verdict needs exact times: sim judges it")
+    if scenario.crashes:
+        raise Unsupported("the simulated crash is for sim")
+    asyncio.run(_run(scenario, target, contract, seed, recorder, mutant))
+
+
+def socket_transport() -> httpx.AsyncHTTPTransport:
+    """Return the caller's side of a socket: no connection is reused near the end of a server's keep-alive."""
+    return httpx.AsyncHTTPTransport(
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=1.0)
+    )
+
+
+async def _run(
+    scenario: Scenario, target: Target, contract: Contract, seed: int, recorder: Recorder, mutant: str
+) -> None:
+    loop = asyncio.get_running_loop()
+    roles = roles_of(contract)
+    listeners = {role: scenario.world.listeners.get(role, "open") for role in roles}
+    world = with_probe_account(scenario.world)
+    secrets = random_secrets(world)
+    log: list[str] = []
+    async with (
+        start_child(["serve", "upstreams", "--config", "-"], orjson.dumps({"listeners": listeners})) as mocks,
+        socket_transport() as transport,
+    ):
+        upstreams = {
+            role: UpstreamAddress(
+                f"{mocks.named[role]}/{scenario.name}/{role}/openai",
+                f"{mocks.named[role]}/{scenario.name}/{role}/anthropic",
+                f"up-{role}-{seed}",
+            )
+            for role in roles
+        }
+        wiring = Wiring(
+            mode="local",
+            contract=contract,
+            world=world,
+            secrets=secrets,
+            upstreams=upstreams,
+            seed=seed,
+            zero_s=loop.time(),
+            epoch_s=0,
+            log=log.append,
+            mutant=mutant,
+        )
+        async with target.start(wiring) as running:
+            stage = Stage(
+                mode="local",
+                target=target.name,
+                mutant=mutant,
+                claims=target.claims,
+                contract=contract,
+                base_url=running.base_url,
+                transport=transport,
+                running=running,
+                control=UpstreamControl(transport, mocks.base_url, scenario.name),
+                upstreams=upstreams,
+                secrets=secrets,
+                gateway_zero_s=wiring.zero_s,
+                epoch_s=wiring.epoch_s,
+                skew_us=SKEW_US,
+                log=log,
+            )
+            await Performance(scenario, stage, recorder, seed).run()

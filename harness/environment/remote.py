@@ -1,0 +1,93 @@
+"""A run against a gateway that is already there, by its address: what can be seen from outside."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+
+from harness.contract import Contract
+from harness.environment.control import UpstreamControl
+from harness.environment.local import SKEW_US, socket_transport
+from harness.environment.perform import PROBE_ACCOUNT, Performance, Stage
+from harness.history import Recorder
+from harness.scenario import Scenario
+from harness.target import Running, Target, TargetError, Unsupported, Wiring
+
+
+def run_remotely(scenario: Scenario, target: Target, contract: Contract, *, seed: int, recorder: Recorder) -> None:
+    """Run ``scenario`` against the gateway that ``target`` names.
+
+    Raises Unsupported for a scenario that needs what cannot be had from outside (another world, faults without the
+    mock upstreams behind the gateway, exact times), TargetError if nothing answers.
+    """
+    if scenario.exact:
+        raise Unsupported("its verdict needs exact times: sim judges it")
+    if scenario.crashes:
+        raise Unsupported("the simulated crash is for sim")
+    asyncio.run(_run(scenario, target, contract, seed, recorder))
+
+
+async def _run(scenario: Scenario, target: Target, contract: Contract, seed: int, recorder: Recorder) -> None:
+    loop = asyncio.get_running_loop()
+    wiring = Wiring(
+        mode="remote",
+        contract=contract,
+        world=scenario.world,
+        secrets={},
+        upstreams={},
+        seed=seed,
+        zero_s=loop.time(),
+        epoch_s=0,
+    )
+    async with target.start(wiring) as running, socket_transport() as transport:
+        await _reachable(transport, running)
+        control = UpstreamControl(transport, running.upstreams_url, scenario.name) if running.upstreams_url else None
+        if control is None and scenario.injections:
+            raise Unsupported(
+                "it injects faults, and the mock upstreams behind this gateway are not known (--upstreams)"
+            )
+        stage = Stage(
+            mode="remote",
+            target=target.name,
+            mutant="",
+            claims=target.claims,
+            contract=contract,
+            base_url=running.base_url,
+            transport=transport,
+            running=running,
+            control=control,
+            upstreams={},
+            secrets=running.secrets,
+            gateway_zero_s=wiring.zero_s,
+            epoch_s=0,
+            skew_us=SKEW_US,
+            log=[],
+        )
+        probes = PROBE_ACCOUNT in {key.removesuffix("-key") for key in running.secrets}
+        await Performance(scenario, stage, recorder, seed, probes=probes).run()
+
+
+async def _reachable(transport: httpx.AsyncBaseTransport, running: Running) -> None:
+    """Raise TargetError unless something answers HTTP at the target's address."""
+    request = httpx.Request(
+        "GET",
+        running.base_url + "/v1/models",
+        extensions={"timeout": {"connect": 5.0, "read": 10.0, "write": 5.0, "pool": 5.0}},
+    )
+    try:
+        response = await transport.handle_async_request(request)
+        body = await response.aread()
+    except httpx.TransportError as error:
+        raise TargetError(
+            f"no gateway answered at {running.base_url}",
+            cause=str(error) or type(error).__name__,
+            help="is it running, and is the address right?",
+        ) from error
+    kind = response.headers.get("content-type", "")
+    if "json" not in kind:
+        raise TargetError(
+            f"what answers at {running.base_url} is no LLM gateway",
+            cause=f"GET /v1/models gave {response.status_code}, {kind or 'no content type'}, {len(body)} bytes",
+            help="give the address below which /v1/... is served",
+        )

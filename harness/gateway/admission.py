@@ -1,0 +1,101 @@
+"""Whether a call is let in: balance, circuits, rates and slots; it takes all that a call takes, or nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.contract import Contract
+from harness.gateway.call import Call
+from harness.gateway.errors import Refusal
+from harness.gateway.ledger import Hold
+
+if TYPE_CHECKING:
+    from harness.gateway.components import Components
+
+
+class Admission:
+    """The rules of both tiers. An Enterprise call is held by the governor, a general one by the user's rate."""
+
+    def __init__(self, contract: Contract) -> None:
+        self._money = contract.money
+        self._retry_after = contract.headers.retry_after
+
+    async def admit(self, parts: Components, call: Call) -> None:
+        """Let ``call`` in: hold its estimate, and take its slot and units. Raises Refusal, having taken nothing."""
+        assert call.model is not None
+        call.prompt_tokens = self.prompt_tokens(call)
+        call.output_tokens = call.surface.output_tokens(call.body) or call.model.default_output_tokens
+        credits = parts.prices.estimate(call.model, call.prompt_tokens, call.output_tokens)
+        # Whoever cannot pay hears that before anything else, also while every window is full.
+        self.require_balance(parts, call, credits)
+        self.require_circuit(parts, call)
+        if call.enterprise:
+            await self.enter_governed(parts, call, credits)
+        else:
+            self.enter_rated(parts, call, credits)
+
+    def prompt_tokens(self, call: Call) -> int:
+        """Return the estimate of the prompt: a token per four bytes of the raw body, rounded up."""
+        return -(-len(call.raw) // 4)
+
+    async def enter_governed(self, parts: Components, call: Call, credits: int) -> None:
+        """Take slot, request unit, token reservation and hold in the instant that the governor grants the slot."""
+        assert call.model is not None
+
+        def afford() -> None:
+            # Asked again when the slot is there: the balance may have changed while the call waited.
+            self.require_balance(parts, call, credits)
+
+        def enter() -> Hold:
+            return self.enter(parts, call, credits)
+
+        tokens = call.prompt_tokens + call.output_tokens
+        call.ticket = await parts.governor.admit(call.account, call.model, tokens, enter, afford=afford)
+        call.admitted = call.ticket.snapshot
+
+    def enter_rated(self, parts: Components, call: Call, credits: int) -> None:
+        """Take a unit of the user's rate, and the hold."""
+        parts.user_rate.admit(call.account)
+        self.enter(parts, call, credits)
+
+    def enter(self, parts: Components, call: Call, credits: int) -> Hold:
+        """Hold the estimate, and note the circuit of the chain's first target as it stands now."""
+        call.circuit = self.circuit(parts, call)
+        call.hold = parts.ledger.hold(call.account, call.label, credits)
+        return call.hold
+
+    def require_balance(self, parts: Components, call: Call, credits: int) -> None:
+        """Raise Refusal unless the available balance lets a call in that may cost ``credits``."""
+        if not self.can_pay(parts.ledger.available(call.account), call, credits):
+            raise Refusal("insufficient_balance", "the balance is too low for this call; top up to go on")
+
+    def can_pay(self, available: int, call: Call, credits: int) -> bool:
+        """Say whether ``available`` credits are enough: for Enterprise its hold or the minimum, else the minimum."""
+        if call.enterprise:
+            return available >= min(credits, self._money.enterprise_minimum_credits)
+        return available >= self._money.general_minimum_credits
+
+    def require_circuit(self, parts: Components, call: Call) -> None:
+        """Raise Refusal if every path of the model has its circuit open."""
+        assert call.model is not None
+        now_us = parts.clock.now_us()
+        paths = [(call.model.id, target.role) for target in parts.router.chain(call.model)]
+        if all(parts.breaker.state(path, now_us) == "open" for path in paths):
+            raise self.circuits_open(parts, call)
+
+    def circuits_open(self, parts: Components, call: Call) -> Refusal:
+        """Return the refusal of a call that no path is open for."""
+        assert call.model is not None
+        paths = [(call.model.id, target.role) for target in parts.router.chain(call.model)]
+        wait_s = parts.breaker.retry_after_s(paths, parts.clock.now_us())
+        return Refusal(
+            "circuits_open",
+            f"every provider of {call.model.id} is overloaded; retry in {wait_s} s",
+            headers={self._retry_after: str(wait_s)},
+        )
+
+    def circuit(self, parts: Components, call: Call) -> str:
+        """Return the state of the circuit of the chain's first target."""
+        assert call.model is not None
+        first = parts.router.chain(call.model)[0]
+        return parts.breaker.state((call.model.id, first.role), parts.clock.now_us())

@@ -1,0 +1,255 @@
+"""The gateway as an ASGI app: makes a fresh set of components, and wires paths to them; it serves nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qs
+
+import httpx
+import orjson
+
+from harness.contract import Contract
+from harness.contract.loader import contract_from_json
+from harness.gateway.admission import Admission
+from harness.gateway.asgi import ASGIApp, Client, Headers, Receive, Scope, Send
+from harness.gateway.books import Books
+from harness.gateway.breaker import Breaker
+from harness.gateway.call import Endpoint, EndpointTier
+from harness.gateway.cli_gate import CliGate
+from harness.gateway.clock import Clock
+from harness.gateway.components import Components
+from harness.gateway.deployment import Deployment
+from harness.gateway.entropy import Entropy
+from harness.gateway.error_writer import ErrorWriter
+from harness.gateway.errors import Refusal
+from harness.gateway.failures import FailureClassifier
+from harness.gateway.governor import Governor
+from harness.gateway.headers import JSON, HeaderWriter
+from harness.gateway.insurer import Insurer
+from harness.gateway.keys import KeyRing
+from harness.gateway.ledger import Ledger
+from harness.gateway.log import LogWriter, Sink, to_stderr
+from harness.gateway.models import Catalogue
+from harness.gateway.pipeline import Pipeline
+from harness.gateway.prices import PriceList
+from harness.gateway.reader import RequestReader
+from harness.gateway.redact import Redactor
+from harness.gateway.relay import Relay
+from harness.gateway.router import Router
+from harness.gateway.settlement import Settler
+from harness.gateway.store import Store
+from harness.gateway.surfaces import all_surfaces
+from harness.gateway.upstream import UpstreamRequests
+from harness.gateway.usage_log import UsageLog
+from harness.gateway.user_rate import UserRate
+
+_BEARER = frozenset({b"authorization"})
+_ANTHROPIC = _BEARER | {b"x-api-key"}
+_MANAGED_MESSAGES = _ANTHROPIC | {b"anthropic-api-key"}
+
+
+def start(
+    contract_json: Mapping[str, Any],
+    deployment_json: Mapping[str, Any],
+    *,
+    store: Store,
+    entropy: Entropy,
+    transport: httpx.AsyncBaseTransport,
+    mutate: Callable[[Components], Components] | None = None,
+    log: Sink | None = None,
+) -> Components:
+    """Return the components of a gateway from JSON data, one of them made wrong by ``mutate`` if it is given.
+
+    Raises ContractError, ValueError (deployment) and StoreError, each with every problem it found.
+    """
+    contract = contract_from_json(contract_json)
+    deployment = Deployment.from_json(deployment_json)
+    parts = build(contract, deployment, store=store, entropy=entropy, transport=transport, log=log)
+    return parts if mutate is None else mutate(parts)
+
+
+def build(
+    contract: Contract,
+    deployment: Deployment,
+    *,
+    store: Store,
+    entropy: Entropy,
+    transport: httpx.AsyncBaseTransport,
+    log: Sink | None = None,
+) -> Components:
+    """Return a fresh set of components. Raises ValueError if the contract's chains name a role that is not deployed."""
+    roles = {target.role for model in contract.models for target in model.chain}
+    missing = sorted(roles - deployment.upstreams.keys())
+    if missing:
+        raise ValueError(f"the deployment has no upstream for {', '.join(missing)}, which the contract's chains name")
+    clock = Clock(deployment.zero_s, deployment.epoch_s)
+    redactor = Redactor(deployment)
+    surfaces = all_surfaces()
+    return Components(
+        contract=contract,
+        deployment=deployment,
+        clock=clock,
+        entropy=entropy,
+        store=store,
+        transport=transport,
+        keys=KeyRing(deployment.accounts, store),
+        catalogue=Catalogue(contract),
+        reader=RequestReader(contract, redactor),
+        cli_gate=CliGate(contract),
+        surfaces=surfaces,
+        prices=PriceList(contract),
+        admission=Admission(contract),
+        governor=Governor(contract, clock),
+        user_rate=UserRate(contract, clock),
+        router=Router(contract, entropy),
+        breaker=Breaker(contract),
+        upstream=UpstreamRequests(contract, deployment, surfaces),
+        failures=FailureClassifier(contract),
+        relay=Relay(contract),
+        settler=Settler(contract),
+        insurer=Insurer(contract),
+        ledger=Ledger(store, clock),
+        usage_log=UsageLog(store),
+        headers=HeaderWriter(contract),
+        errors=ErrorWriter(contract, redactor),
+        redactor=redactor,
+        log=LogWriter(redactor, log if log is not None else to_stderr),
+        books=Books(deployment),
+        pipeline=Pipeline(),
+    )
+
+
+def create_app(parts: Components) -> ASGIApp:
+    """Return the ASGI app of ``parts``; its lifespan starts them. What they stand on is closed by whoever opened it."""
+    return Gateway(parts)
+
+
+def call_endpoints() -> dict[str, Endpoint]:
+    """Return the paths that take calls. Hosts do not matter, and /v1/X is /api/v1/X for every general X."""
+    endpoints: list[Endpoint] = [
+        Endpoint("/v1/managed/chat/completions", "chat", "enterprise", _BEARER),
+        Endpoint("/v1/managed/responses", "responses", "enterprise", _BEARER),
+    ]
+    for prefix in ("/v1", "/api/v1"):
+        endpoints += [
+            Endpoint(f"{prefix}/chat/completions", "chat", "general", _BEARER),
+            Endpoint(f"{prefix}/responses", "responses", "general", _BEARER),
+            Endpoint(f"{prefix}/codex/responses", "responses", "general", _BEARER),
+        ]
+    messages: tuple[tuple[str, EndpointTier, frozenset[bytes]], ...] = (
+        ("/v1/managed/messages", "enterprise", _MANAGED_MESSAGES),
+        ("/v1/messages", "root", _ANTHROPIC),
+        ("/api/v1/messages", "general", _ANTHROPIC),
+        ("/api/v1/v1/messages", "general", _ANTHROPIC),
+    )
+    for path, tier, credentials in messages:
+        endpoints += [
+            Endpoint(path, "messages", tier, credentials),
+            Endpoint(f"{path}/count_tokens", "count_tokens", tier, credentials),
+        ]
+    return {endpoint.path: endpoint for endpoint in endpoints}
+
+
+class Gateway:
+    """The app: an exact table of paths, and one answer in the contract's shape for everything else."""
+
+    def __init__(self, parts: Components) -> None:
+        self._parts = parts
+        self._calls = call_endpoints()
+        self._gets: dict[str, Callable[[Client, str], Awaitable[None]]] = {
+            "/v1/managed/models": self._enterprise_models,
+            "/v1/models": self._general_models,
+            "/api/v1/models": self._general_models,
+            "/api/ledger": self._ledger,
+            "/internal/books": self._books,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._http(Client(scope, receive, send))
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _http(self, client: Client) -> None:
+        endpoint = self._calls.get(client.path)
+        if endpoint is not None and client.method == "POST":
+            await self._parts.pipeline.run(self._parts, endpoint, client)
+            return
+        parts = self._parts
+        request_id = f"req_{parts.entropy.token('request')}"
+        try:
+            get = self._gets.get(client.path)
+            if get is not None and client.method in ("GET", "HEAD"):
+                await get(client, request_id)
+            elif endpoint is not None or get is not None:
+                allowed = "POST" if endpoint is not None else "GET, HEAD"
+                raise Refusal("method_not_allowed", f"this path takes {allowed}", headers={"allow": allowed})
+            else:
+                raise _not_found()
+        except Refusal as refusal:
+            await parts.errors.answer(client, refusal, request_id, self._governor(client))
+        except Exception as error:
+            parts.log.crash(request_id, error)
+            await parts.errors.answer(client, Refusal("internal", "the gateway failed"), request_id)
+
+    def _governor(self, client: Client) -> Headers:
+        names = self._parts.contract.headers
+        return [(names.governor.encode(), b"active")] if client.path.startswith("/v1/managed/") else []
+
+    async def _enterprise_models(self, client: Client, request_id: str) -> None:
+        self._parts.keys.identify(self._parts.reader.credentials(client, _BEARER))
+        await self._json(client, request_id, self._parts.catalogue.listing("enterprise"))
+
+    async def _general_models(self, client: Client, request_id: str) -> None:
+        catalogue, anthropic = self._parts.catalogue, "anthropic-version"
+        if client.header(anthropic):
+            self._parts.keys.identify(self._parts.reader.credentials(client, _ANTHROPIC))
+            await self._json(client, request_id, catalogue.anthropic_listing("general"))
+        else:
+            self._parts.keys.identify(self._parts.reader.credentials(client, _BEARER))
+            await self._json(client, request_id, catalogue.listing("general"))
+
+    async def _ledger(self, client: Client, request_id: str) -> None:
+        identity = self._parts.keys.identify(self._parts.reader.credentials(client, _BEARER))
+        await self._json(client, request_id, self._parts.books.of_account(self._parts, identity.account))
+
+    async def _books(self, client: Client, request_id: str) -> None:
+        if not self._parts.books.may_read_all(client.header("authorization")):
+            raise _not_found()  # whoever may not read them need not know that they are here
+        after = parse_qs(client.query.decode("latin-1")).get("after", ["0"])[-1]
+        if not after.isdecimal() or len(after) > 18:
+            raise Refusal("bad_request", "after must be the number of a ledger entry")
+        headers = [(b"content-type", b"application/x-ndjson"), *self._own(request_id)]
+        await client.send({"type": "http.response.start", "status": 200, "headers": headers})
+        if client.method == "GET":
+            for piece in self._parts.books.everything(self._parts, int(after)):
+                await client.send({"type": "http.response.body", "body": piece, "more_body": True})
+        await client.send({"type": "http.response.body", "body": b""})
+
+    async def _json(self, client: Client, request_id: str, value: Mapping[str, Any]) -> None:
+        await client.respond(200, [JSON, *self._own(request_id), *self._governor(client)], orjson.dumps(value))
+
+    def _own(self, request_id: str) -> Headers:
+        return [(self._parts.contract.headers.request_id.encode(), request_id.encode())]
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    await self._parts.start()
+                except Exception as error:
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    return
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
+def _not_found() -> Refusal:
+    return Refusal("not_found", "nothing is served at this path")

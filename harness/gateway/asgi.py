@@ -1,0 +1,250 @@
+"""One HTTP request over raw ASGI, as the pipeline sees its client: a body in, one answer or one stream out.
+
+Neither a server nor this file cancels a handler when its client goes away: the handler is told, and decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+_CLOCK_STEP_S = 1e-6
+BACKLOG_BYTES = 4 << 20
+"""What a stream keeps for a client that reads slowly, before the upstream has to wait for it."""
+
+
+class ClientGone(Exception):  # noqa: N818 - an event, not a failure
+    """The client went away before it had its answer."""
+
+
+class BodyTooLarge(Exception):  # noqa: N818 - an answer, not a failure
+    """The request's body is, or says it will be, past the limit."""
+
+
+class Client:
+    """The client of one request: who it says it is, what it sends, and whether it is still there."""
+
+    __slots__ = (
+        "_answered",
+        "_receive",
+        "_send",
+        "_watcher",
+        "gone",
+        "headers",
+        "method",
+        "path",
+        "query",
+        "raw_headers",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.query: bytes = scope.get("query_string", b"")
+        self.raw_headers: list[tuple[bytes, bytes]] = list(scope["headers"])
+        self.headers: dict[bytes, bytes] = dict(self.raw_headers)
+        self.gone = False
+        self._receive = receive
+        self._send = send
+        self._answered = False
+        self._watcher: asyncio.Task[None] | None = None
+
+    def header(self, name: str) -> str:
+        """Return a header's value by its lower-case name, or the empty string."""
+        return self.headers.get(name.encode(), b"").decode("latin-1")
+
+    async def body(self, limit: int) -> bytes:
+        """Return the whole body. Raises BodyTooLarge, having kept no more than ``limit`` bytes, or ClientGone."""
+        declared = self.headers.get(b"content-length", b"")
+        if declared.isdigit() and (len(declared) > 18 or int(declared) > limit):
+            raise BodyTooLarge
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self.gone = True
+                raise ClientGone
+            part = message.get("body", b"")
+            size += len(part)
+            if size > limit:
+                raise BodyTooLarge
+            parts.append(part)
+            if not message.get("more_body", False):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def watch(self, left: Callable[[], None]) -> None:
+        """Call ``left`` once if the client goes away before its answer is complete. To be used after ``body``."""
+        self._watcher = asyncio.get_running_loop().create_task(self._watch(left))
+
+    async def _watch(self, left: Callable[[], None]) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        if not self._answered:
+            self.gone = True
+            left()
+
+    async def respond(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send the whole answer; to a client that has gone, nothing happens."""
+        self._answered = True
+        length = (b"content-length", str(len(body)).encode())
+        if self.method == "HEAD":
+            body = b""
+        await self.send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def send(self, message: Message) -> None:
+        """Send one ASGI message; some servers raise OSError once the client has gone, which then is known."""
+        try:
+            await self._send(message)
+        except OSError:
+            self.gone = True
+
+    def complete(self) -> None:
+        """Take note that the answer is complete but for its sending: from now on the client may leave."""
+        self._answered = True
+
+    def close(self) -> None:
+        """Stop watching."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+
+class ClientStream:
+    """An SSE answer under way: what is written goes out as fast as the client reads, with a ping in each silence.
+
+    The head goes out with the first bytes, and not before, so that a failure until then can still be a status. The
+    writer never waits for the client: see ``room``.
+    """
+
+    __slots__ = (
+        "_backlog",
+        "_client",
+        "_ended",
+        "_headers",
+        "_last_s",
+        "_loop",
+        "_ping",
+        "_ping_s",
+        "_pump",
+        "_queue",
+        "_roomy",
+        "_timer",
+        "_wake",
+        "started",
+    )
+
+    def __init__(self, client: Client, headers: Headers, ping: bytes, ping_s: float) -> None:
+        self.started = False
+        self._client = client
+        self._headers = headers
+        self._ping = ping
+        self._ping_s = ping_s
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[bytes] = deque()
+        self._backlog = 0
+        self._ended = False
+        self._wake: asyncio.Future[None] | None = None
+        self._roomy: asyncio.Future[None] | None = None
+        self._pump: asyncio.Task[None] | None = None
+        self._last_s = self._loop.time()
+        self._timer: asyncio.TimerHandle | None = self._loop.call_at(self._last_s + ping_s, self._tick)
+
+    def write(self, data: bytes) -> None:
+        """Let ``data`` (whole events) go out; nothing happens if the client has gone."""
+        if self._client.gone:
+            return
+        self._last_s = self._loop.time()
+        self._queue.append(data)
+        self._backlog += len(data)
+        if self._pump is None:
+            self.started = True
+            self._pump = self._loop.create_task(self._send_all())
+        else:
+            _settle(self._wake)
+
+    @property
+    def full(self) -> bool:
+        """Whether the client is so far behind that the upstream has to wait for it."""
+        return self._backlog > BACKLOG_BYTES
+
+    async def room(self) -> None:
+        """Wait until the client has caught up, or has gone."""
+        while self.full and not self._client.gone:
+            self._roomy = self._loop.create_future()
+            await self._roomy
+
+    def end(self) -> None:
+        """Let the answer end after what was written; no ping follows."""
+        self._ended = True
+        self._stop_pings()
+        self._client.complete()
+        _settle(self._wake)
+
+    async def flushed(self) -> None:
+        """Wait until all was sent, or the client has gone."""
+        if self._pump is not None:
+            await asyncio.wait((self._pump,))
+            if not self._pump.cancelled():
+                self._pump.result()
+
+    def abandon(self) -> None:
+        """Stop where it is; for a client that has gone, and for a handler on its way out."""
+        self._stop_pings()
+        if self._pump is not None and not self._pump.done():
+            self._pump.cancel()
+        _settle(self._roomy)
+
+    def _tick(self) -> None:
+        due_s = self._last_s + self._ping_s
+        now_s = self._loop.time()
+        if due_s - now_s < _CLOCK_STEP_S:  # a sum of floats may lie a little behind the instant it stands for
+            if not self._queue:  # a client that is behind hears enough
+                self.ping()
+            due_s = now_s + self._ping_s
+        self._timer = self._loop.call_at(due_s, self._tick)
+
+    def ping(self) -> None:
+        """Tell the client that the answer is still to come."""
+        self.write(self._ping)
+
+    def _stop_pings(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def _send_all(self) -> None:
+        send, queue = self._client.send, self._queue
+        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
+        while True:
+            if queue:
+                # What came while the last bytes were sent goes out in one piece.
+                data = queue.popleft() if len(queue) == 1 else b"".join(queue)
+                queue.clear()
+                last = self._ended
+                await send({"type": "http.response.body", "body": data, "more_body": not last})
+                if last:
+                    return
+                self._backlog -= len(data)
+                if self._roomy is not None and not self.full:
+                    _settle(self._roomy)
+            elif self._ended:
+                await send({"type": "http.response.body", "body": b""})
+                return
+            else:
+                self._wake = self._loop.create_future()
+                await self._wake
+
+
+def _settle(future: asyncio.Future[None] | None) -> None:
+    if future is not None and not future.done():
+        future.set_result(None)

@@ -1,0 +1,23 @@
+"""The gateway's clocks, both from the running loop: microseconds since the run's zero, and wall time; nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Clock:
+    """Time as the loop tells it; ``zero_s`` is the loop's instant of the run's zero, ``epoch_s`` its wall time."""
+
+    __slots__ = ("_epoch_s", "_zero_s")
+
+    def __init__(self, zero_s: float, epoch_s: int) -> None:
+        self._zero_s = zero_s
+        self._epoch_s = epoch_s
+
+    def now_us(self) -> int:
+        """Return whole microseconds since the run's zero."""
+        return round((asyncio.get_running_loop().time() - self._zero_s) * 1e6)
+
+    def wall_s(self) -> float:
+        """Return the wall time in seconds since 1970."""
+        return self._epoch_s + asyncio.get_running_loop().time() - self._zero_s

@@ -1,0 +1,53 @@
+"""Where the gateway's randomness comes from: keyed by a seed in simulation, the operating system's on sockets."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from hashlib import blake2b
+from typing import Protocol
+
+
+class Entropy(Protocol):
+    """Random ids and draws."""
+
+    def token(self, purpose: str) -> str:
+        """Return 32 hex digits, fresh on each call."""
+        ...
+
+    def uniform(self, *key: object) -> float:
+        """Return a draw from [0, 1)."""
+        ...
+
+
+class KeyedEntropy:
+    """Draws that depend on the seed and their key alone: one more draw elsewhere does not reshuffle the rest."""
+
+    def __init__(self, seed: int | str) -> None:
+        self._seed = seed
+        self._tokens: Counter[str] = Counter()
+
+    def token(self, purpose: str) -> str:
+        """Return 32 hex digits: the seed's next token for ``purpose``."""
+        self._tokens[purpose] += 1
+        return self._digest("token", purpose, self._tokens[purpose]).hex()
+
+    def uniform(self, *key: object) -> float:
+        """Return the seed's draw from [0, 1) for ``key``: the same for the same key."""
+        return (int.from_bytes(self._digest("uniform", *key)[:8], "big") >> 11) / 2**53
+
+    def _digest(self, *key: object) -> bytes:
+        # repr keeps ("a", "b") and ("a/b",) apart.
+        return blake2b(repr((self._seed, *key)).encode(), digest_size=16).digest()
+
+
+class SystemEntropy:
+    """The operating system's randomness."""
+
+    def token(self, purpose: str) -> str:
+        """Return 32 hex digits, whatever the purpose."""
+        return os.urandom(16).hex()  # noqa: TID251 - this component is where randomness enters
+
+    def uniform(self, *key: object) -> float:
+        """Return a draw from [0, 1), whatever the key."""
+        return (int.from_bytes(os.urandom(8), "big") >> 11) / 2**53  # noqa: TID251 - as above

@@ -1,0 +1,56 @@
+"""Latency insurance: what a finished call is paid for having been slow; pure arithmetic, it credits nobody itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+
+from harness.contract import Contract
+
+NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What the policy says of one finished call; ``trigger`` and ``reason`` are ``none`` unless it is paid."""
+
+    status: str
+    trigger: str
+    reason: str
+    latency_ms: int
+    threshold_ms: int
+    credits_charged: int
+    credits_compensated: int
+
+
+class Insurer:
+    """The contract's insurance: paid when a charged, eligible call took longer than the threshold, not at it."""
+
+    def __init__(self, contract: Contract) -> None:
+        self._policy = contract.insurance
+        self._ratio = Fraction(contract.insurance.payout_ratio)
+        self._headers = contract.headers
+
+    def settle(self, charged: int, latency_us: int, eligible: bool) -> Settlement:
+        """Return the settlement of a call that ended ``latency_us`` after its receipt and was charged ``charged``."""
+        policy = self._policy
+        latency_ms = latency_us // 1000
+        if not eligible or charged <= 0:
+            return self._unpaid("not_eligible", latency_ms, charged)
+        if latency_ms <= policy.threshold_ms:
+            return self._unpaid("not_triggered", latency_ms, charged)
+        payout = min(charged, math.ceil(self._ratio * charged))
+        return Settlement("paid", policy.trigger, policy.reason, latency_ms, policy.threshold_ms, charged, payout)
+
+    def pending(self) -> Mapping[str, str]:
+        """Return the headers that a stream starts with: the policy, before anyone can know what it comes to."""
+        return {
+            self._headers.insurance_status: "pending",
+            self._headers.insurance_trigger: NONE,
+            self._headers.insurance_threshold_ms: str(self._policy.threshold_ms),
+        }
+
+    def _unpaid(self, status: str, latency_ms: int, charged: int) -> Settlement:
+        return Settlement(status, NONE, NONE, latency_ms, self._policy.threshold_ms, charged, 0)

@@ -1,0 +1,257 @@
+"""Everybody's money: an append-only double-entry book in whole credits, in memory and in the store; it prices nothing.
+
+Book accounts: ``customer:<id>`` (what the customer may still spend), ``holds:<id>`` (set aside for calls under way),
+``revenue`` (charges), ``insurance`` (payouts), ``top_ups`` (money paid in). A customer's posted balance is
+``customer:<id>`` and ``holds:<id>`` together; the available balance is ``customer:<id>`` alone. Entries:
+
+    opening   top_ups -> customer
+    hold      customer -> holds
+    post      holds -> customer (the hold released), customer -> revenue (the charge)
+    void      holds -> customer
+    payout    insurance -> customer
+
+An entry is written once and never changed. A hold ends in one post or one void; a charge has one payout at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from harness.gateway.clock import Clock
+from harness.gateway.deployment import AccountSeed
+from harness.gateway.store import Commit, Journal, Record, Store, StoreError
+
+Lines = tuple[tuple[str, int], ...]
+FIELDS = ("entry", "call", "account", "kind", "credits", "amount", "balance", "flags", "lines", "at")
+"""What an entry shows. In the store it has ``ref`` too: the hold that it closes, or the charge that it is paid for."""
+
+
+class LedgerError(Exception):
+    """A posting that the book does not allow: a hold closed twice, a negative amount."""
+
+
+@dataclass(slots=True)
+class Hold:
+    """Credits set aside for one call, until they are posted or voided."""
+
+    account: str
+    call: str
+    credits: int
+    entry: int
+    open: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """A charge as it stands in the book, with the posted balance before and after it."""
+
+    entry: int
+    credits: int
+    before: int
+    after: int
+
+
+class _Balance:
+    """One customer's two book accounts."""
+
+    __slots__ = ("available", "customer", "held", "holds")
+
+    def __init__(self, account: str) -> None:
+        self.customer = f"customer:{account}"
+        self.holds = f"holds:{account}"
+        self.available = 0
+        self.held = 0
+
+    def move(self, lines: Iterable[tuple[str, int]]) -> None:
+        for name, change in lines:
+            if name == self.customer:
+                self.available += change
+            elif name == self.holds:
+                self.held += change
+
+
+class Ledger:
+    """The book. A change and its append happen with no await in between; only then is a commit awaited."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._journal = Journal(store, "entry")
+        self._clock = clock
+        self._balances: dict[str, _Balance] = {}
+        self._paid: set[int | tuple[str, str]] = set()
+        self._last = 0
+
+    async def open(self, accounts: Iterable[AccountSeed]) -> None:
+        """Replay the store, void the holds that a crash left open, and open the accounts that are new.
+
+        Ends when all that is committed. Raises StoreError if the stored book does not add up.
+        """
+        commit = None
+        for hold in self._replay():
+            commit = self._void(hold, ("restart",))
+        for seed in accounts:
+            if seed.id not in self._balances:
+                lines = (("top_ups", -seed.credits), (f"customer:{seed.id}", seed.credits))
+                self._balances[seed.id] = _Balance(seed.id)
+                commit = self._write("opening", seed.id, "", seed.credits, abs(seed.credits), lines)
+        if commit is not None:
+            await commit
+
+    def posted(self, account: str) -> int:
+        """Return the balance that the account is shown: charges and payouts counted, holds not."""
+        balance = self._balances[account]
+        return balance.available + balance.held
+
+    def available(self, account: str) -> int:
+        """Return what the account may still spend: the posted balance less its open holds."""
+        return self._balances[account].available
+
+    def hold(self, account: str, call: str, credits: int) -> Hold:  # noqa: A002 - the domain's word
+        """Set ``credits`` aside at once, whatever the balance: whether it covers them is the caller's rule.
+
+        Raises StoreError if the store takes nothing; then nothing is held.
+        """
+        if credits < 0:
+            raise LedgerError(f"call {call}: a hold of {credits} credits")
+        balance = self._balances[account]
+        self._write("hold", account, call, 0, credits, ((balance.customer, -credits), (balance.holds, credits)))
+        return Hold(account, call, credits, self._last)
+
+    async def post(self, hold: Hold, credits: int) -> Posting:  # noqa: A002 - the domain's word
+        """Charge ``credits`` in full and release the hold; flagged over_hold if it was smaller. Committed on return.
+
+        Raises LedgerError for a hold that is closed, StoreError if the charge was not kept.
+        """
+        if credits < 0 or not hold.open:
+            raise LedgerError(
+                f"call {hold.call}: a charge of {credits} credits on hold {hold.entry}, open: {hold.open}"
+            )
+        balance = self._balances[hold.account]
+        before = balance.available + balance.held
+        released = hold.credits - credits
+        commit = self._write(
+            "post",
+            hold.account,
+            hold.call,
+            -credits,
+            credits,
+            ((balance.holds, -hold.credits), (balance.customer, released), ("revenue", credits)),
+            flags=("over_hold",) if released < 0 else (),
+            ref=hold.entry,
+        )
+        hold.open = False
+        posting = Posting(self._last, credits, before, before - credits)
+        await commit
+        return posting
+
+    def void(self, hold: Hold, flags: Sequence[str] = ()) -> None:
+        """Release a hold uncharged; one that is closed already is left alone.
+
+        A store that takes nothing does not keep the customer's credits set aside: the book releases them all the
+        same, and the next start voids the hold in the store.
+        """
+        if not hold.open:
+            return
+        try:
+            self._void(hold, flags)
+        except StoreError:
+            self._balances[hold.account].move(self._release(hold))
+        hold.open = False
+
+    async def payout(
+        self,
+        account: str,
+        call: str,
+        credits: int,  # noqa: A002 - the domain's word
+        charge: int | None = None,
+    ) -> bool:
+        """Credit a payout at most once per charge, also across crashes; False if it was there. Committed on return.
+
+        ``charge`` is the posting's entry. Without it ``call`` names the charge: one payout per account and call, which
+        is too few if a client uses one call id twice.
+        """
+        if credits <= 0:
+            raise LedgerError(f"call {call}: a payout of {credits} credits")
+        key = (account, call) if charge is None else charge
+        if key in self._paid:
+            return False
+        lines = (("insurance", -credits), (self._balances[account].customer, credits))
+        await self._write("payout", account, call, credits, credits, lines, ref=charge)
+        return True
+
+    def entries(self, account: str | None = None, after: int = 0) -> Sequence[Record]:
+        """Return the committed entries of ``account`` (or of all) behind entry number ``after``, in order."""
+        return [
+            {name: record[name] for name in FIELDS}
+            for record in self._journal.committed()[after:]
+            if account is None or record["account"] == account
+        ]
+
+    def _void(self, hold: Hold, flags: Sequence[str]) -> Commit:
+        return self._write(
+            "void", hold.account, hold.call, 0, hold.credits, self._release(hold), flags=tuple(flags), ref=hold.entry
+        )
+
+    def _release(self, hold: Hold) -> Lines:
+        balance = self._balances[hold.account]
+        return ((balance.holds, -hold.credits), (balance.customer, hold.credits))
+
+    def _write(
+        self,
+        kind: str,
+        account: str,
+        call: str,
+        change: int,
+        amount: int,
+        lines: Lines,
+        *,
+        flags: tuple[str, ...] = (),
+        ref: int | None = None,
+    ) -> Commit:
+        """Append the next entry and change the book by it. Raises StoreError, in which case nothing changed."""
+        balance = self._balances[account]
+        record = {
+            "entry": self._last + 1,
+            "call": call,
+            "account": account,
+            "kind": kind,
+            "credits": change,
+            "amount": amount,
+            "balance": balance.available + balance.held + change,
+            "flags": flags,
+            "lines": tuple(line for line in lines if line[1]),
+            "at": self._clock.now_us(),
+            "ref": ref,
+        }
+        commit = self._journal.append(record)
+        self._apply(record)
+        return commit
+
+    def _apply(self, record: Record) -> None:
+        """Change the book by an entry: the same for a new one and for one that is replayed."""
+        self._last = record["entry"]
+        self._balances[record["account"]].move(record["lines"])
+        if record["kind"] == "payout":
+            ref = record["ref"]
+            self._paid.add((record["account"], record["call"]) if ref is None else ref)
+
+    def _replay(self) -> Sequence[Hold]:
+        """Rebuild the book from the store, checking every entry, and return the holds that are still open."""
+        holds: dict[int, Hold] = {}
+        for record in self._journal.committed():
+            number, account, kind = record["entry"], record["account"], record["kind"]
+            if kind == "opening":
+                self._balances.setdefault(account, _Balance(account))
+            if number != self._last + 1 or account not in self._balances or sum(c for _, c in record["lines"]):
+                raise StoreError(f"the stored ledger is damaged: entry {number} does not follow entry {self._last}")
+            if kind in ("post", "void") and holds.pop(record["ref"], None) is None:
+                raise StoreError(f"the stored ledger is damaged: entry {number} closes no open hold")
+            self._apply(record)
+            if self.posted(account) != record["balance"]:
+                raise StoreError(
+                    f"the stored ledger is damaged: after entry {number} account {account} has "
+                    f"{self.posted(account)} credits, not {record['balance']}"
+                )
+            if kind == "hold":
+                holds[number] = Hold(account, record["call"], record["amount"], number)
+        return tuple(holds.values())

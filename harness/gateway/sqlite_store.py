@@ -1,0 +1,187 @@
+"""The store on disk: SQLite with one writer thread and group commit; for sockets only, never in simulation."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading  # noqa: TID251 - a commit must not block the loop; simulated code has MemoryStore instead
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from harness.gateway.store import Record, StoreError, settle_failed
+
+APPLICATION_ID = 0x6C676867
+"""Marks a file as this store's, so that no other SQLite file is taken for one."""
+MIGRATIONS = ("CREATE TABLE record (number INTEGER PRIMARY KEY, kind TEXT NOT NULL, body BLOB NOT NULL)",)
+"""Statement n makes schema n + 1 of schema n; the file's ``user_version`` is its schema."""
+GROUP = 1024
+"""How many records one commit takes at most."""
+
+_Append = tuple[str, bytes, "asyncio.Future[None]"]
+
+
+class SqliteStore:
+    """Records in one file, which it holds alone. A commit is on the disk before anybody is told of it.
+
+    Raises StoreError for a file that is damaged, newer than this program, another program's, or in use, and leaves
+    it as it is.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = Path(path)
+        self._connection = _opened(self._path)
+        self._lock = threading.Lock()
+        """Held while the connection is in use: by the writer for a commit, by ``load``."""
+        self._appends: queue.SimpleQueue[_Append | asyncio.Future[None]] = queue.SimpleQueue()
+        """What the writer has to do; a bare future asks it to end, and ends when it has."""
+        self._problem = ""
+        self._closed = False
+        # A daemon: a process that ends without closing must not hang, and what it was told of is on the disk.
+        threading.Thread(target=self._write, name="store-writer", daemon=True).start()
+
+    def append(self, kind: str, record: Record) -> asyncio.Future[None]:
+        """Hand ``record`` to the writer. Raises StoreError if the store is closed or a commit has failed."""
+        if self._closed or self._problem:
+            raise StoreError(self._problem or f"{self._path} is closed")
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._appends.put((kind, orjson.dumps(record), future))
+        return future
+
+    def load(self, kind: str | None = None) -> Sequence[tuple[str, Record]]:
+        """Return the committed records in order, of one kind or of all. Blocks; called at the start only."""
+        try:
+            with self._lock:
+                rows = self._connection.execute(
+                    "SELECT number, kind, body FROM record WHERE ? IS NULL OR kind = ? ORDER BY number", (kind, kind)
+                ).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path} cannot be read: {error}") from error
+        return [(name, self._decoded(number, body)) for number, name, body in rows]
+
+    async def close(self) -> None:
+        """Commit what was appended, close the file and give it free; a second time does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._appends.put(ended)
+        await ended
+
+    def _decoded(self, number: int, body: bytes) -> Record:
+        try:
+            record: Record = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise StoreError(f"{self._path} is damaged: record {number} is not JSON: {error}") from error
+        return record
+
+    def _write(self) -> None:
+        """Commit groups until asked to end: the writer thread."""
+        while True:
+            item: _Append | asyncio.Future[None] | None = self._appends.get()
+            group: list[_Append] = []
+            with suppress(queue.Empty):
+                while isinstance(item, tuple):
+                    group.append(item)
+                    item = self._appends.get_nowait() if len(group) < GROUP else None
+            if group:
+                self._commit(group)
+                _tell([future for _, _, future in group], self._problem)
+            if isinstance(item, asyncio.Future):
+                with self._lock:
+                    self._connection.close()
+                _tell([item], "")
+                return
+
+    def _commit(self, group: list[_Append]) -> None:
+        """Write a group in one transaction. After a failure nothing is written any more: no record may be missing."""
+        if self._problem:
+            return
+        with self._lock:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.executemany(
+                    "INSERT INTO record (kind, body) VALUES (?, ?)", [(kind, body) for kind, body, _ in group]
+                )
+                self._connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                self._problem = f"{self._path} could not be written: {error}"
+                with suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+
+
+def _tell(futures: list[asyncio.Future[None]], problem: str) -> None:
+    """Resolve futures in their loops, from the writer's thread; a loop that is gone has nobody who waits."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+    for future in futures:
+        by_loop.setdefault(future.get_loop(), []).append(future)
+    for loop, waiting in by_loop.items():
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(_resolve, waiting, problem)
+
+
+def _resolve(futures: list[asyncio.Future[None]], problem: str) -> None:
+    for future in futures:
+        if problem:
+            settle_failed(future, problem)
+        elif not future.done():
+            future.set_result(None)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """Return a connection that holds ``path`` alone, at the present schema. Raises StoreError."""
+    connection = None
+    try:
+        connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        _check(connection, path)
+        _prepare(connection)
+    except (sqlite3.Error, StoreError) as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, StoreError):
+            raise
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+            raise StoreError(f"{path} is in use by another process") from error
+        raise StoreError(f"{path} cannot be opened as a store: {error}; it was left as it is") from error
+    return connection
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    """Read enough to know that the file is new or ours and sound. Raises StoreError or sqlite3.Error."""
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    schema = _value(connection, "PRAGMA user_version")
+    if schema == 0 and _value(connection, "SELECT count(*) FROM sqlite_master") == 0:
+        return
+    if _value(connection, "PRAGMA application_id") != APPLICATION_ID:
+        raise StoreError(f"{path} is another program's database; it was left as it is")
+    if schema > len(MIGRATIONS):
+        raise StoreError(
+            f"{path} has schema {schema}, this program knows schemas up to {len(MIGRATIONS)}; it was left as it is"
+        )
+    verdict = _value(connection, "PRAGMA quick_check(1)")
+    if verdict != "ok":
+        raise StoreError(f"{path} is damaged: {verdict}; it was left as it is")
+    if schema and _value(connection, "SELECT count(*) <> coalesce(max(number), 0) FROM record"):
+        raise StoreError(f"{path} is damaged: records are missing; it was left as it is")
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Set the file up for durable commits, bring it to the present schema and take it for this process alone."""
+    if _value(connection, "PRAGMA journal_mode = WAL") != "wal":
+        raise sqlite3.OperationalError("it cannot have a write-ahead log here")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("BEGIN EXCLUSIVE")
+    for schema in range(_value(connection, "PRAGMA user_version"), len(MIGRATIONS)):
+        connection.execute(MIGRATIONS[schema])
+    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute("COMMIT")
+
+
+def _value(connection: sqlite3.Connection, statement: str) -> Any:
+    value: Any = connection.execute(statement).fetchone()[0]
+    return value

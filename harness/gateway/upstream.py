@@ -1,0 +1,156 @@
+"""Builds what goes to an upstream, and reads its answer piece by piece; it neither sends nor judges."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, suppress
+from typing import Any, cast
+
+import httpx
+
+from harness.contract import ChainTarget, Contract
+from harness.gateway.asgi import Headers
+from harness.gateway.call import Call
+from harness.gateway.deployment import Deployment
+from harness.gateway.failures import TRANSPORT_ERRORS
+from harness.gateway.surfaces import Surface
+
+ANTHROPIC_VERSION = b"2023-06-01"
+"""What an Anthropic upstream is told when the client names no version: it serves nobody without one."""
+_BETA_QUERY = b"beta=true"
+
+
+class UpstreamRequests:
+    """The client's request made the gateway's own: another model id, other credentials, nothing else changed."""
+
+    def __init__(self, contract: Contract, deployment: Deployment, surfaces: Mapping[str, Surface]) -> None:
+        dropped = contract.lawful.dropped_headers
+        self._dropped = frozenset(name.encode() for name in dropped if not name.endswith("*"))
+        self._dropped_prefixes = tuple(name[:-1].encode() for name in dropped if name.endswith("*"))
+        seeds = deployment.upstreams
+        self._urls = {
+            (role, surface.name): httpx.URL(getattr(seed, surface.dialect) + surface.upstream_path)
+            for role, seed in seeds.items()
+            for surface in surfaces.values()
+        }
+        self._credentials = {role: seed.credential.encode() for role, seed in seeds.items()}
+        times = contract.timeouts
+        silence_s = times.silence_ms / 1e3
+        self._timeouts = {
+            "connect": times.connect_ms / 1e3,
+            "read": silence_s,
+            "write": silence_s,
+            "pool": times.connect_ms / 1e3,
+        }
+
+    def build(self, call: Call, target: ChainTarget) -> httpx.Request:
+        """Return the request of ``call`` to ``target``. KeyError for a role that the deployment does not have."""
+        return httpx.Request(
+            "POST",
+            self.url(call, target),
+            headers=self.headers(call, target),
+            content=self.body(call, target),
+            extensions={"timeout": self._timeouts},
+        )
+
+    def url(self, call: Call, target: ChainTarget) -> httpx.URL:
+        """Return where the call goes. Of the client's query only the Anthropic clients' ``beta=true`` goes with it."""
+        url = self._urls[target.role, call.surface.name]
+        if call.client.query == _BETA_QUERY and call.surface.dialect == "anthropic":
+            return url.copy_with(query=_BETA_QUERY)
+        return url
+
+    def body(self, call: Call, target: ChainTarget) -> bytes:
+        """Return the body as the upstream gets it, made once per upstream model."""
+        model = target.upstream_model
+        if call.sent[0] != model:
+            call.sent = (model, call.surface.upstream_body(call.body, model))
+        return call.sent[1]
+
+    def headers(self, call: Call, target: ChainTarget) -> Headers:
+        """Return the client's headers without what must not go upstream, and with the gateway's own credential."""
+        own = self.credential(call, target)
+        dropped, prefixes = self._dropped | self._hop_by_hop(call), self._dropped_prefixes
+        kept = [
+            (name, value)
+            for name, value in call.client.raw_headers
+            if name not in dropped
+            and not name.startswith(prefixes)
+            and not any(secret in value for secret in call.secrets)
+        ]
+        kept.append(own)
+        if call.surface.dialect == "anthropic" and b"anthropic-version" not in call.client.headers:
+            kept.append((b"anthropic-version", ANTHROPIC_VERSION))
+        return kept
+
+    def credential(self, call: Call, target: ChainTarget) -> tuple[bytes, bytes]:
+        """Return the header that tells the upstream who the gateway is."""
+        secret = self._credentials[target.role]
+        if call.surface.dialect == "anthropic":
+            return (b"x-api-key", secret)
+        return (b"authorization", b"Bearer " + secret)
+
+    def _hop_by_hop(self, call: Call) -> frozenset[bytes]:
+        """Return the headers that the client's Connection header names as meant for this hop alone."""
+        named = call.client.headers.get(b"connection")
+        if named is None:
+            return frozenset()
+        return frozenset(name.strip().lower() for name in named.split(b","))
+
+
+class UpstreamAnswer:
+    """An upstream's answer whose head is there."""
+
+    __slots__ = ("_response", "headers", "media_type", "status")
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self.status = response.status_code
+        self.headers = response.headers
+        self.media_type: str = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def is_events(self) -> bool:
+        """Whether the body says that it is a stream of events."""
+        return self.media_type == "text/event-stream"
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the body says that it is JSON."""
+        return self.media_type == "application/json" or self.media_type.endswith("+json")
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Yield the body as it arrives. Raises what the transport raises, httpx.DecodingError for a bad encoding."""
+        response = self._response
+        if "content-encoding" in self.headers:
+            async with aclosing(cast(AsyncGenerator[bytes, None], response.aiter_bytes())) as decoded:
+                async for chunk in decoded:
+                    yield chunk
+            return
+        stream: Any = response.stream
+        # Straight from the transport: httpx's own iteration adds two layers to each chunk.
+        chunks = stream.__aiter__()
+        try:
+            async for chunk in chunks:
+                if chunk:
+                    yield chunk
+        finally:
+            if hasattr(chunks, "aclose"):
+                await chunks.aclose()
+
+    async def body(self, limit: int) -> bytes | None:
+        """Return the whole body, or None if it is longer than ``limit`` bytes."""
+        parts: list[bytes] = []
+        size = 0
+        async with aclosing(self.chunks()) as chunks:
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > limit:
+                    return None
+                parts.append(chunk)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def close(self) -> None:
+        """End the exchange: the connection goes back to its pool, or is closed if there is more to come."""
+        with suppress(*TRANSPORT_ERRORS):  # how a connection dies after it was of use is nobody's concern
+            await self._response.aclose()

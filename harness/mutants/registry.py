@@ -1,0 +1,40 @@
+"""How a mutant becomes known: a function from the gateway's components to components with one of them wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.contract import load_requirements
+from harness.gateway.components import Components
+
+Apply = Callable[[Components], Components]
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A way to be wrong: its name, the requirement that it breaks, the lie in one sentence."""
+
+    name: str
+    breaks: str
+    lie: str
+    apply: Apply
+
+
+MUTANTS: dict[str, Mutant] = {}
+"""All mutants by name."""
+
+
+def mutant(*, breaks: str) -> Callable[[Apply], Mutant]:
+    """Register ``(components) -> components`` as a mutant that breaks the requirement ``breaks``."""
+
+    def register(apply: Apply) -> Mutant:
+        if breaks not in load_requirements():
+            raise ValueError(f"mutant {apply.__name__}: no requirement {breaks!r} in the catalogue")
+        if apply.__name__ in MUTANTS:
+            raise ValueError(f"two mutants are called {apply.__name__}")
+        doc = (apply.__doc__ or "").strip()
+        MUTANTS[apply.__name__] = Mutant(apply.__name__, breaks, doc.splitlines()[0] if doc else "", apply)
+        return MUTANTS[apply.__name__]
+
+    return register

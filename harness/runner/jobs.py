@@ -1,0 +1,178 @@
+"""One job is one scenario under one seed: built, run in its mode, judged and written, in whichever process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time  # noqa: TID251 - CPU time of the job, for the run's own statistics; nothing simulated reads it
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from harness.checker import Checker
+from harness.contract import Contract
+from harness.contract.loader import contract_from_json
+from harness.environment.local import run_locally
+from harness.environment.remote import run_remotely
+from harness.environment.sim import run_in_sim
+from harness.history import Recorder, read_history
+from harness.runner.judge import judge
+from harness.scenario import SCENARIOS, Scenario
+from harness.target import Mode, Mutate, Overlay, Target, TargetError, Unsupported
+
+EVERYTHING = frozenset[str]()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker process needs to know; everything in it can be sent to one."""
+
+    scenario: str
+    seed: int
+    mode: Mode
+    target: Mapping[str, Any]
+    mutant: str = ""
+    overlay: str = ""
+    requirements: frozenset[str] = EVERYTHING
+    """Judge these requirements alone; empty: all that the scenario checks."""
+    folder: str = ""
+    """Where the history goes; empty: nowhere."""
+    keep_passes: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """How a worker process gets scenarios, targets and mutants: functions of the composition root."""
+
+    load: Callable[[], None]
+    target: Callable[[Mapping[str, Any]], Target]
+    mutate: Callable[[str], Mutate]
+
+
+def build(job: Job, target: Target) -> tuple[Scenario, Contract]:
+    """Return the job's scenario, checks narrowed to its requirements, and the effective contract."""
+    overlays: list[Overlay] = [job.overlay] if job.overlay else []
+    made = SCENARIOS[job.scenario](target.contract(overlays), job.seed)
+    if made.world.overlay:
+        overlays.append(made.world.overlay)
+    contract = target.contract(overlays)
+    if job.requirements:
+        made = replace(made, checks=tuple(check for check in made.checks if check.requirement in job.requirements))
+    return made, contract
+
+
+def run_job(job: Job, suite: Suite) -> dict[str, Any]:
+    """Run and judge one job; whatever goes wrong is in the record, under ``error``."""
+    suite.load()
+    started = time.process_time()
+    record: dict[str, Any] = {
+        "scenario": job.scenario,
+        "seed": job.seed,
+        "part": SCENARIOS[job.scenario].part,
+        "promise": SCENARIOS[job.scenario].promise,
+        "outcome": "error",
+        "checks": [],
+        "doubts": [],
+        "errors": [],
+        "error": None,
+    }
+    recorder = Recorder()
+    try:
+        target = suite.target(job.target)
+        made, contract = build(job, target)
+        record["could_judge"] = sorted({f"{c.requirement}.{clause}" for c in made.checks for clause in c.clauses})
+        try:
+            _run(made, target, contract, job, recorder, suite.mutate(job.mutant) if job.mutant else None)
+        finally:
+            # What was recorded before a target died or the harness was stopped is kept.
+            record["digest"] = recorder.digest()
+        history = recorder.history()
+        record.update(judge(history, contract, made.checks))
+        if record["errors"]:
+            record["outcome"] = "error"
+            record["error"] = {"kind": "harness", "message": f"{len(record['errors'])} checkers crashed"}
+    except Unsupported as reason:
+        record.update(outcome="unsupported", doubts=[str(reason)])
+    except TargetError as error:
+        record["error"] = {"kind": "target", "message": str(error), "cause": error.cause, "help": error.help}
+    except Exception as error:
+        record["error"] = {
+            "kind": "harness",
+            "message": f"{type(error).__name__}: {error}",
+            "cause": traceback.format_exc(limit=-6),
+        }
+    if job.folder and (job.keep_passes or record["outcome"] != "pass") and record["outcome"] != "unsupported":
+        folder = Path(job.folder) / f"{job.scenario}-{job.seed}"
+        recorder.write(folder)
+        record["folder"] = folder.name
+    recorder.close()
+    record["cpu_s"] = round(time.process_time() - started, 4)
+    return record
+
+
+def _run(
+    made: Scenario, target: Target, contract: Contract, job: Job, recorder: Recorder, mutate: Mutate | None
+) -> None:
+    if job.mode not in target.modes:
+        raise Unsupported(f"target {target.name} cannot be run in mode {job.mode}: it has {', '.join(target.modes)}")
+    if job.mode == "sim":
+        run_in_sim(made, target, contract, seed=job.seed, recorder=recorder, mutate=mutate, mutant=job.mutant)
+    elif job.mode == "local":
+        run_locally(made, target, contract, seed=job.seed, recorder=recorder, mutant=job.mutant)
+    else:
+        run_remotely(made, target, contract, seed=job.seed, recorder=recorder)
+
+
+def rejudge(folder: Path, checks: Mapping[str, Checker]) -> dict[str, Any]:
+    """Judge a recorded run again with the checks that its plan names. Raises HistoryError; KeyError for a lost check."""
+    history = read_history(folder)
+    contract = contract_from_json(history.plan.contract)
+    named = [checks[name] for name in history.plan.options["checks"]]
+    return {
+        "scenario": history.plan.scenario,
+        "seed": history.plan.seed,
+        "could_judge": sorted({f"{c.requirement}.{clause}" for c in named for clause in c.clauses}),
+        "folder": folder.name,
+        "error": None,
+        **judge(history, contract, named),
+    }
+
+
+def run_jobs(
+    jobs: list[Job], suite: Suite, *, workers: int = 0, stop_at_first: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Yield a record per job as each ends. ``workers`` 0 takes one per core; one worker stays in this process."""
+    workers = min(workers or os.cpu_count() or 1, len(jobs))
+    if workers <= 1:
+        for job in jobs:
+            record = run_job(job, suite)
+            yield record
+            if stop_at_first and record["outcome"] not in ("pass", "unsupported"):
+                return
+        return
+    # Forking is safe here: the parent runs no loop and no thread of its own yet, and imports are not paid twice.
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("fork" if os.name == "posix" else "spawn"))
+    try:
+        futures = [pool.submit(run_job, job, suite) for job in jobs]
+        for future in as_completed(futures):
+            record = future.result()
+            yield record
+            if stop_at_first and record["outcome"] not in ("pass", "unsupported"):
+                return
+    finally:
+        _terminate(pool)
+
+
+def _terminate(pool: ProcessPoolExecutor) -> None:
+    """Stop the pool now: workers that still run a job are ended by their ids; their children end with them."""
+    processes = list((pool._processes or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError, AttributeError):
+            process.terminate()
+    for process in processes:
+        process.join(5)

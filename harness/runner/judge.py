@@ -1,0 +1,103 @@
+"""From a recorded history to verdicts: pure, so that a run recorded by somebody else is judged the same way."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from harness.checker import Checker, ClauseResult, Outcome, Verdict, worst
+from harness.contract import Contract
+from harness.contract.requirements import matches
+from harness.history import History
+
+LATENESS_BOUND_US = 250_000
+"""A generator that sent a call later than this has not run the scenario: the verdict is inconclusive."""
+
+
+def judge(history: History, contract: Contract, checks: Iterable[Checker]) -> dict[str, Any]:
+    """Return the scenario's record: its outcome, why, and each check's clauses with evidence.
+
+    A planned fault that never fired, or a late generator, turns what passed into inconclusive; what failed stays.
+    A checker that crashes makes the record an error, never a pass.
+    """
+    doubts = [*_unfired(history), *_lateness(history)]
+    checked = []
+    errors = []
+    for check in checks:
+        try:
+            verdict = check(history, contract)
+        except Exception:
+            errors.append({"checker": check.name, "traceback": traceback.format_exc(limit=8)})
+            continue
+        checked.append(_record(verdict, check, history.plan.claims, bool(doubts)))
+    outcomes = [Outcome(check["outcome"]) for check in checked]
+    return {
+        "outcome": worst(outcomes).value,
+        "doubts": doubts,
+        "errors": errors,
+        "checks": checked,
+        "calls": len(history.calls),
+        "attempts": len(history.attempts),
+        "faults_planned": len(history.plan.injections),
+        "faults_fired": len(history.faults),
+        "virtual_s": round(max((call.end for call in history.calls), default=0) / 1e6, 3),
+    }
+
+
+def _record(verdict: Verdict, check: Checker, claims: tuple[str, ...], doubted: bool) -> dict[str, Any]:
+    """Return one check's record: clauses that the target does not claim are unsupported, whatever was seen."""
+    clauses: dict[str, Any] = {}
+    for name, result in verdict.clauses.items():
+        outcome = result.outcome
+        if not matches(claims, verdict.requirement, name):
+            outcome = Outcome.UNSUPPORTED
+        elif doubted and outcome is Outcome.PASS:
+            outcome = Outcome.INCONCLUSIVE
+        clauses[name] = {"outcome": outcome.value, **asdict(result)}
+    outcome = worst(Outcome(clause["outcome"]) for clause in clauses.values()) if clauses else Outcome.INCONCLUSIVE
+    return {
+        "checker": check.name,
+        "requirement": verdict.requirement,
+        "promise": check.promise,
+        "can_judge": list(check.clauses),
+        "outcome": outcome.value,
+        "clauses": clauses,
+        "evidence": [
+            {**asdict(piece), "outcome": piece.outcome.value, "attempts": list(piece.attempts)}
+            for piece in verdict.evidence
+            if clauses[piece.clause]["outcome"] != Outcome.UNSUPPORTED.value
+        ],
+    }
+
+
+def _unfired(history: History) -> list[str]:
+    """Say which planned faults never fired although the scenario needs them."""
+    fired = {fault.injection for fault in history.faults}
+    return [
+        f"planned fault {injection['id']} ({injection['fault']['name']} at {injection['role']}) never fired"
+        for injection in history.plan.injections
+        if injection.get("must_fire", True) and injection["id"] not in fired
+    ]
+
+
+def _lateness(history: History) -> list[str]:
+    if history.plan.mode == "sim":
+        return []
+    late = max((note.detail["max_us"] for note in history.notes if note.kind == "lateness"), default=0)
+    return [f"the generator was up to {late / 1e3:.0f} ms late"] if late > LATENESS_BOUND_US else []
+
+
+def merge(clauses: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return several results of one clause as one: a failure anywhere is a failure, a proof anywhere else a pass."""
+    total = ClauseResult()
+    outcomes = []
+    for clause in clauses:
+        total.passed += clause["passed"]
+        total.failed += clause["failed"]
+        total.inconclusive += clause["inconclusive"]
+        outcomes.append(Outcome(clause["outcome"]))
+    order = (Outcome.FAIL, Outcome.PASS, Outcome.INCONCLUSIVE)
+    outcome = next((o for o in order if o in outcomes), Outcome.UNSUPPORTED)
+    return {"outcome": outcome.value, **asdict(total)}

@@ -1,0 +1,149 @@
+"""The record of the judgement, ``verdict.json``: scenarios' records in, requirements' verdicts out; docs/verdict.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from harness.checker import EVIDENCE_CAP, Outcome, worst
+from harness.contract import Requirement
+from harness.contract.requirements import matches
+from harness.runner.judge import merge
+
+SCHEMA = "harness.verdict/1"
+EXIT_OK, EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_STALE = 0, 1, 2, 3
+EXIT_USAGE, EXIT_UNREACHABLE, EXIT_HARNESS, EXIT_INTERRUPTED = 64, 69, 70, 130
+
+
+def build_verdict(
+    run: Mapping[str, Any],
+    scenarios: Sequence[Mapping[str, Any]],
+    catalogue: Mapping[str, Requirement],
+    claims: Sequence[str],
+    *,
+    expected: frozenset[str],
+    assumed: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, Any]:
+    """Return the whole record.
+
+    ``run`` is the command and its selection; ``expected`` are the requirements whose every claimed clause the
+    selection should have covered (a clause of theirs that nothing judged is inconclusive), all others are told as far
+    as they were asked. ``assumed`` says which requirements rest on values that the documents do not give.
+    """
+    requirements = {}
+    for identifier, requirement in catalogue.items():
+        entry = _requirement(requirement, scenarios, claims, run, covered=identifier in expected)
+        if entry is not None:
+            entry["assumed"] = list((assumed or {}).get(identifier, ()))
+            requirements[identifier] = entry
+    errors = [record for record in scenarios if record.get("error")]
+    outcomes = [Outcome(entry["verdict"]) for entry in requirements.values()]
+    outcomes += [Outcome(r["outcome"]) for r in scenarios if r["outcome"] in ("fail", "inconclusive")]
+    overall = "error" if errors else worst(outcomes).value
+    return {
+        "schema": SCHEMA,
+        "run": dict(run),
+        "verdict": overall,
+        "exit": exit_code(overall, errors, interrupted=bool(run.get("interrupted"))),
+        "counts": _counts(entry["verdict"] for entry in requirements.values()),
+        "requirements": requirements,
+        "scenarios": [dict(record) for record in scenarios],
+    }
+
+
+def exit_code(overall: str, errors: Sequence[Mapping[str, Any]], *, interrupted: bool) -> int:
+    """Return the process's exit code for a run."""
+    if interrupted:
+        return EXIT_INTERRUPTED
+    if any(record["error"]["kind"] == "harness" for record in errors):
+        return EXIT_HARNESS
+    if errors:
+        return EXIT_UNREACHABLE
+    return {"pass": EXIT_OK, "fail": EXIT_FAIL}.get(overall, EXIT_INCONCLUSIVE)
+
+
+def _requirement(
+    requirement: Requirement,
+    scenarios: Sequence[Mapping[str, Any]],
+    claims: Sequence[str],
+    run: Mapping[str, Any],
+    *,
+    covered: bool,
+) -> dict[str, Any] | None:
+    """Return one requirement's entry, or None if the selection has nothing to do with it."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    where: dict[str, set[str]] = {}
+    evidence: list[dict[str, Any]] = []
+    impossible: dict[str, str] = {}
+    for record in scenarios:
+        if record["outcome"] == "unsupported":
+            for name in record.get("could_judge", ()):
+                impossible.setdefault(name, "; ".join(record["doubts"]))
+        for check in record["checks"]:
+            if check["requirement"] != requirement.id:
+                continue
+            for name, clause in check["clauses"].items():
+                found.setdefault(name, []).append(clause)
+                where.setdefault(name, set()).add(record["scenario"])
+            evidence.extend(_evidence(check, record, run))
+    if not found and not covered:
+        return None
+    clauses: dict[str, Any] = {}
+    for name, text in requirement.clauses.items():
+        if name in found:
+            entry = merge(found[name])
+        elif not matches(claims, requirement.id, name):
+            entry = {"outcome": Outcome.UNSUPPORTED.value, "why": "not claimed"}
+        elif f"{requirement.id}.{name}" in impossible:
+            entry = {"outcome": Outcome.UNSUPPORTED.value, "why": impossible[f"{requirement.id}.{name}"]}
+        elif covered:
+            entry = {"outcome": Outcome.INCONCLUSIVE.value, "why": "no case of it was seen"}
+        else:
+            entry = {"outcome": "not_asked"}
+        clauses[name] = {"text": text, "scenarios": sorted(where.get(name, ())), **entry}
+    judged = [Outcome(clause["outcome"]) for clause in clauses.values() if clause["outcome"] != "not_asked"]
+    evidence.sort(key=lambda piece: (piece["outcome"] != "fail", piece["scenario"], piece["seed"]))
+    return {
+        "verdict": worst(judged).value,
+        "profile": requirement.profile,
+        "text": requirement.text,
+        "source": requirement.source,
+        "origin": requirement.origin,
+        "clauses": clauses,
+        "unsupported": sorted(name for name, clause in clauses.items() if clause["outcome"] == "unsupported"),
+        "cases": sum(clause.get("passed", 0) + clause.get("failed", 0) for clause in clauses.values()),
+        "failed": sum(clause.get("failed", 0) for clause in clauses.values()),
+        "evidence": evidence[:EVIDENCE_CAP],
+        "replay": evidence[0]["replay"] if evidence else "",
+        "overlay": sorted({name for record in scenarios for name in record.get("overlays", ())}),
+    }
+
+
+def _evidence(check: Mapping[str, Any], record: Mapping[str, Any], run: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    for piece in check["evidence"]:
+        yield {
+            **piece,
+            "scenario": record["scenario"],
+            "seed": record["seed"],
+            "checker": check["checker"],
+            "promise": check["promise"],
+            "folder": record.get("folder", ""),
+            "replay": replay_command(record, run),
+        }
+
+
+def replay_command(record: Mapping[str, Any], run: Mapping[str, Any]) -> str:
+    """Return the one command that runs a record's scenario again."""
+    parts = ["harness", "run", record["scenario"], "--mode", run.get("mode", "sim"), "--seed", str(record["seed"])]
+    if run.get("target", "reference") != "reference":
+        parts += ["--target", run["target"]]
+    if run.get("mutant"):
+        parts += ["--mutant", run["mutant"]]
+    return " ".join(parts)
+
+
+def _counts(verdicts: Iterable[str]) -> dict[str, int]:
+    counts = {outcome.value: 0 for outcome in Outcome}
+    for verdict in verdicts:
+        counts[verdict] += 1
+    return counts

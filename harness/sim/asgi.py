@@ -1,0 +1,68 @@
+"""HTTP as uvicorn shows it to an ASGI application and writes it for one; nothing here waits or sends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+
+Scope = dict[str, Any]
+Event = dict[str, Any]
+Message = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[object]]
+Headers = list[tuple[bytes, bytes]]
+
+PHRASES = dict.fromkeys(range(100, 600), b"") | {status.value: status.phrase.encode() for status in HTTPStatus}
+
+_ILLEGAL_REQUEST_VALUE = re.compile(rb"[\x00\n\x0b\x0c\r]|\A[ \t]|[ \t]\Z").search
+_ILLEGAL_NAME = re.compile(b'[\x00-\x1f\x7f()<>@,;:\\[\\]={} \t\\\\"]').search
+_ILLEGAL_VALUE = re.compile(b"[\x00-\x08\x0a-\x1f\x7f]").search
+
+
+def request_headers(request: httpx.Request) -> Headers:
+    """Return the headers with lower-case names. Raises httpx.LocalProtocolError for a value that h11 does not send."""
+    headers = [(name.lower(), value) for name, value in request.headers.raw]
+    for _, value in headers:
+        if _ILLEGAL_REQUEST_VALUE(value):
+            raise httpx.LocalProtocolError(f"Illegal header value {value!r}", request=request)
+    return headers
+
+
+def http_scope(
+    request: httpx.Request, headers: Headers, client_port: int, state: dict[str, Any], connection: object
+) -> Scope:
+    """Return the scope that uvicorn makes of ``request`` on loopback, and the connection as an extension."""
+    url = request.url
+    scheme = url.scheme
+    raw_path, _, query = url.raw_path.partition(b"?")
+    path = raw_path.decode("ascii")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": request.method,
+        "scheme": scheme,
+        "path": unquote(path) if "%" in path else path,
+        "raw_path": raw_path,
+        "query_string": query,
+        "root_path": "",
+        "headers": headers,
+        "client": ("127.0.0.1", client_port),
+        "server": ("127.0.0.1", url.port or (443 if scheme == "https" else 80)),
+        "state": state.copy(),
+        "extensions": {"harness.connection": connection},
+    }
+
+
+def check_response_headers(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Raise RuntimeError for a header that uvicorn does not write."""
+    if _ILLEGAL_NAME(b"".join([name for name, _ in headers])):
+        raise RuntimeError("Invalid HTTP header name.")
+    if _ILLEGAL_VALUE(b"".join([value for _, value in headers])):
+        raise RuntimeError("Invalid HTTP header value.")

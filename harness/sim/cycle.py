@@ -1,0 +1,263 @@
+"""The server's side of one request: runs an ASGI application as uvicorn's httptools protocol does; it reads no answer.
+
+The states and the order of the checks follow uvicorn's RequestResponseCycle, so that one can be held against the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from harness.sim.answer import Answer
+from harness.sim.asgi import Event, Headers, Message, check_response_headers
+from harness.sim.link import Carry, Item, Signal
+
+if TYPE_CHECKING:
+    from harness.sim.network import Host
+
+
+class Cycle:
+    """One request at a server. The application finds it as ``scope["extensions"]["harness.connection"]``.
+
+    ``untaken`` counts the bytes of the request that were sent and not received by the application; a client who finds
+    them too many waits for ``room``. ``carry`` is what the server sends into; ``release`` is told at the
+    end whether the connection can be used again.
+    """
+
+    __slots__ = (
+        "_body",
+        "_chunked",
+        "_client_done",
+        "_complete",
+        "_disconnected",
+        "_expected",
+        "_keep_alive",
+        "_message",
+        "_method",
+        "_more_body",
+        "_release",
+        "_served",
+        "_started",
+        "answer",
+        "carry",
+        "host",
+        "room",
+        "source",
+        "task",
+        "untaken",
+    )
+
+    def __init__(
+        self, host: Host, source: str, method: str, answer: Answer, keep_alive: bool, release: Callable[[bool], None]
+    ) -> None:
+        self.host = host
+        self.source = source
+        self.task: asyncio.Task[None] | None = None
+        self.untaken = 0
+        self.room: asyncio.Future[None] | None = None
+        self.carry: Carry = answer.arrive
+        self.answer = answer
+        self._release = release
+        self._method = method
+        self._keep_alive = keep_alive
+        self._body = b""
+        self._more_body = True
+        self._message = asyncio.Event()
+        self._disconnected = False
+        self._started = False
+        self._complete = False
+        self._chunked: bool | None = None
+        self._expected = 0
+        self._served = False
+        self._client_done = False
+
+    # The connection
+
+    def start(self, scope: dict[str, Any]) -> None:
+        """Let the host's application serve the request in a task of its process."""
+        host = self.host
+        if not host.process.alive:
+            self.reset()
+            return
+        loop = asyncio.get_running_loop()
+        name = f"{self._method} {scope['path']}"
+        self.task = loop.create_task(self._run(scope), name=name, context=host.process.context.copy())
+
+    def arrive(self, item: Item) -> None:
+        """Take what the client sent."""
+        if isinstance(item, bytes):
+            if self._complete or self._disconnected:
+                self._take(len(item))
+            else:
+                self._body += item
+        elif item is Signal.END:
+            self._more_body = False
+        elif not self._complete:
+            self._disconnect()
+        self._message.set()
+
+    def reset(self) -> None:
+        """Send RST: the client reads what was sent before, then an error."""
+        self._close(Signal.RESET)
+
+    def cut(self) -> None:
+        """Send FIN now, without the framing's end."""
+        self._close(Signal.CUT)
+
+    def _close(self, signal: Signal) -> None:
+        self._keep_alive = False
+        if not self._complete and not self._disconnected:
+            self.carry(signal)
+            self._disconnect()
+            self._message.set()
+
+    def _disconnect(self) -> None:
+        self._disconnected = True
+        self._take(len(self._body))
+        room = self.answer.room
+        if room is not None:
+            room.set()
+
+    def _take(self, count: int) -> None:
+        self.untaken -= count
+        if self.room is not None and not self.room.done():
+            self.room.set_result(None)
+
+    # The application
+
+    async def _run(self, scope: dict[str, Any]) -> None:
+        try:
+            result = await self.host.app(scope, self.receive, self.send)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                self.cut()  # the process ends
+                raise
+            self.host.crashed(scope, error)
+            if self._started:
+                self.cut()
+            else:
+                await self._send_500()
+        else:
+            if result is not None:
+                self.host.crashed(scope, TypeError(f"ASGI callable should return None, but returned {result!r}"))
+                self.cut()
+            elif not self._started and not self._disconnected:
+                self.host.crashed(scope, RuntimeError("ASGI callable returned without starting response."))
+                await self._send_500()
+            elif not self._complete and not self._disconnected:
+                self.host.crashed(scope, RuntimeError("ASGI callable returned without completing response."))
+                self.cut()
+        finally:
+            self._served = True
+            if self._client_done:
+                self.host.forget(self)
+
+    async def receive(self) -> Event:
+        """Return what arrived of the body, or that the client is gone or the answer complete (ASGI)."""
+        if not self._disconnected and not self._complete:
+            if not self._message.is_set():
+                await self._message.wait()
+            self._message.clear()
+        if self._disconnected or self._complete:
+            return {"type": "http.disconnect"}
+        body, self._body = self._body, b""
+        self._take(len(body))
+        return {"type": "http.request", "body": body, "more_body": self._more_body}
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the answer (ASGI); wait while too much is unread; do nothing once the client is gone."""
+        answer = self.answer
+        if answer.unread > self.host.link.buffer_bytes and not self._disconnected:
+            if answer.room is None:
+                answer.room = asyncio.Event()
+            await answer.room.wait()
+        if self._disconnected:
+            return
+        kind = message["type"]
+        if self._complete:
+            raise RuntimeError(f"Unexpected ASGI message '{kind}' sent, after response already completed.")
+        if not self._started:
+            if kind != "http.response.start":
+                raise RuntimeError(f"Expected ASGI message 'http.response.start', but got '{kind}'.")
+            self._started = True
+            self._send_head(message["status"], list(message.get("headers", ())))
+            return
+        if kind != "http.response.body":
+            raise RuntimeError(f"Expected ASGI message 'http.response.body', but got '{kind}'.")
+        body = message.get("body", b"")
+        more_body = message.get("more_body", False)
+        if self._method == "HEAD":
+            self._expected = 0
+        elif self._chunked:
+            if body:
+                answer.unread += len(body)
+                self.carry(body if type(body) is bytes else bytes(body))
+        elif body:
+            self._send_counted(bytes(body))
+        if not more_body:
+            self._finish()
+
+    def _send_head(self, status: int, headers: Headers) -> None:
+        if not 100 <= status <= 599:
+            raise KeyError(status)
+        check_response_headers(headers)
+        head = []
+        closing = False
+        for name, value in headers:
+            name = name.lower()
+            if name == b"content-length" and self._chunked is None:
+                self._expected = int(value)
+                self._chunked = False
+            elif name == b"transfer-encoding" and value.lower() == b"chunked":
+                self._expected = 0
+                self._chunked = True
+            elif name == b"connection" and b"close" in [token.strip() for token in value.lower().split(b",")]:
+                self._keep_alive = False
+                closing = True
+            head.append((name, value))
+        if not self._keep_alive and not closing:
+            head.append((b"connection", b"close"))
+        bodiless = self._method == "HEAD" or status in (204, 304)
+        if self._chunked is None and not bodiless:
+            self._chunked = True
+            head.append((b"transfer-encoding", b"chunked"))
+        self.carry((status, head))
+        if bodiless or (not self._chunked and self._expected == 0):
+            self.carry(Signal.END)  # the head alone says that nothing follows
+
+    def _send_counted(self, body: bytes) -> None:
+        if len(body) > self._expected:
+            raise RuntimeError("Response content longer than Content-Length")
+        self._expected -= len(body)
+        self.answer.unread += len(body)
+        self.carry(body)
+        if self._expected == 0:
+            self.carry(Signal.END)
+
+    def _finish(self) -> None:
+        if self._expected != 0:
+            raise RuntimeError("Response content shorter than Content-Length")
+        self._complete = True
+        self._message.set()
+        self._take(len(self._body))
+        if self._chunked:
+            self.carry(Signal.END)
+
+    async def _send_500(self) -> None:
+        length = (b"content-length", b"21")
+        headers = [(b"content-type", b"text/plain; charset=utf-8"), length, (b"connection", b"close")]
+        await self.send({"type": "http.response.start", "status": 500, "headers": headers})
+        await self.send({"type": "http.response.body", "body": b"Internal Server Error"})
+
+    # The other side
+
+    def client_done(self, read_all: bool) -> None:
+        """Note that the client needs no more, having read all of the answer or not."""
+        self._client_done = True
+        self._release(read_all and self._complete and self._keep_alive)
+        if self._served:
+            self.host.forget(self)

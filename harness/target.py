@@ -1,0 +1,107 @@
+"""What a gateway under test is to the harness: its contract, its claims, and how to start it and read its books."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import httpx
+
+from harness.contract import Contract
+from harness.scenario import World
+
+Mode = Literal["sim", "local", "remote"]
+Mutate = Callable[[Any], Any]
+"""A mutant's function: the reference gateway's components in, one of them made wrong."""
+Overlay = str | Mapping[str, Any]
+"""A named overlay, or dotted contract keys to values."""
+
+
+class TargetError(Exception):
+    """A target that is not there, is no gateway, or died; ``help`` says what to do about it."""
+
+    def __init__(self, message: str, *, cause: str = "", help: str = "") -> None:  # noqa: A002 - the word users see
+        super().__init__(message)
+        self.cause = cause
+        self.help = help
+
+
+class Unsupported(Exception):  # noqa: N818 - an answer, not a failure
+    """A scenario that this target or mode cannot be put through; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamAddress:
+    """Where the gateway finds one role of its chains, and the credential that it shall use there."""
+
+    openai: str
+    anthropic: str
+    credential: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """All that one start of a gateway is given.
+
+    ``secrets`` maps key ids to the customers' secrets. ``transport`` is given in sim only: the link to the upstreams.
+    ``zero_s`` is an instant of the loop's clock; ``log`` takes the gateway's log lines where the target can give them.
+    """
+
+    mode: Mode
+    contract: Contract
+    world: World
+    secrets: Mapping[str, str]
+    upstreams: Mapping[str, UpstreamAddress]
+    seed: int
+    zero_s: float
+    epoch_s: int
+    transport: httpx.AsyncBaseTransport | None = None
+    log: Callable[[str], None] | None = None
+    mutate: Mutate | None = None
+    mutant: str = ""
+
+
+ASGIApp = Callable[[Any, Any, Any], Any]
+
+
+@dataclass(slots=True)
+class Running:
+    """A started gateway: reached by ``app`` (sim) or ``base_url`` (sockets).
+
+    ``books`` reads (kind, fields) of ledger and usage spans, ``at`` in microseconds since the wiring's zero; None if
+    the target shows none. ``alive`` raises TargetError once the gateway is gone. ``crash(after_appends, crashed)``
+    makes the store crash (at once, or inside a later append) and calls ``crashed``; ``restart`` builds the gateway
+    again on what was committed: both sim only.
+    """
+
+    base_url: str = ""
+    app: ASGIApp | None = None
+    books: Callable[[httpx.AsyncBaseTransport, str], Awaitable[list[tuple[str, dict[str, Any]]]]] | None = None
+    alive: Callable[[], None] = field(default=lambda: None)
+    crash: Callable[[int | None, Callable[[], None]], None] | None = None
+    restart: Callable[[], Awaitable[ASGIApp]] | None = None
+    taps: tuple[str, ...] = ()
+    upstreams_url: str = ""
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """Remote only: where the mock upstreams behind the gateway are, and the keys that it knows."""
+
+
+class Target(Protocol):
+    """A gateway under test."""
+
+    name: str
+    modes: tuple[Mode, ...]
+    claims: tuple[str, ...]
+
+    def contract(self, overlays: Sequence[Overlay] = ()) -> Contract:
+        """Return what the gateway promises, with overlays (names or dotted keys to values) applied in order."""
+        ...
+
+    def start(self, wiring: Wiring) -> AbstractAsyncContextManager[Running]:
+        """Start the gateway for one scenario and stop it on the way out.
+
+        Raises Unsupported for what it cannot do (an overlay, an opening balance), TargetError if it does not come up.
+        """
+        ...

@@ -1,0 +1,228 @@
+"""The reference gateway as a target: in process on simulated time, or as a child process on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import uvicorn
+
+from harness.contract import Contract, load_contract
+from harness.contract.loader import contract_to_json
+from harness.contract.requirements import reference_claims
+from harness.target import ASGIApp, Mode, Mutate, Overlay, Running, TargetError, Wiring
+from harness.targets.child import start_child
+
+GATEWAY = "harness.gateway.app"
+STORES = "harness.gateway.store"
+SQLITE = "harness.gateway.sqlite_store"
+ENTROPY = "harness.gateway.entropy"
+TRANSPORT = "harness.gateway.transport"
+_COMMIT_MS = (0.2, 1.5)
+"""The simulated store's commit takes a keyed time in this band: one that never waits would hide the interleavings."""
+
+
+class Reference:
+    """The reference gateway, complete for what it claims."""
+
+    name = "reference"
+    modes: tuple[Mode, ...] = ("sim", "local")
+
+    def __init__(self) -> None:
+        self.claims = reference_claims().patterns
+
+    def contract(self, overlays: Sequence[Overlay] = ()) -> Contract:
+        """Return the documents' contract with overlays applied."""
+        return load_contract(overlays=overlays)
+
+    @asynccontextmanager
+    async def start(self, wiring: Wiring) -> AsyncIterator[Running]:
+        """Start it in process (sim) or as a child (local). Raises TargetError if it does not come up."""
+        token = hashlib.sha256(f"{wiring.seed}/books".encode()).hexdigest()
+        if wiring.mode == "sim":
+            running = await _in_process(wiring, token)
+            yield running
+        else:
+            async with _as_child(wiring, token) as running:
+                yield running
+
+
+def deployment(wiring: Wiring, token: str) -> dict[str, Any]:
+    """Return what the gateway is given besides the contract: digests of keys, never a customer's secret."""
+    return {
+        "accounts": [
+            {
+                "id": account.id,
+                "credits": account.credits,
+                "keys": [
+                    {
+                        "id": key.id,
+                        "sha256": hashlib.sha256(wiring.secrets[key.id].encode()).hexdigest(),
+                        "state": key.state,
+                    }
+                    for key in account.all_keys()
+                ],
+            }
+            for account in wiring.world.accounts
+        ],
+        "upstreams": {
+            role: {"openai": address.openai, "anthropic": address.anthropic, "credential": address.credential}
+            for role, address in wiring.upstreams.items()
+        },
+        "books_token_sha256": hashlib.sha256(token.encode()).hexdigest(),
+        "zero_s": wiring.zero_s,
+        "epoch_s": wiring.epoch_s,
+    }
+
+
+async def _in_process(wiring: Wiring, token: str) -> Running:
+    gateway = importlib.import_module(GATEWAY)
+    stores = importlib.import_module(STORES)
+    entropy = importlib.import_module(ENTROPY)
+    keyed = entropy.KeyedEntropy(wiring.seed)
+    low, high = _COMMIT_MS
+    store = stores.MemoryStore(lambda n: (low + (high - low) * keyed.uniform("commit", n)) / 1e3)
+    starts = 0
+
+    async def start() -> ASGIApp:
+        nonlocal starts
+        starts += 1
+        components = gateway.start(
+            contract_to_json(wiring.contract),
+            deployment(wiring, token),
+            store=store,
+            entropy=entropy.KeyedEntropy(f"{wiring.seed}/{starts}"),
+            transport=wiring.transport,
+            mutate=wiring.mutate,
+            log=wiring.log,
+        )
+        app: ASGIApp = gateway.create_app(components)
+        return app
+
+    def crash(after_appends: int | None, crashed: Callable[[], None]) -> None:
+        if after_appends is None:
+            store.crash()
+            crashed()
+        else:
+            store.crash_inside(after_appends, crashed)
+
+    return Running(
+        app=await start(),
+        books=_books_reader(token),
+        crash=crash,
+        restart=start,
+        taps=("books", "log"),
+    )
+
+
+@asynccontextmanager
+async def _as_child(wiring: Wiring, token: str) -> AsyncIterator[Running]:
+    config = orjson.dumps({"contract": contract_to_json(wiring.contract), "deployment": deployment(wiring, token)})
+    arguments = ["serve", "gateway", "--config", "-"]
+    if wiring.mutant:
+        arguments += ["--mutant", wiring.mutant]
+    async with start_child(arguments, config, log=wiring.log) as child:
+        yield Running(
+            base_url=child.base_url,
+            books=_books_reader(token),
+            alive=child.alive,
+            taps=("books", "log"),
+        )
+
+
+def _books_reader(
+    token: str,
+) -> Callable[[httpx.AsyncBaseTransport, str], Awaitable[list[tuple[str, dict[str, Any]]]]]:
+    async def read(transport: httpx.AsyncBaseTransport, base_url: str) -> list[tuple[str, dict[str, Any]]]:
+        request = httpx.Request(
+            "GET",
+            f"{base_url}/internal/books",
+            headers={"authorization": f"Bearer {token}"},
+            extensions={"timeout": {"connect": 10.0, "read": 60.0, "write": 10.0, "pool": 10.0}},
+        )
+        try:
+            response = await transport.handle_async_request(request)
+            body = await response.aread()
+        except httpx.TransportError as error:
+            raise TargetError("the gateway's books could not be read", cause=repr(error)) from error
+        if response.status_code != 200:
+            raise TargetError("the gateway's books could not be read", cause=f"status {response.status_code}")
+        rows = []
+        for line in body.splitlines():
+            row: dict[str, Any] = orjson.loads(line)
+            rows.append((row.pop("span"), row))
+        return rows
+
+    return read
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that leaves the process's signals to its caller, and says when it is up."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as uvicorn does, then tell."""
+        await super().startup(sockets)
+        self.up.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def serve(
+    contract: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    *,
+    database: Path,
+    mutate: Mutate | None,
+    host: str,
+    port: int,
+) -> AsyncIterator[str]:
+    """Serve the gateway on a socket with a SQLite ledger at ``database``, and yield its address.
+
+    Raises OSError for a port that is taken, ValueError for a deployment or a database that cannot be used.
+    """
+    gateway = importlib.import_module(GATEWAY)
+    entropy = importlib.import_module(ENTROPY)
+    store = importlib.import_module(SQLITE).SqliteStore(database)
+    transport = importlib.import_module(TRANSPORT).SocketTransport()
+    components = gateway.start(
+        contract, settings, store=store, entropy=entropy.SystemEntropy(), transport=transport, mutate=mutate
+    )
+    listener = socket.create_server((host, port), backlog=2048)
+    config = uvicorn.Config(
+        gateway.create_app(components),
+        lifespan="on",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        up = asyncio.create_task(server.up.wait())
+        await asyncio.wait((serving, up), return_when=asyncio.FIRST_COMPLETED)
+        up.cancel()
+        if serving.done() or not server.started:
+            raise OSError("the gateway's server ended while it started")
+        bound_host, bound_port = listener.getsockname()[:2]
+        yield f"http://{bound_host}:{bound_port}"
+    finally:
+        server.should_exit = True
+        await serving
+        await transport.aclose()
+        await store.close()

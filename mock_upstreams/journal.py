@@ -1,0 +1,194 @@
+"""The upstreams' record of every attempt that reached them, in the fields of harness.history's spans: the ground truth.
+
+What an attempt's reading says is what was really sent: the lawful answer if it went out whole and untouched, and
+otherwise what the bytes that went out say.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from mock_upstreams.normal import blank
+from mock_upstreams.parts import Exchange
+from mock_upstreams.player import Ending, Tape
+from mock_upstreams.reading import read_answer
+
+NOTICE_US = 2_000
+"""How late a departure may be noticed: a caller is certainly attached until so long before. A socket's FIN is seen in
+the next turn of a loop that may be busy, and in no fixed order among the connections."""
+
+CREDENTIALS = frozenset({"authorization", "x-api-key", "anthropic-api-key", "api-key", "x-goog-api-key", "cookie"})
+_NOT_KEPT = frozenset({"host"})
+"""Tells a port, which no record does; the upstream is named anyway."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One request that reached an upstream. ``number`` counts the run's attempts by arrival, from 1."""
+
+    number: int
+    start_s: float
+    exchange: Exchange
+    credential: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    request_sha: str = ""
+    faults: str = ""
+    """Names of the faults that were applied, joined by ``+``."""
+    lawful: bool = True
+    """What is sent is a whole answer as far as those faults are concerned, and not the provider's own refusal."""
+    touched: bool = False
+    detail: str = ""
+    tape: Tape = field(default_factory=Tape)
+
+
+class Journal:
+    """The attempts and faults of one run; every span is turned into bytes as it ends."""
+
+    def __init__(self, zero_s: float, keep: int | None = None) -> None:
+        self._zero_s = zero_s
+        self._keep = keep
+        self._lines: list[bytes] = []
+        self._open: dict[int, Attempt] = {}
+        self._count = 0
+
+    @property
+    def count(self) -> int:
+        """How many attempts there were."""
+        return self._count
+
+    @property
+    def open(self) -> int:
+        """How many attempts are under way."""
+        return len(self._open)
+
+    def us(self, at_s: float) -> int:
+        """Return an instant of the loop's clock in microseconds since the run's zero."""
+        return round((at_s - self._zero_s) * 1e6)
+
+    def arrive(self, start_s: float, exchange: Exchange) -> Attempt:
+        """Open an attempt."""
+        self._count += 1
+        attempt = Attempt(self._count, start_s, exchange)
+        self._open[attempt.number] = attempt
+        return attempt
+
+    def struck(self, attempt: Attempt, injection: str, fault: str, at_s: float) -> None:
+        """Note that an injection struck ``attempt``."""
+        exchange = attempt.exchange
+        self._add(
+            {
+                "span": "fault",
+                "injection": injection,
+                "fault": fault,
+                "upstream": exchange.upstream,
+                "attempt": attempt_id(exchange),
+                "call": exchange.call,
+                "at": self.us(at_s),
+            }
+        )
+
+    def end(self, attempt: Attempt, ending: Ending, end_s: float) -> None:
+        """Close ``attempt``."""
+        self._open.pop(attempt.number, None)
+        whole = "served" if attempt.lawful else "fault"
+        ended = {"whole": whole, "broken": "fault", "left": "left"}[ending]
+        self._add(self._span(attempt, ended, end_s))
+
+    def lines(self, now_s: float) -> Iterator[bytes]:
+        """Yield every span as a line of JSON; those under way as ``open`` until now."""
+        yield from self._lines
+        for attempt in self._open.values():
+            yield _line(self._span(attempt, "open", now_s))
+
+    def _add(self, span: dict[str, Any]) -> None:
+        self._lines.append(_line(span))
+        if self._keep is not None and len(self._lines) > 2 * self._keep:
+            del self._lines[: -self._keep]
+
+    def _span(self, attempt: Attempt, ended: str, end_s: float) -> dict[str, Any]:
+        exchange, tape = attempt.exchange, attempt.tape
+        start, end = self.us(attempt.start_s), self.us(end_s)
+        attached, left = end, None
+        if ended == "left":
+            noticed = self.us(tape.left_s) if tape.left_s is not None else end
+            attached = max(start, noticed - NOTICE_US)
+            left = (attached, noticed)
+        return {
+            "span": "attempt",
+            "id": attempt_id(exchange),
+            "call": exchange.call,
+            "ordinal": attempt.number,
+            "upstream": exchange.upstream,
+            "provider": exchange.provider,
+            "surface": exchange.surface,
+            "model": exchange.model,
+            "stream": exchange.stream,
+            "start": start,
+            "head": None if tape.head_s is None else self.us(tape.head_s),
+            "first_chunk": None if tape.first_chunk_s is None else self.us(tape.first_chunk_s),
+            "attached": attached,
+            "end": end,
+            "ended": ended,
+            "fault": attempt.faults,
+            "left": left,
+            "status": tape.status,
+            "bytes": sum(map(len, tape.sent)),
+            "chunks": len(tape.sent),
+            "reading": _reading(attempt, ended),
+            "credential": attempt.credential,
+            "headers": attempt.headers,
+            "request_sha": attempt.request_sha,
+            "detail": attempt.detail,
+        }
+
+
+def attempt_id(exchange: Exchange) -> str:
+    """Return the attempt's id: upstream, call, and the how many-th attempt of that call it is there."""
+    return f"{exchange.upstream}:{exchange.call or '-'}:{exchange.ordinal}"
+
+
+def kept_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str], str]:
+    """Return request headers with digests for credentials, as they may be recorded, and the first of those digests."""
+    kept: dict[str, str] = {}
+    credential = ""
+    for raw_name, raw_value in headers:
+        name = raw_name.decode("latin-1")
+        if name in _NOT_KEPT:
+            continue
+        if name in CREDENTIALS:
+            value = _digest(raw_value)
+            credential = credential or value
+        else:
+            value = raw_value.decode("latin-1")
+        kept[name] = f"{kept[name]}, {value}" if name in kept else value
+    return kept, credential
+
+
+@lru_cache(maxsize=1024)
+def _digest(value: bytes) -> str:
+    """Return the first 16 hex digits of the sha256 of a credential, ``Bearer`` aside; empty for an empty one."""
+    secret = value[7:].strip() if value[:7].lower() == b"bearer " else value.strip()
+    return hashlib.sha256(secret).hexdigest()[:16] if secret else ""
+
+
+def _reading(attempt: Attempt, ended: str) -> dict[str, Any]:
+    """Return what was said: as meant if all of it went out untouched, and otherwise as the bytes have it."""
+    if ended == "served" and not attempt.touched:
+        return attempt.exchange.served
+    tape = attempt.tape
+    if not tape.sent:
+        return blank()
+    reading = read_answer(attempt.exchange.surface, tape.content_type, b"".join(tape.sent))
+    if ended != "served":
+        reading["terminal"] = False
+    return reading
+
+
+def _line(span: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(span, option=orjson.OPT_APPEND_NEWLINE)

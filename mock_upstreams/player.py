@@ -1,0 +1,191 @@
+"""Plays a reply's parts over raw ASGI: sends, waits, cuts, and notices when the caller leaves; it decides nothing.
+
+Resetting and closing a connection is no business of ASGI's: ``scope["extensions"]["harness.connection"]`` does it, an
+object with ``reset()`` (RST) and ``cut()`` (FIN without the framing's end).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from mock_upstreams.parts import Chunk, Part, Pause, Reset, Start
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Ending = Literal["whole", "broken", "left"]
+"""whole: all was sent and the answer ended cleanly. broken: a part broke the connection. left: the caller went away."""
+
+
+class Connection(Protocol):
+    """What carries the answer, as far as ASGI does not reach it."""
+
+    def reset(self) -> None:
+        """Send RST."""
+        ...
+
+    def cut(self) -> None:
+        """Send FIN now."""
+        ...
+
+
+class CannotBreak(Exception):  # noqa: N818 - the host lacks something, nothing failed
+    """The ASGI host does not provide ``harness.connection``, so no connection can be reset or closed."""
+
+
+@dataclass(slots=True)
+class Tape:
+    """What was sent, and when (seconds of the loop's clock); it grows as the player goes on."""
+
+    status: int | None = None
+    content_type: str = ""
+    head_s: float | None = None
+    first_chunk_s: float | None = None
+    sent: list[bytes] = field(default_factory=list)
+    left_s: float | None = None
+    """When the caller's departure was noticed."""
+
+
+async def play(
+    parts: Iterable[Part], receive: Receive, send: Send, connection: Connection | None, tape: Tape
+) -> Ending:
+    """Send ``parts`` until their end, a break, or the caller's departure; ``tape`` is told everything that was sent.
+
+    The request's body must have been read. The head goes with the first chunk, the clean end with the last one, and
+    otherwise each chunk is one message. Raises CannotBreak if a connection is to be broken that cannot be.
+    """
+    player = _Player(receive, send, connection, tape)
+    try:
+        return await player.play(parts)
+    finally:
+        player.close()
+
+
+class _Player:
+    __slots__ = ("_connection", "_head", "_held", "_loop", "_receive", "_send", "_tape", "_waiter", "_watcher")
+
+    def __init__(self, receive: Receive, send: Send, connection: Connection | None, tape: Tape) -> None:
+        self._receive = receive
+        self._send = send
+        self._connection = connection
+        self._tape = tape
+        self._loop = asyncio.get_running_loop()
+        self._head: Start | None = None
+        self._held: Chunk | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def play(self, parts: Iterable[Part]) -> Ending:
+        for part in parts:
+            if isinstance(part, Chunk):
+                if self._held is not None and await self._flush():
+                    return "left"
+                self._held = part
+            elif isinstance(part, Pause):
+                if await self._pause(part.seconds):
+                    return "left"
+            elif isinstance(part, Start):
+                self._head = part
+                if part.flush:
+                    await self._send_head()
+                    await self._send({"type": "http.response.body", "body": b"", "more_body": True})
+            else:
+                return await self._break(reset=isinstance(part, Reset))
+        return await self._finish()
+
+    def close(self) -> None:
+        """Stop watching."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    async def _send_head(self) -> None:
+        head, tape = self._head, self._tape
+        assert head is not None
+        self._head = None
+        tape.head_s = self._loop.time()
+        tape.status = head.status
+        tape.content_type = next((value for name, value in head.headers if name == "content-type"), "")
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.headers]
+        await self._send({"type": "http.response.start", "status": head.status, "headers": headers})
+
+    async def _flush(self, *, last: bool = False) -> bool:
+        """Send the chunk that is held, and say whether the caller was found to have left meanwhile."""
+        chunk, tape, loop = self._held, self._tape, self._loop
+        assert chunk is not None
+        self._held = None
+        began = loop.time()
+        if self._head is not None:
+            await self._send_head()
+        if tape.first_chunk_s is None:
+            tape.first_chunk_s = began
+        tape.sent.append(chunk.data)
+        await self._send({"type": "http.response.body", "body": chunk.data, "more_body": not last})
+        if loop.time() > began:
+            # The transport was full: whether the caller is still there shows only if one asks and lets the loop turn.
+            self._watch()
+            await asyncio.sleep(0)
+        return tape.left_s is not None
+
+    async def _finish(self) -> Ending:
+        if self._held is not None:
+            # A chunk that the caller left behind in the very last send was handed over all the same.
+            await self._flush(last=True)
+            return "whole"
+        if self._head is not None:
+            await self._send_head()
+        if self._tape.status is not None:
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        return "whole"
+
+    async def _break(self, *, reset: bool) -> Ending:
+        if self._held is not None and await self._flush():
+            return "left"
+        if self._connection is None:
+            raise CannotBreak("this ASGI host has no harness.connection: it cannot reset or close a connection")
+        # What was written reaches the socket when the loop turns; a reset would overtake it.
+        await asyncio.sleep(0)
+        if reset:
+            self._connection.reset()
+        else:
+            self._connection.cut()
+        return "broken"
+
+    async def _pause(self, seconds: float) -> bool:
+        """Wait, for ever if ``seconds`` is infinite, and say whether the caller left meanwhile."""
+        if self._held is not None and await self._flush():
+            return True
+        if seconds <= 0:
+            return False
+        self._watch()
+        if self._tape.left_s is not None:
+            return True
+        waiter = self._waiter = self._loop.create_future()
+        timer = self._loop.call_later(seconds, _wake, waiter) if math.isfinite(seconds) else None
+        try:
+            await waiter
+        finally:
+            self._waiter = None
+            if timer is not None:
+                timer.cancel()
+        return self._tape.left_s is not None
+
+    def _watch(self) -> None:
+        """See to it that a departure is noticed from here on; one task an exchange, and none for replies at once."""
+        if self._watcher is None:
+            self._watcher = self._loop.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._tape.left_s = self._loop.time()
+        if self._waiter is not None:
+            _wake(self._waiter)
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

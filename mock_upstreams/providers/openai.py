@@ -1,0 +1,154 @@
+"""What OpenAI's surfaces share: headers, rate limits told, errors; chat and responses are files of their own."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from mock_upstreams.parts import Chunk, Exchange
+from mock_upstreams.providers.base import (
+    QUOTA_REQUESTS,
+    QUOTA_TOKENS,
+    Dialect,
+    Headers,
+    Problem,
+    Prompt,
+    answer_of,
+)
+
+LEAST_CACHED_TOKENS = 1_024
+
+_KINDS: Mapping[int, tuple[str, str | None, str]] = {
+    400: ("invalid_request_error", None, "The request could not be understood."),
+    401: ("invalid_request_error", "invalid_api_key", "Incorrect API key provided."),
+    402: ("insufficient_quota", "insufficient_quota", "You exceeded your current quota."),
+    403: ("invalid_request_error", "unsupported_country_region_territory", "You are not allowed to use this model."),
+    404: ("invalid_request_error", "model_not_found", "The model does not exist or you do not have access to it."),
+    408: ("server_error", "timeout", "The request timed out."),
+    409: ("invalid_request_error", "conflict", "The resource was changed by another request."),
+    413: ("invalid_request_error", "request_too_large", "The request is too large."),
+    422: ("invalid_request_error", "unprocessable", "The request was well formed but could not be processed."),
+    429: ("requests", "rate_limit_exceeded", "Rate limit reached for requests per min (RPM). Please try again later."),
+    500: ("server_error", None, "The server had an error while processing your request. Sorry about that!"),
+    503: ("server_error", "server_is_overloaded", "Our servers are currently overloaded. Please try again later."),
+    504: ("server_error", "timeout", "The server timed out."),
+    529: ("server_error", "server_is_overloaded", "Our servers are currently overloaded. Please try again later."),
+}
+
+
+class OpenAI(Dialect):
+    """Headers and errors of both OpenAI surfaces."""
+
+    provider = "openai"
+
+    @abstractmethod
+    def turns(self, body: Mapping[str, Any]) -> Sequence[Any]:
+        """Return the turns of the prompt."""
+
+    def prompt(self, body: Mapping[str, Any], raw: bytes) -> Prompt | None:
+        """Cache automatically: every prefix of turns of enough tokens, tools and ``prompt_cache_key`` in front."""
+        if len(raw) < LEAST_CACHED_TOKENS * 4:
+            return None
+        front = [body.get("model"), body.get("prompt_cache_key"), body.get("instructions"), body.get("tools")]
+        pieces = [front, *self.turns(body)]
+        return Prompt(pieces, range(1, len(pieces) + 1), LEAST_CACHED_TOKENS)
+
+    def headers(self, exchange: Exchange) -> Headers:
+        answer = answer_of(exchange)
+        requests, tokens, window_s = answer.quota
+        return (
+            ("x-request-id", f"req_{answer.slug}"),
+            ("openai-organization", "mock-upstreams"),
+            ("openai-processing-ms", str(round(answer.ttft_s * 1000) + 1)),
+            ("openai-version", "2020-10-01"),
+            ("x-ratelimit-limit-requests", str(QUOTA_REQUESTS)),
+            ("x-ratelimit-limit-tokens", str(QUOTA_TOKENS)),
+            ("x-ratelimit-remaining-requests", str(max(0, QUOTA_REQUESTS - requests))),
+            ("x-ratelimit-remaining-tokens", str(max(0, QUOTA_TOKENS - tokens))),
+            ("x-ratelimit-reset-requests", go_duration(window_s)),
+            ("x-ratelimit-reset-tokens", go_duration(window_s)),
+        )
+
+    def error_headers(self, exchange: Exchange, problem: Problem, retry_after_s: float | None) -> Headers:
+        told = dict(self.headers(exchange))
+        if problem.status == 429:
+            told["x-ratelimit-remaining-requests"] = "0"
+            if retry_after_s is not None:
+                told["x-ratelimit-reset-requests"] = go_duration(retry_after_s)
+        if retry_after_s is not None:
+            told["retry-after"] = str(math.ceil(retry_after_s))
+            told["retry-after-ms"] = str(math.ceil(retry_after_s * 1000))
+        return tuple(told.items())
+
+    def error_body(self, exchange: Exchange, problem: Problem) -> dict[str, Any]:
+        kind, code, message = _words(problem.status)
+        return {
+            "error": {
+                "message": problem.message or message,
+                "type": kind,
+                "param": problem.param,
+                "code": problem.code or code,
+            }
+        }
+
+
+def sse(value: Any, event: str) -> Chunk:
+    """Return a chat event: data alone."""
+    return Chunk(b"data: " + orjson.dumps(value) + b"\n\n", event)
+
+
+def named_sse(value: Mapping[str, Any]) -> Chunk:
+    """Return an event with its name in front, which is its data's ``type``."""
+    name = str(value["type"])
+    return Chunk(b"event: " + name.encode() + b"\ndata: " + orjson.dumps(value) + b"\n\n", name)
+
+
+def padding(body: Mapping[str, Any]) -> bytes:
+    """Return the member that pads the deltas of a stream (against guessing from lengths), unless it is turned off."""
+    options = body.get("stream_options")
+    off = isinstance(options, Mapping) and options.get("include_obfuscation") is False
+    return b"" if off else b',"obfuscation":"mockmock"'
+
+
+def go_duration(seconds: float) -> str:
+    """Return ``seconds`` as Go writes a duration: ``12ms``, ``1.5s``, ``6m0s``."""
+    milliseconds = math.ceil(seconds * 1000)
+    if milliseconds < 1000:
+        return f"{milliseconds}ms"
+    minutes, rest = divmod(milliseconds, 60_000)
+    text = f"{rest / 1000:.3f}".rstrip("0").rstrip(".") + "s"
+    if not minutes:
+        return text
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes}m{text}" if hours else f"{minutes}m{text}"
+
+
+def tool_names(tools: Any) -> tuple[str, ...]:
+    """Return the names of the functions among ``tools``, nested (chat) or flat (responses)."""
+    found = []
+    for tool in tools if isinstance(tools, list) else ():
+        if isinstance(tool, Mapping) and tool.get("type") == "function":
+            name = (tool.get("function") or tool).get("name")
+            if isinstance(name, str):
+                found.append(name)
+    return tuple(found)
+
+
+def chosen_tools(body: Mapping[str, Any]) -> tuple[tuple[str, ...], bool]:
+    """Return the names of the tools to call and whether one must be called."""
+    names = tool_names(body.get("tools"))
+    choice = body.get("tool_choice")
+    if isinstance(choice, Mapping):
+        named = (choice.get("function") or choice).get("name")
+        return ((named,) if isinstance(named, str) else names), True
+    return names, choice == "required"
+
+
+def _words(status: int) -> tuple[str, str | None, str]:
+    if status in _KINDS:
+        return _KINDS[status]
+    return _KINDS[500] if status >= 500 else _KINDS[400]

@@ -1,0 +1,235 @@
+"""The mock upstreams as one raw ASGI application: every provider, role and run by path, and the control API.
+
+``/{run}/{role}/{provider}/v1/...`` serves providers, ``/control/...`` the control API (``mock_upstreams.control``).
+The application is host-agnostic: in simulation it answers for every upstream host, on sockets for every port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from mock_upstreams.control import ROUTES, Control, send_error, send_json
+from mock_upstreams.faults import apply
+from mock_upstreams.journal import Attempt, kept_headers
+from mock_upstreams.marker import Directives, find_marker
+from mock_upstreams.normal import fold
+from mock_upstreams.parts import Chunk, Exchange, Part, Reply
+from mock_upstreams.player import CannotBreak, Receive, Send, play
+from mock_upstreams.providers import SERVED, Dialect
+from mock_upstreams.providers.base import Problem
+from mock_upstreams.requests import (
+    MOST_HEADER_BYTES,
+    CallerLeft,
+    RequestProblem,
+    header_bytes,
+    json_object,
+    read_body,
+)
+from mock_upstreams.runs import Run, Runs
+
+if TYPE_CHECKING:
+    from mock_upstreams.sockets import Listener
+
+Scope = Mapping[str, Any]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,128}")
+
+
+def create_app() -> ASGIApp:
+    """Return a fresh application with no runs."""
+    return Upstreams()
+
+
+class Upstreams:
+    """The application. Each instance has runs of its own."""
+
+    def __init__(self) -> None:
+        self._runs = Runs()
+        self._control = Control(self._runs)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection's request."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            raise ValueError(f"the mock upstreams speak HTTP, not {scope['type']}")
+        segments = scope["path"].split("/", 3)
+        dialect = SERVED.get(segments[3]) if len(segments) == 4 else None
+        try:
+            if dialect is not None and scope["method"] == "POST" and _is_named(segments):
+                await self._attempt(scope, receive, send, dialect, segments[1], segments[2])
+            elif segments[1] == "control":
+                await self._control(scope["method"], scope["path"].split("/")[2:], receive, send)
+            else:
+                await self._elsewhere(scope, send, dialect)
+        except CallerLeft:
+            return
+
+    async def _attempt(
+        self, scope: Scope, receive: Receive, send: Send, dialect: Dialect, run_name: str, role: str
+    ) -> None:
+        """Answer one request to a provider, and keep the journal of it."""
+        clock = asyncio.get_running_loop().time
+        start_s = clock()
+        run = self._runs.of(run_name, start_s)
+        headers, credential = kept_headers(scope["headers"])
+        raw, problem = b"", None
+        try:
+            if header_bytes(scope["headers"]) > MOST_HEADER_BYTES:
+                problem = Problem(431, "Request header fields too large.")
+            else:
+                raw = await read_body(receive)
+        except RequestProblem as error:
+            problem = Problem(error.status, str(error))
+        except CallerLeft:
+            _left_early(run, dialect, role, start_s, clock())
+            raise
+        exchange, directives, problem = _understood(dialect, role, raw, headers, problem)
+        run.arrive(exchange)
+        attempt = run.journal.arrive(start_s, exchange)
+        attempt.headers, attempt.credential, attempt.request_sha = headers, credential, run.keep_body(raw)
+        problem = problem or _refusal(dialect, exchange, credential, run)
+        reply = _reply(run, dialect, attempt, directives, raw, problem)
+        connection = scope.get("extensions", {}).get("harness.connection")
+        try:
+            ending = await play(reply, receive, send, connection, attempt.tape)
+        except CannotBreak as error:
+            attempt.detail = str(error)
+            run.journal.end(attempt, "broken", clock())
+            raise
+        finally:
+            run.leave(exchange)
+        run.journal.end(attempt, ending, clock())
+
+    async def _elsewhere(self, scope: Scope, send: Send, dialect: Dialect | None) -> None:
+        """Answer the health check, and say of everything else what is served instead."""
+        method, path = scope["method"], scope["path"]
+        if path == "/healthz":
+            await send_json(send, 200, {"status": "ok", "runs": len(self._runs.names())})
+        elif dialect is not None and method != "POST":
+            await send_error(send, 405, f"{path} takes POST, not {method}")
+        else:
+            await send_error(send, 404, _not_served(method, path))
+
+
+async def run_server(
+    roles: Sequence[str], listeners: Mapping[str, Listener] | None, on_ready: Callable[[dict[str, str]], None]
+) -> None:
+    """Serve ``roles`` on loopback sockets until cancelled; ``on_ready`` gets their base URLs. See ``sockets.serving``."""
+    # Imported here: uvicorn and its parser are dear to import, and simulation has no use for them.
+    from mock_upstreams import sockets
+
+    await sockets.run_server(roles, listeners, on_ready)
+
+
+def _understood(
+    dialect: Dialect, role: str, raw: bytes, headers: Mapping[str, str], problem: Problem | None
+) -> tuple[Exchange, Directives, Problem | None]:
+    """Return the request as an exchange, what its marker asks for, and what is wrong with it if anything is."""
+    call, directives = "", Directives()
+    body = json_object(raw)
+    try:
+        call, directives = find_marker(raw)
+    except ValueError as error:
+        problem = problem or Problem(400, str(error))
+    if body is None:
+        problem = problem or Problem(400, "We could not parse the JSON body of your request.")
+        body = {}
+    model = body.get("model")
+    exchange = Exchange(
+        provider=dialect.provider,
+        surface=dialect.surface,
+        upstream=role,
+        call=call,
+        ordinal=0,
+        model=model if isinstance(model, str) else "",
+        stream=body.get("stream") is True and dialect.surface != "count_tokens",
+        body=body,
+        headers=headers,
+    )
+    return exchange, directives, problem
+
+
+def _refusal(dialect: Dialect, exchange: Exchange, credential: str, run: Run) -> Problem | None:
+    """Return why the provider itself refuses a request that could be read, or None."""
+    if not credential:
+        return Problem(401, "You didn't provide an API key.")
+    return dialect.problem(exchange.body) or run.unknown_model(dialect, exchange.model)
+
+
+def _reply(
+    run: Run, dialect: Dialect, attempt: Attempt, directives: Directives, raw: bytes, problem: Problem | None
+) -> Reply:
+    """Return the reply as it will be played: the lawful one or the provider's refusal, as injections leave it."""
+    exchange, now_s = attempt.exchange, attempt.start_s
+    parts: list[Part] = []
+    if problem is None:
+        try:
+            parts = _lawful(run, dialect, exchange, directives, raw, now_s)
+        except orjson.JSONEncodeError:
+            problem = Problem(400, "The JSON body of your request is nested too deeply.")
+    if problem is not None:
+        exchange.answer = run.no_answer(exchange, now_s)
+        exchange.stream = False
+        attempt.lawful, attempt.detail = False, f"refused: {problem.message}"
+        parts = dialect.error(exchange, problem)
+    reply = Reply(parts, exchange)
+    names = []
+    for injection, rng in run.schedule.strikes(exchange, run.journal.us(now_s)):
+        spec = injection.fault
+        reply = apply(spec, reply, rng)
+        names.append(spec.name)
+        attempt.touched = True
+        attempt.lawful = attempt.lawful and spec.fault.lawful
+        run.journal.struck(attempt, injection.id, spec.name, now_s)
+    attempt.faults = "+".join(names)
+    return reply
+
+
+def _lawful(
+    run: Run, dialect: Dialect, exchange: Exchange, directives: Directives, raw: bytes, now_s: float
+) -> list[Part]:
+    answer = exchange.answer = run.answer(dialect, exchange, directives, raw, now_s)
+    parts = dialect.stream(exchange, answer) if exchange.stream else dialect.whole(exchange, answer)
+    kinds = [part.event for part in parts if isinstance(part, Chunk) and part.event != "ping"]
+    exchange.served = {**dialect.said(exchange, answer, streamed=exchange.stream), "sequence": fold(kinds)}
+    return parts
+
+
+def _left_early(run: Run, dialect: Dialect, role: str, start_s: float, left_s: float) -> None:
+    exchange = Exchange(dialect.provider, dialect.surface, role, "", 0, "", False, {}, {})
+    run.arrive(exchange)
+    attempt = run.journal.arrive(start_s, exchange)
+    attempt.tape.left_s = left_s
+    attempt.detail = "the caller left before its request was whole"
+    run.leave(exchange)
+    run.journal.end(attempt, "left", left_s)
+
+
+def _is_named(segments: Sequence[str]) -> bool:
+    return bool(_NAME.fullmatch(segments[1]) and _NAME.fullmatch(segments[2]))
+
+
+def _not_served(method: str, path: str) -> str:
+    segments = path.split("/")
+    front = "/".join(segments[:3]) if len(segments) > 3 else "/{run}/{role}"
+    served = [f"{front}/{known}" for known in SERVED]
+    near = difflib.get_close_matches(path, served, n=2)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    return f"{method} {path} is not served{hint}; served are POST {', '.join(served)}; {', '.join(ROUTES)}"
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,188 @@
+"""The mock upstreams on real sockets: one loopback listener a role, some refusing or failing TLS; not for simulation.
+
+uvicorn's protocol carries the application; its server does not: its shutdown waits for answers that hang on purpose.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Literal
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from mock_upstreams.faults.registry import near
+from mock_upstreams.requests import MOST_HEADER_BYTES
+from mock_upstreams.server import create_app
+
+Listener = Literal["open", "refusing", "tls_failing"]
+"""open: serves. refusing: its port refuses connections. tls_failing: answers a TLS hello with something else."""
+
+LISTENERS: tuple[Listener, ...] = ("open", "refusing", "tls_failing")
+CONTROL = "control"
+"""The name of the address at which the control API is always reached, whatever the roles' listeners do."""
+
+_GARBAGE = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+_KEEP_ALIVE_S = 75
+_BACKLOG = 2048
+_CLOSING_S = 5.0
+_NO_LINGER = struct.pack("ii", 1, 0)
+
+
+class SocketConnection:
+    """The connection of one exchange, to be reset or closed under it (``harness.connection``)."""
+
+    __slots__ = ("_protocol",)
+
+    def __init__(self, protocol: BreakableProtocol) -> None:
+        self._protocol = protocol
+
+    def reset(self) -> None:
+        """Send RST: what is not yet on the wire is lost."""
+        transport = self._protocol.abandoned()
+        with suppress(OSError):
+            transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        transport.abort()
+
+    def cut(self) -> None:
+        """Send what was written, then FIN."""
+        self._protocol.abandoned().close()
+
+
+class BreakableProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, with a connection that can be broken, and with bounded heads."""
+
+    _head_bytes = 0
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_bytes = 0
+        connection: Any = SocketConnection(self)
+        self.scope["extensions"] = {"harness.connection": connection}
+
+    def on_url(self, url: bytes) -> None:
+        self._bound(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._bound(len(name) + len(value))
+        super().on_header(name, value)
+
+    def abandoned(self) -> asyncio.Transport:
+        """Return the transport, which the answer under way will not use any more."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+        return self.transport
+
+    def _bound(self, more: int) -> None:
+        """Count the bytes of a head. The parser turns the error into a 400 and the connection's end."""
+        self._head_bytes += more
+        if self._head_bytes > 2 * MOST_HEADER_BYTES:
+            raise ValueError(f"a request's head may have {2 * MOST_HEADER_BYTES} bytes")
+
+
+class _GarbageProtocol(asyncio.Protocol):
+    """Answers whatever comes first with plain text, so that a TLS handshake fails, and closes."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        transport = self._transport
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(_GARBAGE)
+        transport.close()
+
+
+@asynccontextmanager
+async def serving(
+    roles: Sequence[str], listeners: Mapping[str, Listener] | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[dict[str, str]]:
+    """Serve ``roles``, each on a port of its own, and yield their base URLs; ``control`` is always among them.
+
+    Raises ValueError for a role without a name, a listener of an unknown role or state; OSError if ``host`` cannot be
+    bound. On the way out every listener is closed and every connection aborted.
+    """
+    states = _states(roles, listeners or {})
+    config = Config(create_app(), http=BreakableProtocol, lifespan="off", ws="none", log_config=None, access_log=False)
+    config.proxy_headers = False
+    config.timeout_keep_alive = _KEEP_ALIVE_S
+    config.load()
+    state = ServerState()
+    sockets: list[socket.socket] = []
+    servers: list[asyncio.Server] = []
+    try:
+        addresses = {}
+        for role, listener in {**states, CONTROL: "open"}.items():
+            bound = _bound_socket(host)
+            sockets.append(bound)
+            if listener != "refusing":
+                servers.append(await _listen(bound, config, state, failing=listener == "tls_failing"))
+            scheme = "https" if listener == "tls_failing" else "http"
+            addresses[role] = f"{scheme}://{host}:{bound.getsockname()[1]}"
+        yield addresses
+    finally:
+        await _close(servers, sockets, state)
+
+
+async def run_server(
+    roles: Sequence[str],
+    listeners: Mapping[str, Listener] | None,
+    on_ready: Callable[[dict[str, str]], None],
+    host: str = "127.0.0.1",
+) -> None:
+    """Serve ``roles`` until cancelled; ``on_ready`` is told the base URLs once every port is bound. See ``serving``."""
+    async with serving(roles, listeners, host) as addresses:
+        on_ready(addresses)
+        await asyncio.get_running_loop().create_future()
+
+
+def _states(roles: Sequence[str], listeners: Mapping[str, Listener]) -> dict[str, Listener]:
+    problems = [f"no role {role!r}{near(role, roles)}" for role in listeners if role not in roles]
+    problems += [
+        f"no listener state {state!r}{near(state, LISTENERS)}" for state in listeners.values() if state not in LISTENERS
+    ]
+    if not roles or not all(roles) or CONTROL in roles or len(set(roles)) != len(roles):
+        problems.append(f"roles must be distinct names, none of them {CONTROL!r}: {list(roles)}")
+    if problems:
+        raise ValueError("; ".join(problems))
+    return {role: listeners.get(role, "open") for role in roles}
+
+
+def _bound_socket(host: str) -> socket.socket:
+    """Return a socket with a port of its own; as long as it does not listen, connections to that port are refused."""
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        bound.setblocking(False)
+        bound.bind((host, 0))
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+async def _listen(bound: socket.socket, config: Config, state: ServerState, *, failing: bool) -> asyncio.Server:
+    loop = asyncio.get_running_loop()
+
+    def protocol() -> asyncio.Protocol:
+        return _GarbageProtocol() if failing else BreakableProtocol(config, state, {}, loop)
+
+    return await loop.create_server(protocol, sock=bound, backlog=_BACKLOG)
+
+
+async def _close(servers: Sequence[asyncio.Server], sockets: Sequence[socket.socket], state: ServerState) -> None:
+    """Close every listener and connection, and wait for the exchanges, which take it for their callers' departure."""
+    for server in servers:
+        server.close()
+    for connection in list(state.connections):
+        transport: Any = connection.transport
+        transport.abort()
+    if state.tasks:
+        await asyncio.wait(list(state.tasks), timeout=_CLOSING_S)
+    for bound in sockets:
+        bound.close()

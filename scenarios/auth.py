@@ -1,0 +1,137 @@
+"""Credentials: every form on every path, two that disagree, keys that must be refused, and that no key gets out."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from harness.checkers.auth import (
+    anthropic_api_key_is_accepted_on_managed_messages,
+    bad_keys_are_refused_for_free,
+    bearer_keys_are_accepted,
+    customer_keys_stay_inside,
+    x_api_key_is_accepted_on_anthropic_paths,
+)
+from harness.checkers.errors import every_error_has_the_documents_shape
+from harness.checkers.flaws import NO_PREFIX, UNKNOWN_KEY
+from harness.contract import Contract
+from harness.scenario import Account, Call, Key, Scenario, Workload, World, scenario
+from scenarios.requests import SURFACES, on_every_path, spaced, with_drawn_replies
+
+NOBODYS = "ck_0000000000000000000000000000000000000000"
+WITHOUT_PREFIX = "sk-0000000000000000000000000000000000000000"
+ANTHROPIC = ("messages", "count_tokens")
+
+
+@scenario
+def every_form_where_it_is_accepted(contract: Contract, rng: random.Random) -> Scenario:
+    """A key opens every path as a bearer token, Anthropic's paths in x-api-key, managed messages in its own header."""
+    calls = [
+        *on_every_path(contract),
+        *on_every_path(contract, surfaces=SURFACES, stream=True),
+        *on_every_path(contract, surfaces=ANTHROPIC, auth="x-api-key"),
+        *on_every_path(contract, surfaces=("messages",), auth="x-api-key", stream=True),
+        *(
+            call
+            for stream in (False, True)
+            for call in on_every_path(contract, surfaces=("messages",), auth="anthropic-api-key", stream=stream)
+            if call.path == "/v1/managed/messages"
+        ),
+    ]
+    return Scenario(
+        world=World(),
+        workload=Workload(spaced(with_drawn_replies(calls, rng))),
+        bodies=True,
+        checks=(
+            bearer_keys_are_accepted,
+            x_api_key_is_accepted_on_anthropic_paths,
+            anthropic_api_key_is_accepted_on_managed_messages,
+            customer_keys_stay_inside,
+        ),
+        recovers=False,
+    )
+
+
+@scenario
+def two_credentials_in_one_request(contract: Contract) -> Scenario:
+    """Two credentials that disagree are refused, whichever comes first; two that agree, and empty ones, do no harm."""
+    calls: list[Call] = []
+    for call in on_every_path(contract, surfaces=("messages",)):
+        calls += [
+            replace(call, headers={"x-api-key": NOBODYS}),
+            replace(call, auth="x-api-key", headers={"authorization": f"Bearer {NOBODYS}"}),
+            replace(call, auth=("bearer", "x-api-key"), other_key="b-key"),
+            replace(call, auth=("x-api-key", "bearer"), other_key="b-key"),
+            replace(call, auth=("bearer", "x-api-key"), other_key="a-old"),
+            replace(call, auth=("bearer", "x-api-key")),
+            replace(call, headers={"x-api-key": ""}),
+            replace(call, auth="x-api-key", headers={"authorization": ""}),
+            replace(call, auth="x-api-key", headers={"authorization": "Bearer "}),
+            replace(call, auth="none", headers={"authorization": "Bearer ", "x-api-key": " "}),
+        ]
+    (managed,) = (call for call in on_every_path(contract, surfaces=("messages",)) if "managed" in call.path)
+    calls += [
+        replace(managed, headers={"anthropic-api-key": NOBODYS}),
+        replace(managed, headers={"anthropic-api-key": "", "x-api-key": ""}),
+        replace(managed, auth=("bearer", "x-api-key", "anthropic-api-key")),
+        replace(managed, auth=("x-api-key", "anthropic-api-key"), other_key="b-key"),
+    ]
+    for call in on_every_path(contract, surfaces=("chat", "responses", "models")):
+        calls += [
+            replace(call, auth="none", headers={"authorization": "Bearer "}),
+            replace(call, auth="none", headers={"authorization": ""}),
+        ]
+    accounts = (Account("a", keys=(Key("a-key"), Key("a-old", "disabled"))), Account("b"))
+    return Scenario(
+        world=World(accounts=accounts),
+        workload=Workload(spaced(calls)),
+        bodies=True,
+        checks=(bearer_keys_are_accepted, customer_keys_stay_inside, every_error_has_the_documents_shape),
+        recovers=False,
+    )
+
+
+@scenario
+def keys_that_must_be_refused(contract: Contract) -> Scenario:
+    """A key that is missing, malformed, unknown, expired, disabled or suspended opens no path and costs nothing."""
+    bad = (
+        {"auth": "none"},
+        {"secret": WITHOUT_PREFIX, "tag": NO_PREFIX},
+        {"secret": NOBODYS, "tag": UNKNOWN_KEY},
+        {"key": "a-expired"},
+        {"key": "a-disabled"},
+        {"key": "a-suspended"},
+    )
+    paths = {
+        "/v1/managed/chat/completions",
+        "/api/v1/chat/completions",
+        "/v1/managed/messages",
+        "/v1/messages",
+        "/api/v1/messages",
+        "/v1/managed/messages/count_tokens",
+        "/v1/managed/responses",
+        "/api/v1/codex/responses",
+        "/v1/managed/models",
+        "/v1/models",
+        "/api/ledger",
+    }
+    calls = [call for kind in bad for call in on_every_path(contract, **kind) if call.path in paths]
+    for kind in bad[1:]:
+        calls += [
+            c for c in on_every_path(contract, surfaces=("messages",), auth="x-api-key", **kind) if c.path in paths
+        ]
+        calls += [c for c in on_every_path(contract, surfaces=SURFACES, stream=True, **kind) if "managed" in c.path]
+    calls += [call for call in on_every_path(contract, surfaces=("chat",)) if call.path in paths]
+    keys = (
+        Key("a-key"),
+        Key("a-expired", "expired"),
+        Key("a-disabled", "disabled"),
+        Key("a-suspended", "suspended"),
+    )
+    return Scenario(
+        world=World(accounts=(Account("a", keys=keys),)),
+        workload=Workload(spaced(calls, gap_ms=5)),
+        bodies=True,
+        checks=(bad_keys_are_refused_for_free, customer_keys_stay_inside, every_error_has_the_documents_shape),
+        recovers=False,
+    )

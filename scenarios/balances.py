@@ -1,0 +1,126 @@
+"""Minimum balances, holds and overdrafts: exactly at the boundary, just below it, and all at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from harness.checkers.balances import (
+    calls_hold_their_estimate,
+    general_calls_need_the_minimum,
+    only_those_who_can_pay_are_served,
+)
+from harness.checkers.ledger import money_is_neither_made_nor_lost
+from harness.contract import Contract
+from harness.scenario import Account, Call, Reply, Scenario, Workload, World, chat, messages, responses, scenario
+
+QUICK = Reply(chunks=2, ttft_ms=50, gap_ms=5, input=10, output=10)
+GENERAL = (
+    ("chat", chat, "gpt-5.5"),
+    ("messages", messages, "claude-sonnet-4-6"),
+    ("responses", responses, "gpt-5.1-codex"),
+)
+
+
+@scenario
+def the_general_minimum(contract: Contract) -> Scenario:
+    """Exactly the minimum passes on every general surface, whatever the hold; one credit less does not."""
+    minimum = contract.money.general_minimum_credits
+    accounts, calls = [], []
+    for name, make, model in GENERAL:
+        for label, credits in (("exact", minimum), ("below", minimum - 1), ("empty", 0)):
+            account = f"{name}-{label}"
+            accounts.append(Account(account, credits=credits))
+            calls.append(make(model, tier="general", account=account, reply=QUICK, at_ms=len(calls) * 20, max_tokens=8))
+        rich = f"{name}-large"
+        accounts.append(Account(rich, credits=minimum))
+        calls.append(make(model, tier="general", account=rich, reply=QUICK, at_ms=len(calls) * 20, max_tokens=900_000))
+    return Scenario(
+        world=World(accounts=tuple(accounts)),
+        workload=Workload(tuple(calls)),
+        checks=(general_calls_need_the_minimum, only_those_who_can_pay_are_served, calls_hold_their_estimate),
+        bodies=True,
+    )
+
+
+@scenario
+def held_credits_are_not_available(contract: Contract) -> Scenario:
+    """While a call holds credits, a second one that the posted balance alone would let in gets 402."""
+    minimum = contract.money.general_minimum_credits
+    slow = replace(QUICK, ttft_ms=400)
+    accounts, calls = [], []
+    for name, make, model in GENERAL:
+        accounts.append(Account(name, credits=minimum + 10))
+        calls.append(make(model, tier="general", account=name, reply=slow, at_ms=0, max_tokens=100_000))
+        calls.append(make(model, tier="general", account=name, reply=QUICK, at_ms=100, max_tokens=8))
+        calls.append(make(model, tier="general", account=name, reply=QUICK, at_ms=900, max_tokens=8))
+    return Scenario(
+        world=World(accounts=tuple(accounts)),
+        workload=Workload(tuple(calls)),
+        checks=(general_calls_need_the_minimum, only_those_who_can_pay_are_served),
+        bodies=True,
+    )
+
+
+@scenario
+def the_enterprise_rule(contract: Contract) -> Scenario:
+    """A balance that covers the hold, one that only reaches the minimum, and one that does neither."""
+    minimum = contract.money.enterprise_minimum_credits
+    accounts: list[Account] = []
+    calls: list[Call] = []
+
+    def add(label: str, credits: int, max_tokens: int) -> None:
+        for make, model in ((chat, "gpt-5-5"), (messages, "claude-sonnet-4-7"), (responses, "gpt-5-5")):
+            account = f"{label}-{len(accounts)}"
+            accounts.append(Account(account, credits=credits))
+            calls.append(make(model, account=account, max_tokens=max_tokens, reply=QUICK, at_ms=len(calls) * 20))
+
+    add("covered", minimum // 2, 100)
+    add("minimum", minimum, 900_000)
+    add("below", minimum - 1, 900_000)
+    add("empty", 0, 100)
+    return Scenario(
+        world=World(accounts=tuple(accounts)),
+        workload=Workload(tuple(calls)),
+        checks=(only_those_who_can_pay_are_served, calls_hold_their_estimate),
+        bodies=True,
+    )
+
+
+@scenario
+def simultaneous_calls_share_one_balance(contract: Contract) -> Scenario:
+    """Twenty calls in one instant on a balance that covers some of them: the rest get 402, nothing is overspent."""
+    minimum = contract.money.enterprise_minimum_credits
+    accounts = (Account("a", credits=3 * minimum), Account("b", credits=minimum), Account("g", credits=2 * minimum))
+    calls = [chat("gpt-5-5", account="a", max_tokens=40_000, reply=QUICK, at_ms=10) for _ in range(20)]
+    calls += [chat("gpt-5-5", account="b", max_tokens=400_000, reply=QUICK, at_ms=10) for _ in range(6)]
+    calls += [chat("gpt-5.5", tier="general", account="g", max_tokens=40_000, reply=QUICK, at_ms=10) for _ in range(12)]
+    return Scenario(
+        world=World(accounts=accounts),
+        workload=Workload(tuple(calls)),
+        checks=(
+            only_those_who_can_pay_are_served,
+            general_calls_need_the_minimum,
+            calls_hold_their_estimate,
+            money_is_neither_made_nor_lost,
+        ),
+        bodies=True,
+    )
+
+
+@scenario
+def a_charge_above_its_hold(contract: Contract) -> Scenario:
+    """An answer that costs more than was held is charged in full; the balance goes below zero, and calls get 402."""
+    minimum = contract.money.enterprise_minimum_credits
+    large = replace(QUICK, input=800_000, output=9_000)
+    calls = []
+    for account in ("a", "b"):
+        make, model = (chat, "gpt-5-5") if account == "a" else (messages, "claude-sonnet-4-7")
+        calls.append(make(model, account=account, max_tokens=16, reply=large, at_ms=0))
+        calls.append(make(model, account=account, max_tokens=16, reply=QUICK, at_ms=500))
+        calls.append(make(model, account=account, max_tokens=16, reply=QUICK, at_ms=700, stream=True))
+    return Scenario(
+        world=World(accounts=(Account("a", credits=minimum), Account("b", credits=minimum + 20))),
+        workload=Workload(tuple(calls)),
+        checks=(calls_hold_their_estimate, only_those_who_can_pay_are_served, money_is_neither_made_nor_lost),
+        bodies=True,
+    )

@@ -1,0 +1,52 @@
+"""The gateway is killed and comes back on what was committed: money stays whole (BILL-04, BILL-06, INS-07)."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from harness.checkers.billing import streams_are_billed_at_their_end
+from harness.checkers.insurance import payouts_come_once
+from harness.checkers.ledger import money_is_neither_made_nor_lost
+from harness.contract import Contract
+from harness.scenario import Crash, Reply, Scenario, Workload, World, chat, evenly, messages, responses, scenario
+
+PRICED = Reply(chunks=4, ttft_ms=40, gap_ms=10, input=38_000, output=900)
+
+
+@scenario
+def killed_under_load(contract: Contract, rng: random.Random) -> Scenario:
+    """Killed at any instant, in the middle of commits: no charge that was told is lost, no hold stays open."""
+    calls = []
+    for n, at_ms in enumerate(evenly(90, 3_000)):
+        make, model = ((chat, "gpt-5-5"), (messages, "claude-sonnet-4-7"), (responses, "gpt-5-5"))[n % 3]
+        reply = replace(PRICED, ttft_ms=rng.randrange(5, 200))
+        calls.append(make(model, at_ms=at_ms, stream=n % 2 == 0, reply=reply))
+    return Scenario(
+        world=World(),
+        workload=Workload(tuple(calls)),
+        crashes=(
+            Crash(at_ms=rng.randrange(200, 900)),
+            Crash(at_ms=1_200, after_appends=rng.randrange(1, 12)),
+            Crash(at_ms=2_000, after_appends=rng.randrange(1, 12)),
+        ),
+        checks=(money_is_neither_made_nor_lost, streams_are_billed_at_their_end, payouts_come_once),
+    )
+
+
+@scenario
+def killed_while_settling(contract: Contract, rng: random.Random) -> Scenario:
+    """Killed between a slow call's charge and its payout: at most one payout per charge."""
+    slow = replace(PRICED, chunks=1, gap_ms=0)
+    calls = []
+    for n in range(12):
+        make, model = ((chat, "gpt-5-5"), (messages, "claude-sonnet-4-7"), (responses, "gpt-5-5"))[n % 3]
+        reply = replace(slow, ttft_ms=contract.insurance.threshold_ms + 10 + n)
+        calls.append(make(model, at_ms=n, stream=n % 2 == 0, reply=reply))
+    settling = contract.insurance.threshold_ms
+    return Scenario(
+        world=World(),
+        workload=Workload(tuple(calls)),
+        crashes=(Crash(at_ms=settling + rng.randrange(0, 20), after_appends=rng.randrange(1, 20)),),
+        checks=(payouts_come_once, money_is_neither_made_nor_lost, streams_are_billed_at_their_end),
+    )

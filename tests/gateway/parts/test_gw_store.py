@@ -1,0 +1,274 @@
+"""The simulated store commits in order after a delay, and refuses, fails and crashes when told to."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from gw_support import run, store
+
+from harness.gateway.store import Journal, MemoryStore, StoreError
+from harness.gateway.usage_log import UsageLog
+
+
+def numbers(kept: MemoryStore, kind: str | None = None) -> list[Any]:
+    return [record["n"] for _, record in kept.load(kind)]
+
+
+def test_a_record_is_committed_after_its_delay_and_not_before() -> None:
+    async def main() -> None:
+        kept = store(0.5)
+        commit = kept.append("entry", {"n": 1})
+        await asyncio.sleep(0.499999)
+        assert not commit.done()
+        assert numbers(kept) == []
+        await asyncio.sleep(0.000002)
+        assert commit.done()
+        assert numbers(kept) == [1]
+
+    run(main())
+
+
+def test_commits_end_in_the_order_of_appends_whatever_their_delays() -> None:
+    async def main() -> list[int]:
+        delays = {1: 0.5, 2: 0.1, 3: 0.0}
+        kept = MemoryStore(lambda n: delays.get(n, 0.2))
+        order: list[int] = []
+        for n in range(1, 6):
+            kept.append("entry", {"n": n}).add_done_callback(lambda _, n=n: order.append(n))
+            await asyncio.sleep(0.3 if n == 2 else 0)
+        await kept.close()
+        assert numbers(kept) == [1, 2, 3, 4, 5]
+        return order
+
+    assert run(main()) == [1, 2, 3, 4, 5]
+
+
+def test_what_comes_while_a_commit_is_under_way_is_committed_together_by_the_next() -> None:
+    async def main() -> None:
+        asked: list[int] = []
+
+        def commit_s(n: int) -> float:
+            asked.append(n)
+            return 1.0
+
+        kept = MemoryStore(commit_s)
+        commits = [kept.append("entry", {"n": n}) for n in range(4)]
+        await asyncio.sleep(1.5)
+        assert [commit.done() for commit in commits] == [True, False, False, False]
+        await asyncio.sleep(1)
+        assert all(commit.done() for commit in commits)
+        assert asked == [1, 2]
+
+    run(main())
+
+
+def test_loaded_records_are_fresh_json_data_by_kind() -> None:
+    async def main() -> None:
+        kept = store()
+        record = {"n": 1, "lines": (("a", 1), ("b", -1))}
+        await kept.append("entry", record)
+        await kept.append("usage", {"n": 2})
+        assert kept.load("entry") == [("entry", {"n": 1, "lines": [["a", 1], ["b", -1]]})]
+        assert [kind for kind, _ in kept.load()] == ["entry", "usage"]
+        kept.load()[0][1]["lines"].clear()
+        assert kept.load("entry")[0][1]["lines"] == [["a", 1], ["b", -1]]
+
+    run(main())
+
+
+def test_a_refused_append_leaves_nothing_and_the_next_is_taken() -> None:
+    async def main() -> None:
+        kept = store()
+        kept.fail(2)
+        for n in (1, 2):
+            with pytest.raises(StoreError):
+                kept.append("entry", {"n": n})
+        await kept.append("entry", {"n": 3})
+        assert numbers(kept) == [3]
+
+    run(main())
+
+
+def test_after_a_failed_commit_nothing_more_is_kept() -> None:
+    async def main() -> None:
+        kept = store()
+        await kept.append("entry", {"n": 1})
+        kept.fail_commit()
+        group = [kept.append("entry", {"n": n}) for n in (2, 3)]
+        for commit in group:
+            with pytest.raises(StoreError):
+                await commit
+        with pytest.raises(StoreError):
+            kept.append("entry", {"n": 4})
+        await kept.close()
+        assert numbers(kept) == [1]
+
+    run(main())
+
+
+def test_a_failed_commit_that_nobody_awaits_troubles_nobody() -> None:
+    async def main() -> None:
+        kept = store()
+        kept.fail_commit()
+        kept.append("entry", {"n": 1})
+        await asyncio.sleep(1)  # the loop would fail the run for an exception that was never retrieved
+
+    run(main())
+
+
+def test_a_crash_loses_what_was_not_committed_and_tells_nobody() -> None:
+    async def main() -> None:
+        kept = store()
+        await kept.append("entry", {"n": 1})
+        commits = [kept.append("entry", {"n": n}) for n in (2, 3)]
+        kept.crash()
+        commits.append(kept.append("entry", {"n": 4}))
+        await asyncio.sleep(10)
+        assert not any(commit.done() for commit in commits)
+        assert numbers(kept) == [1]
+
+    run(main())
+
+
+def test_a_store_that_is_loaded_after_a_crash_serves_the_next_life() -> None:
+    async def main() -> None:
+        kept = store()
+        await kept.append("entry", {"n": 1})
+        kept.append("entry", {"n": 2})
+        kept.crash()
+        assert numbers(kept) == [1]
+        await kept.append("entry", {"n": 3})
+        assert numbers(kept) == [1, 3]
+
+    run(main())
+
+
+@pytest.mark.parametrize(("committed", "survives"), [(False, [1]), (True, [1, 2, 3, 4])])
+def test_a_crash_inside_a_commit_takes_its_whole_group_or_the_news_of_it(committed: bool, survives: list[int]) -> None:
+    async def main() -> None:
+        kept = store()
+        await kept.append("entry", {"n": 1})
+        crashed: list[float] = []
+        loop = asyncio.get_running_loop()
+        kept.crash_inside(2, lambda: crashed.append(loop.time()), committed=committed)
+        first = kept.append("entry", {"n": 2})
+        later = [kept.append("entry", {"n": n}) for n in (3, 4)]
+        await asyncio.sleep(10)
+        assert crashed == [0.003]
+        assert first.done()
+        assert not any(commit.done() for commit in later)
+        assert numbers(kept) == ([1, 2] if not committed else survives)
+
+    run(main())
+
+
+def test_a_crash_inside_the_first_append_counts_from_now() -> None:
+    async def main() -> None:
+        kept = store()
+        kept.append("entry", {"n": 1})
+        await asyncio.sleep(0.0005)
+        crashed: list[bool] = []
+        kept.crash_inside(1, lambda: crashed.append(True))
+        await asyncio.sleep(1)
+        assert crashed == []  # the append before was not meant
+        kept.append("entry", {"n": 2})
+        await asyncio.sleep(1)
+        assert crashed == [True]
+        assert numbers(kept) == [1]
+        await kept.append("entry", {"n": 3})  # and the next life does not crash again
+        assert numbers(kept) == [1, 3]
+
+    run(main())
+
+
+def test_a_closed_store_has_committed_all_and_takes_nothing() -> None:
+    async def main() -> None:
+        kept = store()
+        for n in (1, 2, 3):
+            kept.append("entry", {"n": n})
+        await kept.close()
+        assert numbers(kept) == [1, 2, 3]
+        with pytest.raises(StoreError, match="closed"):
+            kept.append("entry", {"n": 4})
+        await kept.close()
+
+    run(main())
+
+
+def test_a_journal_shows_committed_records_only_and_those_it_was_opened_with() -> None:
+    async def main() -> None:
+        kept = store()
+        await kept.append("entry", {"n": 1})
+        await kept.append("usage", {"n": 9})
+        journal = Journal(kept, "entry")
+        commit = journal.append({"n": 2})
+        journal.append({"n": 3})
+        assert [record["n"] for record in journal.committed()] == [1]
+        await commit
+        assert [record["n"] for record in journal.committed()] == [1, 2]
+        await kept.close()
+        assert [record["n"] for record in journal.committed()] == [1, 2, 3]
+
+    run(main())
+
+
+def test_a_journal_is_as_it_was_when_the_store_refuses() -> None:
+    async def main() -> None:
+        kept = store()
+        journal = Journal(kept, "entry")
+        kept.fail(1)
+        with pytest.raises(StoreError):
+            journal.append({"n": 1})
+        await journal.append({"n": 2})
+        assert [record["n"] for record in journal.committed()] == [2]
+
+    run(main())
+
+
+def test_a_journal_never_shows_a_record_whose_commit_failed() -> None:
+    async def main() -> None:
+        kept = store()
+        journal = Journal(kept, "entry")
+        await journal.append({"n": 1})
+        kept.fail_commit()
+        with pytest.raises(StoreError):
+            await journal.append({"n": 2})
+        assert [record["n"] for record in journal.committed()] == [1]
+
+    run(main())
+
+
+def test_a_cancelled_waiter_leaves_the_commit_alone() -> None:
+    async def main() -> None:
+        kept = store()
+        journal = Journal(kept, "entry")
+
+        async def wait() -> None:
+            await journal.append({"n": 1})
+
+        task = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(1)
+        assert [record["n"] for record in journal.committed()] == [1]
+
+    run(main())
+
+
+def test_the_usage_log_keeps_rows_by_account_across_a_restart() -> None:
+    async def main() -> None:
+        kept = store()
+        log = UsageLog(kept)
+        log.add({"account": "a", "call": "c1"})
+        await log.add({"account": "b", "call": "c2"})
+        await log.add({"account": "a", "call": "c3"})
+        for known in (log, UsageLog(kept)):
+            assert [row["call"] for row in known.rows()] == ["c1", "c2", "c3"]
+            assert [row["call"] for row in known.rows("a")] == ["c1", "c3"]
+            assert known.rows("nobody") == []
+
+    run(main())

@@ -108,6 +108,8 @@ class Call:
     abort_ms: float | None = None
     abort_chunks: int | None = None
     read_pause_ms: float = 0
+    upload_ms: float = 0
+    """The body's second half goes out this much after its first."""
     body: bytes | None = None
     content_type: str = "application/json"
     tag: str = ""

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -23,8 +23,7 @@ LARGE_NUMBER = 2**63 - 1
 """In answers of unknown kinds: a gateway that reads numbers as doubles changes it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
+class Tokens(NamedTuple):
     """Usage in disjoint classes: fresh input, cache reads, cache writes, output (``reasoning`` is a part of it)."""
 
     input: int = 0
@@ -48,8 +47,7 @@ class Tool:
         return "".join(self.fragments)
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
+class Wish(NamedTuple):
     """What a request itself asks for, as its dialect reads it: a JSON format, tools by name, reasoning.
 
     ``schema`` is None without a JSON format, ``forced`` says that some tool must be called, ``told`` that the last turn

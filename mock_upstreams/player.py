@@ -10,6 +10,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal, Protocol
 
 from mock_upstreams.parts import Chunk, Part, Pause, Reset, Start
@@ -108,8 +109,8 @@ class _Player:
         self._head = None
         tape.head_s = self._loop.time()
         tape.status = head.status
-        tape.content_type = next((value for name, value in head.headers if name == "content-type"), "")
-        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.headers]
+        tape.content_type = dict(head.headers).get("content-type", "")
+        headers = [_encoded(header) for header in head.headers]
         await self._send({"type": "http.response.start", "status": head.status, "headers": headers})
 
     async def _flush(self, *, last: bool = False) -> bool:
@@ -184,6 +185,11 @@ class _Player:
         self._tape.left_s = self._loop.time()
         if self._waiter is not None:
             _wake(self._waiter)
+
+
+@lru_cache(maxsize=4096)
+def _encoded(header: tuple[str, str]) -> tuple[bytes, bytes]:
+    return header[0].encode("latin-1"), header[1].encode("latin-1")
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -10,7 +9,7 @@ import orjson
 from mock_upstreams.player import Receive
 
 MOST_BODY_BYTES = 128 << 20
-MOST_HEADER_BYTES = 256 << 10
+MOST_HEAD_BYTES = 512 << 10
 
 
 class RequestProblem(Exception):  # noqa: N818 - an answer to the caller, not a failure of the server
@@ -45,11 +44,6 @@ async def read_body(receive: Receive, most: int = MOST_BODY_BYTES) -> bytes:
             return b"".join(pieces)
         message = await receive()
     raise CallerLeft
-
-
-def header_bytes(headers: Iterable[tuple[bytes, bytes]]) -> int:
-    """Return how many bytes ``headers`` have."""
-    return sum(len(name) + len(value) for name, value in headers)
 
 
 def json_object(body: bytes) -> dict[str, Any] | None:

@@ -24,10 +24,8 @@ from mock_upstreams.player import CannotBreak, Receive, Send, play
 from mock_upstreams.providers import SERVED, Dialect
 from mock_upstreams.providers.base import Problem
 from mock_upstreams.requests import (
-    MOST_HEADER_BYTES,
     CallerLeft,
     RequestProblem,
-    header_bytes,
     json_object,
     read_body,
 )
@@ -83,10 +81,7 @@ class Upstreams:
         headers, credential = kept_headers(scope["headers"])
         raw, problem = b"", None
         try:
-            if header_bytes(scope["headers"]) > MOST_HEADER_BYTES:
-                problem = Problem(431, "Request header fields too large.")
-            else:
-                raw = await read_body(receive)
+            raw = await read_body(receive)
         except RequestProblem as error:
             problem = Problem(error.status, str(error))
         except CallerLeft:
@@ -123,7 +118,7 @@ class Upstreams:
 async def run_server(
     roles: Sequence[str], listeners: Mapping[str, Listener] | None, on_ready: Callable[[dict[str, str]], None]
 ) -> None:
-    """Serve ``roles`` on loopback sockets until cancelled; ``on_ready`` gets their base URLs. See ``sockets.serving``."""
+    """Serve ``roles`` on loopback sockets until cancelled; ``on_ready`` gets their base URLs; see ``sockets``."""
     # Imported here: uvicorn and its parser are dear to import, and simulation has no use for them.
     from mock_upstreams import sockets
 
@@ -178,7 +173,6 @@ def _reply(
             problem = Problem(400, "The JSON body of your request is nested too deeply.")
     if problem is not None:
         exchange.answer = run.no_answer(exchange, now_s)
-        exchange.stream = False
         attempt.lawful, attempt.detail = False, f"refused: {problem.message}"
         parts = dialect.error(exchange, problem)
     reply = Reply(parts, exchange)
@@ -198,9 +192,12 @@ def _lawful(
     run: Run, dialect: Dialect, exchange: Exchange, directives: Directives, raw: bytes, now_s: float
 ) -> list[Part]:
     answer = exchange.answer = run.answer(dialect, exchange, directives, raw, now_s)
-    parts = dialect.stream(exchange, answer) if exchange.stream else dialect.whole(exchange, answer)
-    kinds = [part.event for part in parts if isinstance(part, Chunk) and part.event != "ping"]
-    exchange.served = {**dialect.said(exchange, answer, streamed=exchange.stream), "sequence": fold(kinds)}
+    served = exchange.served = dialect.said(exchange, answer, streamed=exchange.stream)
+    if not exchange.stream:
+        served["sequence"] = "json"
+        return dialect.whole(exchange, answer)
+    parts = dialect.stream(exchange, answer)
+    served["sequence"] = fold([part.event for part in parts if isinstance(part, Chunk) and part.event != "ping"])
     return parts
 
 

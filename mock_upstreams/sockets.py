@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from mock_upstreams.faults.registry import near
-from mock_upstreams.requests import MOST_HEADER_BYTES
+from mock_upstreams.requests import MOST_HEAD_BYTES
 from mock_upstreams.server import create_app
 
 Listener = Literal["open", "refusing", "tls_failing"]
@@ -82,8 +82,8 @@ class BreakableProtocol(HttpToolsProtocol):
     def _bound(self, more: int) -> None:
         """Count the bytes of a head. The parser turns the error into a 400 and the connection's end."""
         self._head_bytes += more
-        if self._head_bytes > 2 * MOST_HEADER_BYTES:
-            raise ValueError(f"a request's head may have {2 * MOST_HEADER_BYTES} bytes")
+        if self._head_bytes > MOST_HEAD_BYTES:
+            raise ValueError(f"a request's head may have {MOST_HEAD_BYTES} bytes")
 
 
 class _GarbageProtocol(asyncio.Protocol):
@@ -101,9 +101,14 @@ class _GarbageProtocol(asyncio.Protocol):
 
 @asynccontextmanager
 async def serving(
-    roles: Sequence[str], listeners: Mapping[str, Listener] | None = None, host: str = "127.0.0.1"
+    roles: Sequence[str],
+    listeners: Mapping[str, Listener] | None = None,
+    host: str = "127.0.0.1",
+    control_port: int = 0,
 ) -> AsyncIterator[dict[str, str]]:
     """Serve ``roles``, each on a port of its own, and yield their base URLs; ``control`` is always among them.
+
+    ``control_port`` 0 takes a free one, as every role does.
 
     Raises ValueError for a role without a name, a listener of an unknown role or state; OSError if ``host`` cannot be
     bound. On the way out every listener is closed and every connection aborted.
@@ -119,7 +124,7 @@ async def serving(
     try:
         addresses = {}
         for role, listener in {**states, CONTROL: "open"}.items():
-            bound = _bound_socket(host)
+            bound = _bound_socket(host, control_port if role == CONTROL else 0)
             sockets.append(bound)
             if listener != "refusing":
                 servers.append(await _listen(bound, config, state, failing=listener == "tls_failing"))
@@ -154,12 +159,12 @@ def _states(roles: Sequence[str], listeners: Mapping[str, Listener]) -> dict[str
     return {role: listeners.get(role, "open") for role in roles}
 
 
-def _bound_socket(host: str) -> socket.socket:
+def _bound_socket(host: str, port: int = 0) -> socket.socket:
     """Return a socket with a port of its own; as long as it does not listen, connections to that port are refused."""
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         bound.setblocking(False)
-        bound.bind((host, 0))
+        bound.bind((host, port))
     except OSError:
         bound.close()
         raise

@@ -66,8 +66,8 @@ def two_credentials_in_one_request(contract: Contract) -> Scenario:
             replace(call, auth=("bearer", "x-api-key")),
             replace(call, headers={"x-api-key": ""}),
             replace(call, auth="x-api-key", headers={"authorization": ""}),
-            replace(call, auth="x-api-key", headers={"authorization": "Bearer "}),
-            replace(call, auth="none", headers={"authorization": "Bearer ", "x-api-key": " "}),
+            replace(call, auth="x-api-key", headers={"authorization": "Bearer"}),
+            replace(call, auth="none", headers={"authorization": "Bearer", "x-api-key": ""}),
         ]
     (managed,) = (call for call in on_every_path(contract, surfaces=("messages",)) if "managed" in call.path)
     calls += [
@@ -78,7 +78,7 @@ def two_credentials_in_one_request(contract: Contract) -> Scenario:
     ]
     for call in on_every_path(contract, surfaces=("chat", "responses", "models")):
         calls += [
-            replace(call, auth="none", headers={"authorization": "Bearer "}),
+            replace(call, auth="none", headers={"authorization": "Bearer"}),
             replace(call, auth="none", headers={"authorization": ""}),
         ]
     accounts = (Account("a", keys=(Key("a-key"), Key("a-old", "disabled"))), Account("b"))

@@ -109,11 +109,10 @@ def general_calls_need_the_minimum(history: History, contract: Contract, verdict
             if made.hold is not None and made.hold > available >= minimum:
                 verdict.case("whatever_hold", True, call=one.call)
             continue
-        lawful = None if _mixed(made.available, minimum) else max(made.available) < minimum
         clause = "whatever_hold" if min(made.available) >= minimum else surface
         verdict.case(
             clause,
-            lawful,
+            min(made.available) < minimum,
             call=one.call,
             expected=f"let in: at least {min(made.available)} credits are available, the minimum is {minimum}",
             actual="402",
@@ -129,10 +128,6 @@ def general_calls_need_the_minimum(history: History, contract: Contract, verdict
             expected=f"402: {posted} posted, but {available} available",
             actual="let in",
         )
-
-
-def _mixed(values: set[int], bound: int) -> bool:
-    return min(values) < bound <= max(values)
 
 
 def _posted(history: History, account: str, at: int) -> int:
@@ -251,7 +246,7 @@ def only_those_who_can_pay_are_served(history: History, contract: Contract, verd
         if made.one.tier == "general":
             bound = contract.money.general_minimum_credits
             fits = {available >= bound for available in made.available}
-            ok = None if len(fits) > 1 else made.let_in == fits.pop()
+            ok = made.let_in in fits
             verdict.case("general_text", ok, call=call, expected=f"at least {bound} available", actual=_told(made))
         elif made.one.tier == "enterprise" and made.hold is not None:
             _enterprise(made, least, history, verdict)
@@ -273,10 +268,12 @@ def _enterprise(made: Decision, least: int, history: History, verdict: Verdict) 
         clause = "minimum_lets_in"
     else:
         clause = "just_below"
-    ok = None if len(fits) > 1 else made.let_in == fits.pop()
     expected = f"let in if and only if {made.hold} (its hold) or {least} (the minimum) are available"
-    verdict.case(clause, ok, call=made.one.call, expected=expected, actual=_told(made))
+    ok = made.let_in in fits
+    if len(fits) == 1:
+        verdict.case(clause, ok, call=made.one.call, expected=expected, actual=_told(made))
     if _others_under_way(made.one, history):
+        # In one instant a refusal met any of the balances that came by; wrong is what fits none of them.
         verdict.case("concurrent", ok, call=made.one.call, expected=expected, actual=_told(made))
 
 

@@ -228,9 +228,12 @@ def streams_are_billed_at_their_end(history: History, contract: Contract, verdic
             last = one.attempts[-1]
             if last.reading.usage is not None and not last.reading.terminal and one.call.first_content is not None:
                 told = one.call.claims.get("billing")
+                # Anthropic's message_start tells usage too: there it is message_delta, with the finish, that is held.
+                reading = one.call.reading
+                held = reading.finish is None if one.call.surface == "messages" else reading.usage is None
                 verdict.case(
                     "held_until_terminal",
-                    told is None and one.call.reading.usage is None,
+                    told is None and held,
                     call=one.call,
                     attempts=(last,),
                     expected="neither usage nor billing: the upstream never ended its stream",

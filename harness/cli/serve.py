@@ -22,7 +22,7 @@ from harness.environment.secrets import random_secrets
 from harness.environment.sim import roles_of
 from harness.scenario import Account, Key, World
 from harness.target import UpstreamAddress, Wiring
-from mock_upstreams.server import run_server
+from mock_upstreams.sockets import serving
 
 EXIT_USAGE = 64
 ROLES = ("primary", "second", "third")
@@ -36,9 +36,9 @@ def upstreams_command(port: int, host: str, config: str) -> None:
 
 
 async def _upstreams(listeners: Mapping[str, str], host: str, port: int, stop: asyncio.Event) -> None:
-    async with run_server(listeners, host=host, port=port) as addresses:
-        named = " ".join(f"{role}={url}" for role, url in addresses.roles.items())
-        click.echo(f"ready {addresses.control} {named}")
+    async with serving(tuple(listeners), listeners, host, port) as addresses:
+        control = addresses.pop("control")
+        click.echo(f"ready {control} {' '.join(f'{role}={url}' for role, url in addresses.items())}")
         await stop.wait()
 
 
@@ -80,7 +80,8 @@ async def _gateway_with_upstreams(
     contract = load_contract(overlays=[overlay] if overlay else [])
     world = World(accounts=(Account("you", keys=(Key("you-key"),)),))
     secrets = random_secrets(world)
-    async with run_server(dict.fromkeys(roles_of(contract), "open"), host="127.0.0.1", port=0) as mocks:
+    async with serving(roles_of(contract)) as mocks:
+        control = mocks.pop("control")
         wiring = Wiring(
             mode="local",
             contract=contract,
@@ -88,7 +89,7 @@ async def _gateway_with_upstreams(
             secrets=secrets,
             upstreams={
                 role: UpstreamAddress(f"{url}/serve/{role}/openai", f"{url}/serve/{role}/anthropic", f"up-{role}")
-                for role, url in mocks.roles.items()
+                for role, url in mocks.items()
             },
             seed=0,
             zero_s=asyncio.get_running_loop().time(),
@@ -103,7 +104,7 @@ async def _gateway_with_upstreams(
             host=host,
             port=port,
         ) as url:
-            click.echo(f"ready {url} key={secrets['you-key']} upstreams={mocks.control}")
+            click.echo(f"ready {url} key={secrets['you-key']} upstreams={control}")
             await stop.wait()
 
 

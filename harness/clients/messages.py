@@ -145,7 +145,7 @@ class _Block:
     __slots__ = ("fragments", "joined", "value")
 
     def __init__(self, value: Mapping[str, Any]) -> None:
-        self.value = dict(value)
+        self.value = {**value}
         self.joined: dict[str, list[str]] = {}
         self.fragments: list[str] = []
 

@@ -22,7 +22,7 @@ OWN = "hypereal"
 """The gateway's own member of an answer: claims, and no part of any reading."""
 _OWN_MEMBER = b'"hypereal"'
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
-_ILL_SHAPED = (AttributeError, IndexError, KeyError, TypeError)
+_ILL_SHAPED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
 class Reader:

@@ -56,14 +56,14 @@ class Request:
     credentials: tuple[str, ...] = field(default=(), repr=False)
 
 
-def build(call: Call, *, secret: str, contract: Contract) -> Request:
-    """Build the request of ``call`` with its key's ``secret``.
+def build(call: Call, *, secret: str, contract: Contract, other_secret: str = "") -> Request:
+    """Build the request of ``call`` with its key's ``secret``, and that of its ``other_key`` if it has one.
 
     ``call.fields`` replace the built ones; the value ``...`` leaves a field out. Raises ValueError for a surface or
     tier without a path, for ``prompt_bytes`` that are too few, or that find no prompt to pad.
     """
     path, _, query = path_of(call).partition("?")
-    headers = _headers(call, call.secret if call.secret is not None else secret)
+    headers = _headers(call, call.secret if call.secret is not None else secret, other_secret)
     return Request(call.method, path, query, headers, _body(call, contract), _credentials(headers))
 
 
@@ -160,7 +160,7 @@ def _led(prompt: Any, lead: str) -> Any:
     return prompt
 
 
-def _headers(call: Call, secret: str) -> list[tuple[str, str]]:
+def _headers(call: Call, secret: str, other_secret: str) -> list[tuple[str, str]]:
     headers = [
         ("accept", "application/json"),
         ("accept-encoding", "identity"),
@@ -171,11 +171,13 @@ def _headers(call: Call, secret: str) -> list[tuple[str, str]]:
         headers.append(("content-type", call.content_type))
     if call.surface in ("messages", "count_tokens"):
         headers.append(("anthropic-version", ANTHROPIC_VERSION))
-    for form in (call.auth,) if isinstance(call.auth, str) else call.auth:
+    forms = (call.auth,) if isinstance(call.auth, str) else call.auth
+    for n, form in enumerate(forms, 1):
+        carried = other_secret if other_secret and n == len(forms) > 1 else secret
         if form == "bearer":
-            headers.append(("authorization", f"Bearer {secret}"))
+            headers.append(("authorization", f"Bearer {carried}"))
         elif form != "none":
-            headers.append((form, secret))
+            headers.append((form, carried))
     if call.headers:
         given = {name.lower() for name in call.headers}
         headers = [header for header in headers if header[0] not in given]

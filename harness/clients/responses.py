@@ -100,7 +100,9 @@ class ResponsesStream(StreamReader):
         if item.get("type") == "reasoning":
             self.signature.append(first_text(item.get("encrypted_content")) or "")
         elif item.get("type") in _TOOLS:
-            self._calls.setdefault(index, _ToolCall(item)).whole = item.get(_TOOLS[item["type"]]) or ""
+            call = self._calls.setdefault(index, _ToolCall(item))
+            if not call.fragments:
+                call.fragments.append(text_of(item.get(_TOOLS[item["type"]]) or ""))
 
     def _response(self, kind: str, response: Mapping[str, Any]) -> None:
         self.model = (
@@ -131,14 +133,13 @@ class ResponsesStream(StreamReader):
 class _ToolCall:
     """A tool call put together from the events of its item; ``item`` is what the first of them says."""
 
-    __slots__ = ("fragments", "id", "name", "whole")
+    __slots__ = ("fragments", "id", "name")
 
     def __init__(self, item: Mapping[str, Any]) -> None:
         self.id: str = item.get("call_id") or ""
         self.name: str = item.get("name") or ""
         self.fragments: list[str] = []
-        self.whole = ""
 
     def tool(self) -> dict[str, Any]:
-        """Return the call as a reading's tools have it: the fragments, or what the finished item says."""
-        return {"id": self.id, "name": self.name, "arguments": "".join(self.fragments) or self.whole}
+        """Return the call as a reading's tools have it."""
+        return {"id": self.id, "name": self.name, "arguments": "".join(self.fragments)}

@@ -207,7 +207,8 @@ class Performance:
     async def _call(self, call: Call) -> None:
         stage = self.stage
         key = call.key or self._default_key(call.account)
-        request = build(call, secret=stage.secrets[key], contract=stage.contract)
+        other = stage.secrets[call.other_key] if call.other_key else ""
+        request = build(call, secret=stage.secrets[key], contract=stage.contract, other_secret=other)
         span, sent, answer = await drive(
             call,
             request,

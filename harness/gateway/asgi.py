@@ -31,13 +31,16 @@ class BodyTooLarge(Exception):  # noqa: N818 - an answer, not a failure
 
 
 class Client:
-    """The client of one request: who it says it is, what it sends, and whether it is still there."""
+    """The client of one request: who it says it is, what it sends, and whether it is still there.
+
+    ``answered``: its answer is complete but for the sending, from when on it may leave; ``gone``: it left before.
+    """
 
     __slots__ = (
-        "_answered",
         "_receive",
         "_send",
         "_watcher",
+        "answered",
         "gone",
         "headers",
         "method",
@@ -55,7 +58,7 @@ class Client:
         self.gone = False
         self._receive = receive
         self._send = send
-        self._answered = False
+        self.answered = False
         self._watcher: asyncio.Task[None] | None = None
 
     def header(self, name: str) -> str:
@@ -89,13 +92,13 @@ class Client:
     async def _watch(self, left: Callable[[], None]) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        if not self._answered:
+        if not self.answered:
             self.gone = True
             left()
 
     async def respond(self, status: int, headers: Headers, body: bytes) -> None:
         """Send the whole answer; to a client that has gone, nothing happens."""
-        self._answered = True
+        self.answered = True
         length = (b"content-length", str(len(body)).encode())
         if self.method == "HEAD":
             body = b""
@@ -108,10 +111,6 @@ class Client:
             await self._send(message)
         except OSError:
             self.gone = True
-
-    def complete(self) -> None:
-        """Take note that the answer is complete but for its sending: from now on the client may leave."""
-        self._answered = True
 
     def close(self) -> None:
         """Stop watching."""
@@ -187,7 +186,7 @@ class ClientStream:
         """Let the answer end after what was written; no ping follows."""
         self._ended = True
         self._stop_pings()
-        self._client.complete()
+        self._client.answered = True
         _settle(self._wake)
 
     async def flushed(self) -> None:

@@ -35,7 +35,7 @@ class Books:
 
     def everything(self, parts: Components, after: int) -> Iterator[bytes]:
         """Yield all ledger entries behind entry ``after``, then all rows of the usage log, as lines in large pieces."""
-        spans = [("ledger", entry) for entry in parts.ledger.entries() if entry["entry"] > after]
+        spans = [("ledger", entry) for entry in parts.ledger.entries(after=after)]
         spans += [("usage", row) for row in parts.usage_log.rows()]
         for start in range(0, len(spans), _LINES_PER_PIECE):
             yield b"".join(_line(span, values) for span, values in spans[start : start + _LINES_PER_PIECE])

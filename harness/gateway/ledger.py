@@ -106,7 +106,7 @@ class Ledger:
         """Return what the account may still spend: the posted balance less its open holds."""
         return self._balances[account].available
 
-    def hold(self, account: str, call: str, credits: int) -> Hold:  # noqa: A002 - the domain's word
+    def hold(self, account: str, call: str, credits: int) -> Hold:
         """Set ``credits`` aside at once, whatever the balance: whether it covers them is the caller's rule.
 
         Raises StoreError if the store takes nothing; then nothing is held.
@@ -117,7 +117,7 @@ class Ledger:
         self._write("hold", account, call, 0, credits, ((balance.customer, -credits), (balance.holds, credits)))
         return Hold(account, call, credits, self._last)
 
-    async def post(self, hold: Hold, credits: int) -> Posting:  # noqa: A002 - the domain's word
+    async def post(self, hold: Hold, credits: int) -> Posting:
         """Charge ``credits`` in full and release the hold; flagged over_hold if it was smaller. Committed on return.
 
         Raises LedgerError for a hold that is closed, StoreError if the charge was not kept.
@@ -158,13 +158,7 @@ class Ledger:
             self._balances[hold.account].move(self._release(hold))
         hold.open = False
 
-    async def payout(
-        self,
-        account: str,
-        call: str,
-        credits: int,  # noqa: A002 - the domain's word
-        charge: int | None = None,
-    ) -> bool:
+    async def payout(self, account: str, call: str, credits: int, charge: int | None = None) -> bool:
         """Credit a payout at most once per charge, also across crashes; False if it was there. Committed on return.
 
         ``charge`` is the posting's entry. Without it ``call`` names the charge: one payout per account and call, which
@@ -219,7 +213,7 @@ class Ledger:
             "amount": amount,
             "balance": balance.available + balance.held + change,
             "flags": flags,
-            "lines": tuple(line for line in lines if line[1]),
+            "lines": lines,
             "at": self._clock.now_us(),
             "ref": ref,
         }

@@ -73,8 +73,12 @@ class Pipeline:
     def understand(self, parts: Components, call: Call) -> None:
         """Find out what the body asks for, and whether this client may ask for it. Raises Refusal."""
         call.body = parts.reader.parse(call.raw)
-        model_id = parts.reader.model_id(call)
-        call.model = parts.catalogue.find(call.endpoint, model_id)
+        model_id = parts.reader.model_id(call.body)
+        try:
+            call.model = parts.catalogue.find(call.endpoint, model_id)
+        except Refusal:
+            call.asked = parts.reader.printable(model_id)
+            raise
         call.asked = model_id
         call.surface.check(call.body)
         call.stream = call.surface.streams(call.body)
@@ -165,6 +169,8 @@ class Pipeline:
 
     async def refuse(self, parts: Components, call: Call, refusal: Refusal) -> None:
         """Answer with an error: as a status, or as an event if the client has had the head of a stream."""
+        if call.client.answered:
+            return  # it was the answering itself that failed
         parts.settler.release(parts, call)
         call.refused_as = refusal.name
         call.status = parts.errors.status(refusal)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
 from harness.contract import Contract
 from harness.gateway.asgi import BodyTooLarge, Client
-from harness.gateway.call import Call
 from harness.gateway.errors import Refusal
 from harness.gateway.redact import Redactor
 
 _CHARSET = re.compile(r"charset\s*=\s*\"?([^\s;\"]+)", re.IGNORECASE)
+
+_WRITABLE_LEVELS = 250
+"""How many levels the JSON writer can write again, whatever limit the contract sets."""
 
 
 class RequestReader:
@@ -46,6 +49,9 @@ class RequestReader:
 
     def check_media(self, client: Client) -> None:
         """Raise Refusal unless the body says that it is plain JSON in UTF-8."""
+        headers = client.headers
+        if headers.get(b"content-type") == b"application/json" and b"content-encoding" not in headers:
+            return  # nearly everybody
         content_type = client.header("content-type")
         media_type = content_type.partition(";")[0].strip().lower()
         if media_type != "application/json" and not media_type.endswith("+json"):
@@ -71,7 +77,7 @@ class RequestReader:
 
     def nests_too_deep(self, raw: bytes, value: Any) -> bool:
         """Say whether ``value`` has more levels than the limit. Bodies with few brackets are not even walked."""
-        limit = self._sizes.nesting
+        limit = min(self._sizes.nesting, _WRITABLE_LEVELS)
         if raw.count(b"[") + raw.count(b"{") <= limit:
             return False
         level = [value]
@@ -86,13 +92,15 @@ class RequestReader:
                 return False
         return True
 
-    def model_id(self, call: Call) -> str:
+    def model_id(self, body: Mapping[str, Any]) -> str:
         """Return the model id that the body asks for. Raises Refusal if there is none."""
-        model_id = call.body.get("model")
+        model_id = body.get("model")
         if model_id is None or model_id == "":
             raise Refusal("missing_model", "the body has no model")
         if type(model_id) is not str:
             raise Refusal("bad_request", "model must be a string")
-        # Until it is known to be a model's id it is a stranger's text, and must not get into books or logs as it is.
-        call.asked = self._redactor.clean(model_id, 128)
         return model_id
+
+    def printable(self, model_id: str) -> str:
+        """Return a stranger's model id as books and logs may show it."""
+        return self._redactor.clean(model_id, 128)

@@ -20,7 +20,7 @@ from harness.gateway.breaker import Outcome, Permit
 from harness.gateway.call import Call
 from harness.gateway.errors import Refusal
 from harness.gateway.failures import TRANSPORT_ERRORS, AttemptFailed, Failure
-from harness.gateway.sse import Event, EventReader, EventTooLong
+from harness.gateway.sse import BOM, EVENT_BYTES, Event, EventReader, EventTooLong
 from harness.gateway.surfaces.base import Declined, Malformed, StreamState, Surface
 from harness.gateway.upstream import UpstreamAnswer
 
@@ -49,13 +49,25 @@ class Passage:
     usage on all is held until the protocol's end was read and the charge is committed. Order is never changed.
     """
 
-    __slots__ = ("broken", "content", "ending", "events", "held", "reader", "state", "surface", "terminal")
+    __slots__ = (
+        "broken",
+        "content",
+        "ending",
+        "events",
+        "held",
+        "held_bytes",
+        "reader",
+        "state",
+        "surface",
+        "terminal",
+    )
 
     def __init__(self, surface: Surface, asked: str) -> None:
         self.surface = surface
         self.reader = EventReader()
         self.state = StreamState(asked)
         self.held: list[Event] = []
+        self.held_bytes = 0
         self.events = 0
         self.content = False
         self.ending = False
@@ -79,7 +91,7 @@ class Passage:
                     self.ending = True
                     self.terminal = self.terminal or kind == "terminal"
                 if self.ending or not (self.content or kind == "content"):
-                    self.held.append(event)
+                    self.hold(event)
                     continue
                 if self.held:
                     ready += [held.raw for held in self.held]
@@ -89,6 +101,13 @@ class Passage:
         except (Malformed, EventTooLong):
             self.broken = "malformed"
         return ready[0] if len(ready) == 1 else b"".join(ready)
+
+    def hold(self, event: Event) -> None:
+        """Hold ``event`` back. Raises EventTooLong if there is more of it than any answer could want."""
+        self.held.append(event)
+        self.held_bytes += len(event.raw)
+        if self.held_bytes > EVENT_BYTES:
+            raise EventTooLong
 
 
 class Relay:
@@ -211,7 +230,7 @@ class Relay:
         if not upstream.is_json:
             raise AttemptFailed(parts.failures.of_answer("wrong_type"))
         try:
-            answer = call.surface.verify(orjson.loads(body))
+            answer = call.surface.verify(orjson.loads(body.removeprefix(BOM)))
         except (orjson.JSONDecodeError, Malformed):
             raise AttemptFailed(parts.failures.of_answer("malformed")) from None
         except Declined:

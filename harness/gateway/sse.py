@@ -61,26 +61,21 @@ class EventReader:
                 del buffer[: len(BOM)]
             chunk = bytes(buffer)
             buffer.clear()
-        if not buffer and chunk.endswith(b"\n\n"):
-            # The common case: the chunk is whole events, and nothing is copied.
-            blocks = chunk.split(b"\n\n")
-        else:
-            # Only where old and new bytes meet can a blank line begin in the old ones.
-            seen = max(len(buffer) - 1, 0)
-            buffer += chunk
-            end = buffer.rfind(b"\n\n", seen)
-            if end < 0:
-                if len(buffer) > self._limit:
-                    raise EventTooLong(f"an event of more than {self._limit} bytes")
-                return []
-            blocks = bytes(buffer[:end]).split(b"\n\n")
-            del buffer[: end + 2]
-        events = []
-        for block in blocks:
-            event = _event(block)
-            if event is not None:
-                events.append(event)
-        return events
+        if not buffer and 0 <= chunk.find(b"\n\n") == len(chunk) - 2:
+            # The common case: the chunk is one whole event, and goes on as it is.
+            event = _event(chunk[:-2], chunk)
+            return [] if event is None else [event]
+        # Only where old and new bytes meet can a blank line begin in the old ones.
+        seen = max(len(buffer) - 1, 0)
+        buffer += chunk
+        end = buffer.rfind(b"\n\n", seen)
+        if end < 0:
+            if len(buffer) > self._limit:
+                raise EventTooLong(f"an event of more than {self._limit} bytes")
+            return []
+        blocks = bytes(buffer[:end]).split(b"\n\n")
+        del buffer[: end + 2]
+        return [event for block in blocks if (event := _event(block, block + b"\n\n")) is not None]
 
     def _with_lf(self, chunk: bytes) -> bytes:
         """Return ``chunk`` with LF line ends; a CR at its end counts at once, an LF after it is then skipped."""
@@ -92,10 +87,13 @@ class EventReader:
         return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
-def _event(block: bytes) -> Event | None:
-    """Return the event of a block of lines, or None if it has no data."""
-    if b"\n" not in block and block.startswith(b"data: "):
-        return Event(b"", block[6:], block + b"\n\n")
+def _event(block: bytes, raw: bytes) -> Event | None:
+    """Return the event of a block of lines, or None if it has no data; ``raw`` is the block with its blank line."""
+    end = block.find(b"\n")
+    if end < 0 and block.startswith(b"data: "):
+        return Event(b"", block[6:], raw)
+    if block.startswith(b"event: ") and block.startswith(b"data: ", end + 1) and block.find(b"\n", end + 1) < 0:
+        return Event(block[7:end], block[end + 7 :], raw)
     name, data, kept = b"", [], []
     for line in block.split(b"\n"):
         if not line or line[0] == 0x3A:  # blank, or a comment

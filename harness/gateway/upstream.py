@@ -45,13 +45,15 @@ class UpstreamRequests:
 
     def build(self, call: Call, target: ChainTarget) -> httpx.Request:
         """Return the request of ``call`` to ``target``. KeyError for a role that the deployment does not have."""
-        return httpx.Request(
-            "POST",
-            self.url(call, target),
-            headers=self.headers(call, target),
-            content=self.body(call, target),
-            extensions={"timeout": self._timeouts},
+        url, body = self.url(call, target), self.body(call, target)
+        # With host and length given, httpx has nothing to work out: that is half of what a request costs.
+        headers = self.headers(call, target)
+        headers += [(b"host", url.netloc), (b"content-length", b"%d" % len(body))]
+        request = httpx.Request(
+            "POST", url, headers=headers, stream=httpx.ByteStream(body), extensions={"timeout": self._timeouts}
         )
+        request.read()
+        return request
 
     def url(self, call: Call, target: ChainTarget) -> httpx.URL:
         """Return where the call goes. Of the client's query only the Anthropic clients' ``beta=true`` goes with it."""
@@ -101,13 +103,24 @@ class UpstreamRequests:
 class UpstreamAnswer:
     """An upstream's answer whose head is there."""
 
-    __slots__ = ("_response", "headers", "media_type", "status")
+    __slots__ = ("_encoded", "_response", "media_type", "status")
 
     def __init__(self, response: httpx.Response) -> None:
         self._response = response
         self.status = response.status_code
-        self.headers = response.headers
-        self.media_type: str = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        self.media_type = ""
+        self._encoded = False
+        for name, value in response.headers.raw:
+            match name.lower():
+                case b"content-type":
+                    self.media_type = value.partition(b";")[0].strip().lower().decode("latin-1")
+                case b"content-encoding":
+                    self._encoded = True
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The head's headers, by name."""
+        return self._response.headers
 
     @property
     def is_events(self) -> bool:
@@ -122,7 +135,7 @@ class UpstreamAnswer:
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Yield the body as it arrives. Raises what the transport raises, httpx.DecodingError for a bad encoding."""
         response = self._response
-        if "content-encoding" in self.headers:
+        if self._encoded:
             async with aclosing(cast(AsyncGenerator[bytes, None], response.aiter_bytes())) as decoded:
                 async for chunk in decoded:
                     yield chunk
@@ -148,7 +161,7 @@ class UpstreamAnswer:
                 if size > limit:
                     return None
                 parts.append(chunk)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return b"".join(parts)
 
     async def close(self) -> None:
         """End the exchange: the connection goes back to its pool, or is closed if there is more to come."""

@@ -153,15 +153,16 @@ class Answer(httpx.AsyncByteStream):
 
     def waiter(self) -> asyncio.Future[None]:
         """Return what ends when something arrives."""
-        self._reader = self._loop.create_future()
-        return self._reader
+        reader = self._reader = self._loop.create_future()
+        return reader
 
     def _readable(self) -> asyncio.Future[None]:
         if self._read_s is not None:
             self._read_due = self._loop.time() + self._read_s
             if self._watch is None:
                 self._watch = self._loop.call_at(self._read_due, self._overdue)
-        return self.waiter()
+        reader = self._reader = self._loop.create_future()
+        return reader
 
     def _overdue(self) -> None:
         """End the read that waits too long. One timer serves many reads: it is set again, not for each."""

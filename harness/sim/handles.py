@@ -66,7 +66,9 @@ class Timer(Handle, asyncio.TimerHandle):
     def cancel(self) -> None:
         """Drop the callback."""
         if not self._cancelled:
-            super().cancel()
+            self._cancelled = True
+            self._callback = None
+            self._args = ()
             if self.pending:
                 self.pending = False
                 self._owner.timer_cancelled()

@@ -28,8 +28,8 @@ class Link:
     """How connections to a host behave; all delays in seconds.
 
     Connecting takes ``connect_s``; what is sent arrives ``latency_s`` later, each way, in order. A sender waits while
-    more than ``buffer_bytes`` are unread. With ``chop``, bytes are split anywhere and merged with what follows: the
-    last piece may be held back up to ``chop_hold_s``.
+    more than ``buffer_bytes`` are unread. With ``chop``, bytes are split anywhere, and a rest may come up to
+    ``chop_hold_s`` later, merged with what was sent meanwhile.
     """
 
     connect_s: float = 0.0
@@ -55,9 +55,12 @@ class Link:
 
 
 class Chopper:
-    """Splits and merges the bytes that pass, at random; their order and content stay, and all else waits for them."""
+    """Splits the bytes that pass anywhere, and keeps a rest back for a while, where it merges with what follows.
 
-    __slots__ = ("_carry", "_context", "_held", "_hold_s", "_loop", "_rng", "_timer")
+    Order and content stay; a signal waits for the bytes before it.
+    """
+
+    __slots__ = ("_behind", "_carry", "_context", "_held", "_hold_s", "_loop", "_rng", "_timer")
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, context: Context, rng: random.Random, hold_s: float, carry: Carry
@@ -68,35 +71,36 @@ class Chopper:
         self._hold_s = hold_s
         self._carry = carry
         self._held = b""
+        self._behind: list[Item] = []
         self._timer: asyncio.TimerHandle | None = None
 
     def carry(self, item: Item) -> None:
-        """Pass ``item`` on, in pieces, together with what was held back."""
+        """Pass ``item`` on, some of it now."""
         if not isinstance(item, bytes):
-            self._flush()
-            self._carry(item)
+            if self._timer is None:
+                self._carry(item)
+            else:
+                self._behind.append(item)
             return
-        rng = self._rng
-        data = self._held + item
-        self._held = b""
-        cuts = sorted(rng.randrange(len(data)) for _ in range(rng.randrange(3)))
-        for start, stop in zip([0, *cuts], [*cuts, len(data)], strict=True):
-            piece = data[start:stop]
-            if stop == len(data) and rng.random() < 0.5:
-                self._hold(piece)
-            elif piece:
+        self._held += item
+        if self._timer is None:
+            rng = self._rng
+            size = len(self._held)
+            self._release(size if rng.random() < 0.5 else rng.randrange(size + 1))
+            if self._held:
+                delay_s = rng.uniform(0, self._hold_s)
+                self._timer = self._loop.call_later(delay_s, self._release_all, context=self._context)
+
+    def _release(self, size: int) -> None:
+        pieces, self._held = self._held[:size], self._held[size:]
+        cut = self._rng.randrange(size + 1)
+        for piece in (pieces[:cut], pieces[cut:]):
+            if piece:
                 self._carry(piece)
 
-    def _hold(self, piece: bytes) -> None:
-        self._held = piece
-        if self._timer is None:
-            delay_s = self._rng.uniform(0, self._hold_s)
-            self._timer = self._loop.call_later(delay_s, self._flush, context=self._context)
-
-    def _flush(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        held, self._held = self._held, b""
-        if held:
-            self._carry(held)
+    def _release_all(self) -> None:
+        self._timer = None
+        self._release(len(self._held))
+        behind, self._behind = self._behind, []
+        for item in behind:
+            self._carry(item)

@@ -30,7 +30,7 @@ AnyCoroutine = Coroutine[Any, Any, T] | Generator[Any, None, T]
 
 COLLECT_EVERY = 1 << 18
 """Callbacks between two collections of garbage: at fixed steps, so that finalizers run at fixed steps."""
-SPINS = 1_000_000
+TURNS = 1_000_000
 """Turns of the loop within one instant after which it is taken to turn for ever."""
 
 
@@ -56,6 +56,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     """An asyncio event loop in virtual time. ``start_us`` is the first instant, in whole microseconds."""
 
     _stopping: bool  # asyncio's
+    _closed: bool  # asyncio's
 
     def __init__(self, start_us: int = 0) -> None:
         super().__init__()
@@ -65,8 +66,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._timers: list[tuple[int, int, Timer]] = []
         self._cancelled_timers = 0
         self._serial = 0
-        self._spins = 0
-        self._callbacks = 0
+        self._before_collection = COLLECT_EVERY
         self._collections = 0
         self._tasks: list[weakref.ref[SimTask[Any]]] = []
         self._tasks_full = 1024
@@ -87,6 +87,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> Handle:
         """Run ``callback`` in the next turn of the loop, after what is already ready."""
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
         handle = Handle(callback, args, context if context is not None else copy_context())
         if self._killed and self._is_dead(handle):
             handle.cancel()
@@ -115,6 +117,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _set_timer(
         self, when_us: float, callback: Callable[..., Any], args: tuple[Any, ...], context: Context | None
     ) -> Timer:
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
         due_us = when_us if when_us == math.inf else round(when_us)
         if due_us == self.now_us and when_us > due_us + 0.01:
             due_us += 1  # a shorter delay than the clock's step still has to let time pass, or its owner spins
@@ -140,38 +144,41 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._cancelled_timers = 0
 
     def _run_once(self) -> None:
-        """Run what is ready; if nothing is, jump to the next timer first."""
+        """Run what is ready, turn by turn, until ``stop()``; whenever nothing is ready, jump to the next timer."""
         ready = self._ready
         timers = self._timers
-        if not ready and not self._stopping:
-            self._advance()
-        now_us = self.now_us
-        while timers and timers[0][0] <= now_us:
-            timer = heapq.heappop(timers)[2]
-            if timer._cancelled:
-                self._cancelled_timers -= 1
-            else:
-                timer.pending = False
-                ready.append(timer)
-        self._spins += 1
-        if self._spins > SPINS:
-            raise LivelockError(f"the loop turns for ever at {self.time()} s; pending:\n{self._pending_lines()}")
-        due = len(ready)
-        self._callbacks += due
-        if self._callbacks >= COLLECT_EVERY:
-            self._callbacks = 0
-            self._collections += 1
-            gc.collect(2 if self._collections % 8 == 0 else 1)
-        for _ in range(due):
-            handle = ready.popleft()
-            if not handle._cancelled:
-                try:
-                    handle._context.run(handle._callback, *handle._args)
-                except (KeyboardInterrupt, SystemExit):
-                    raise
-                except BaseException as error:
-                    message = f"Exception in callback {handle!r}"
-                    self.call_exception_handler({"message": message, "exception": error, "handle": handle})
+        turns = 0
+        while True:
+            if not ready and not self._stopping:
+                self._advance()
+                turns = 0
+            now_us = self.now_us
+            while timers and timers[0][0] <= now_us:
+                timer = heapq.heappop(timers)[2]
+                if timer._cancelled:
+                    self._cancelled_timers -= 1
+                else:
+                    timer.pending = False
+                    ready.append(timer)
+            due = len(ready)
+            self._before_collection -= due
+            if self._before_collection < 0:
+                self._collect()
+            turns += 1
+            if turns > TURNS:
+                raise LivelockError(f"the loop turns for ever at {self.time()} s; pending:\n{self._pending_lines()}")
+            for _ in range(due):
+                handle = ready.popleft()
+                if not handle._cancelled:
+                    try:
+                        handle._context.run(handle._callback, *handle._args)
+                    except (KeyboardInterrupt, SystemExit):
+                        raise
+                    except BaseException as error:
+                        message = f"Exception in callback {handle!r}"
+                        self.call_exception_handler({"message": message, "exception": error, "handle": handle})
+            if self._stopping:
+                return
 
     def _advance(self) -> None:
         timers = self._timers
@@ -188,7 +195,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 f"the run is not done at its limit of {self._until_us / 1e6} s; pending:\n{self._pending_lines()}"
             )
         self.now_us = when_us
-        self._spins = 0
+
+    def _collect(self) -> None:
+        self._before_collection = COLLECT_EVERY
+        self._collections += 1
+        gc.collect(2 if self._collections % 8 == 0 else 1)
 
     # Tasks and futures
 
@@ -249,6 +260,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._graveyard.append(agen)
         else:
             self._asyncgens[agen] = process
+
+    def _asyncgen_finalizer_hook(self, agen: AsyncGenerator[Any, Any]) -> None:
+        if not self._closed:
+            self.call_soon(self.create_task, agen.aclose())
 
     def _pending_lines(self) -> str:
         return waiting_lines(self.tasks()) or "  no task"

@@ -41,6 +41,8 @@ class Host:
         self.name = name
         self.app = app
         self.link = link
+        self.open = True
+        """Whether connections that stand can be used."""
         self.process = Process(name)
         self.lifespan = Lifespan(app, name)
 
@@ -165,6 +167,7 @@ class Network:
                 cycle.answer.leave()
 
     def _refuse(self, host: Host) -> None:
+        host.open = False
         for listener in self.listeners.values():
             if listener.host is host:
                 listener.state = "refusing"

@@ -83,7 +83,7 @@ class Pool:
         idle = self._idle.get(address)
         while idle:
             connection = idle.pop()
-            if connection.host.process.alive and connection.expires_s > asyncio.get_running_loop().time():
+            if connection.host.open and connection.expires_s > asyncio.get_running_loop().time():
                 return connection
         return None
 

@@ -39,10 +39,6 @@ class SimTransport(httpx.AsyncBaseTransport):
         Raises httpx.ConnectError, ConnectTimeout, PoolTimeout, WriteTimeout, ReadTimeout, ReadError,
         RemoteProtocolError, LocalProtocolError or UnsupportedProtocol.
         """
-        process = current_process.get()
-        loop = asyncio.get_running_loop()
-        if process is not None and not process.alive:
-            await loop.create_future()  # it was killed while it ran: this is where it stops
         headers = request_headers(request)
         timeouts = request.extensions.get("timeout") or _NO_TIMEOUTS
         process = current_process.get()

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import orjson
 
-from mock_upstreams.faults.registry import Unit
+from mock_upstreams.faults.registry import Unit, is_event_stream
 from mock_upstreams.parts import Chunk, Part, Pause, Reply, Start
 from mock_upstreams.providers import DIALECTS, Dialect
 
@@ -42,7 +42,7 @@ def broken(
     places = [n for n, part in enumerate(parts) if isinstance(part, Chunk)]
     if not places:
         return parts, []
-    if not reply.exchange.stream:
+    if not is_event_stream(parts):
         place = places[-1]
         if chunks == 0:
             return _flushed(parts[:place]), parts[place:]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Literal, overload
 
-from mock_upstreams.parts import Exchange, Part, Reply
+from mock_upstreams.parts import Exchange, Part, Reply, Start
 
 Target = Literal["any", "stream", "whole"]
 """Which replies a fault can act on: every one, streams, or unstreamed answers."""
@@ -136,8 +136,20 @@ class FaultSpec:
 
 
 def apply(spec: FaultSpec, reply: Reply, rng: Random) -> Reply:
-    """Return ``reply`` as the fault leaves it; lazily, so nothing happens until its parts are taken."""
+    """Return ``reply`` as the fault leaves it; a fault of streams leaves a reply that is none as it is."""
+    if spec.fault.on == "stream":
+        reply = Reply(tuple(reply), reply.exchange)
+        if not is_event_stream(reply):
+            return reply
     return Reply(spec.fault.run(reply, rng, **spec.params), reply.exchange)
+
+
+def is_event_stream(parts: Iterable[Part]) -> bool:
+    """Say whether ``parts`` are server-sent events, as their content type has it."""
+    starts = (part for part in parts if isinstance(part, Start))
+    return any(
+        "text/event-stream" in value for start in starts for name, value in start.headers if name == "content-type"
+    )
 
 
 @overload

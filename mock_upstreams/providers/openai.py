@@ -60,6 +60,7 @@ class OpenAI(Dialect):
     def headers(self, exchange: Exchange) -> Headers:
         answer = answer_of(exchange)
         requests, tokens, window_s = answer.quota
+        reset = go_duration(window_s)
         return (
             ("x-request-id", f"req_{answer.slug}"),
             ("openai-organization", "mock-upstreams"),
@@ -69,8 +70,8 @@ class OpenAI(Dialect):
             ("x-ratelimit-limit-tokens", str(QUOTA_TOKENS)),
             ("x-ratelimit-remaining-requests", str(max(0, QUOTA_REQUESTS - requests))),
             ("x-ratelimit-remaining-tokens", str(max(0, QUOTA_TOKENS - tokens))),
-            ("x-ratelimit-reset-requests", go_duration(window_s)),
-            ("x-ratelimit-reset-tokens", go_duration(window_s)),
+            ("x-ratelimit-reset-requests", reset),
+            ("x-ratelimit-reset-tokens", reset),
         )
 
     def error_headers(self, exchange: Exchange, problem: Problem, retry_after_s: float | None) -> Headers:

@@ -6,8 +6,9 @@ lawful differences, the model's name on the way back, and the ``hypereal`` block
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import orjson
@@ -74,7 +75,15 @@ class StreamState:
 def rewrite(event: Event) -> None:
     """Let ``event`` carry its value as it is now, on one data line."""
     name = b"event: " + event.name + b"\n" if event.name else b""
-    event.raw = name + b"data: " + orjson.dumps(event.value) + b"\n\n"
+    event.raw = name + b"data: " + encode(event.value) + b"\n\n"
+
+
+def encode(value: Any) -> bytes:
+    """Return ``value`` as JSON. orjson writes fewer levels than it reads: what is deeper is left to the slow writer."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 class Surface(ABC):
@@ -92,9 +101,12 @@ class Surface(ABC):
 
     def check(self, body: Body) -> None:
         """Check the fields that the gateway itself relies on. Raises Refusal bad_request, naming the field."""
-        _expect(body, "stream", "a boolean", lambda value: type(value) is bool)
+        if not isinstance(body.get("stream"), bool | None):
+            raise refuse("stream must be a boolean")
         for field in self.output_fields:
-            _expect(body, field, "a whole number above 0", lambda value: type(value) is int and value > 0)
+            value = body.get(field)
+            if value is not None and (type(value) is not int or value <= 0):
+                raise refuse(f"{field} must be a whole number above 0")
 
     def streams(self, body: Body) -> bool:
         """Say whether the client asks for a stream."""
@@ -108,7 +120,7 @@ class Surface(ABC):
         """Return the body that goes to the upstream: the client's, but for the lawful differences."""
         sent = {**body, "model": upstream_model}
         sent.pop("hypereal", None)
-        return orjson.dumps(sent)
+        return encode(sent)
 
     # An unstreamed answer.
 
@@ -126,7 +138,7 @@ class Surface(ABC):
             answer["model"] = asked
         if hypereal is not None:
             answer["hypereal"] = hypereal
-        return orjson.dumps(answer)
+        return encode(answer)
 
     # A stream.
 
@@ -134,9 +146,17 @@ class Surface(ABC):
     def read(self, event: Event, state: StreamState) -> Kind:
         """Say what ``event`` is, note what it tells in ``state``, and rename its model. Raises Malformed."""
 
-    @abstractmethod
     def place(self, events: Sequence[Event], hypereal: Body) -> None:
-        """Put the hypereal block into the last event of ``events`` that tells usage, if there is one."""
+        """Put the hypereal block into what tells usage among ``events``; a duplicate stays a duplicate."""
+        for event in events:
+            holder = self.usage_holder(event)
+            if holder is not None:
+                holder["hypereal"] = hypereal
+                rewrite(event)
+
+    @abstractmethod
+    def usage_holder(self, event: Event) -> dict[str, Any] | None:
+        """Return the object of an event that the hypereal block goes into, or None if the event tells no usage."""
 
     @abstractmethod
     def gather(self, events: Sequence[Event]) -> dict[str, Any]:
@@ -170,12 +190,6 @@ def required(value: Body, field: str, kind: type) -> Any:
 def refuse(message: str) -> Refusal:
     """Return the refusal of a request body."""
     return Refusal("bad_request", message)
-
-
-def _expect(body: Body, field: str, wanted: str, ok: Callable[[Any], bool]) -> None:
-    value = body.get(field)
-    if value is not None and not ok(value):
-        raise refuse(f"{field} must be {wanted}")
 
 
 def expect_list(body: Body, field: str) -> None:

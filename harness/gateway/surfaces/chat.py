@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
-
 from harness.gateway.sse import Event
 from harness.gateway.surfaces.base import (
     Body,
@@ -15,11 +13,11 @@ from harness.gateway.surfaces.base import (
     Malformed,
     StreamState,
     Surface,
+    encode,
     expect_list,
     parsed,
     refuse,
     required,
-    rewrite,
 )
 
 DONE = b"[DONE]"
@@ -45,7 +43,7 @@ class Chat(Surface):
         sent.pop("hypereal", None)
         if self.streams(body):
             sent["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-        return orjson.dumps(sent)
+        return encode(sent)
 
     def verify(self, answer: Any) -> dict[str, Any]:
         if type(answer) is not dict:
@@ -87,12 +85,9 @@ class Chat(Surface):
                 return "usage"
         return "content" if content or finish else "preamble"
 
-    def place(self, events: Sequence[Event], hypereal: Body) -> None:
-        for event in reversed(events):
-            if event.value is not None and event.value.get("usage") is not None:
-                event.value["hypereal"] = hypereal
-                rewrite(event)
-                return
+    def usage_holder(self, event: Event) -> dict[str, Any] | None:
+        chunk: dict[str, Any] | None = event.value
+        return chunk if chunk is not None and chunk.get("usage") is not None else None
 
     def gather(self, events: Sequence[Event]) -> dict[str, Any]:
         answer: dict[str, Any] = {"object": "chat.completion", "choices": []}

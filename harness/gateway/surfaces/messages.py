@@ -18,7 +18,6 @@ from harness.gateway.surfaces.base import (
     expect_list,
     parsed,
     required,
-    rewrite,
 )
 
 
@@ -79,12 +78,9 @@ class Messages(Surface):
                 return "noise"
         return "preamble"
 
-    def place(self, events: Sequence[Event], hypereal: Body) -> None:
-        for event in reversed(events):
-            if event.value is not None and event.value.get("type") == "message_delta":
-                event.value["hypereal"] = hypereal
-                rewrite(event)
-                return
+    def usage_holder(self, event: Event) -> dict[str, Any] | None:
+        value: dict[str, Any] | None = event.value
+        return value if value is not None and value.get("type") == "message_delta" else None
 
     def gather(self, events: Sequence[Event]) -> dict[str, Any]:
         message: dict[str, Any] = {}

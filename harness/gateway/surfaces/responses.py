@@ -18,7 +18,6 @@ from harness.gateway.surfaces.base import (
     parsed,
     refuse,
     required,
-    rewrite,
 )
 
 _PREAMBLE = frozenset(
@@ -84,12 +83,12 @@ class Responses(Surface):
             return "terminal"
         return "preamble" if type_ in _PREAMBLE else "content"
 
-    def place(self, events: Sequence[Event], hypereal: Body) -> None:
-        for event in reversed(events):
-            if event.value is not None and event.value.get("type") in _TERMINAL:
-                event.value["response"]["hypereal"] = hypereal
-                rewrite(event)
-                return
+    def usage_holder(self, event: Event) -> dict[str, Any] | None:
+        value = event.value
+        if value is None or value["type"] not in _TERMINAL:
+            return None
+        response: dict[str, Any] = value["response"]
+        return response
 
     def gather(self, events: Sequence[Event]) -> dict[str, Any]:
         answer: dict[str, Any] = {}

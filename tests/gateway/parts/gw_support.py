@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 
 from harness.contract import Contract, Limits, Model, load_contract
 from harness.gateway.clock import Clock
@@ -20,6 +21,8 @@ CONTRACT = load_contract()
 settled = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """For property tests: how long an example takes is no property of the code."""
 
+T = TypeVar("T")
+
 __all__ = [
     "CONTRACT",
     "EPOCH_S",
@@ -28,6 +31,7 @@ __all__ = [
     "contract",
     "digest",
     "limits",
+    "many",
     "model",
     "run",
     "settled",
@@ -61,6 +65,11 @@ def clock() -> Clock:
 def store(commit_s: float = 0.001) -> MemoryStore:
     """Return a simulated store that takes ``commit_s`` to commit."""
     return MemoryStore(lambda n: commit_s)
+
+
+def many(elements: st.SearchStrategy[T]) -> st.SearchStrategy[list[T]]:
+    """Return lists of ``elements``, short ones and long ones: hypothesis alone prefers about five."""
+    return st.lists(elements, max_size=12) | st.lists(elements, min_size=30, max_size=80)
 
 
 def digest(secret: str) -> str:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from gw_support import limits, run, settled
+from gw_support import limits, many, run, settled
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -328,9 +328,8 @@ class Naive:
         self.events.append(f"{call} gone")
 
 
-STEPS = st.lists(
+STEPS = many(
     st.tuples(st.sampled_from(["ask", "ask", "ask", "leave", "cancel"]), st.sampled_from("abcd"), st.integers(0, 60)),
-    max_size=60,
 )
 
 

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,10 @@ def kept(path: Path, kind: str | None = None) -> list[int]:
     return asyncio.run(main())
 
 
+def noted(order: list[int], n: int, commit: asyncio.Future[None]) -> None:
+    order.append(n)
+
+
 def execute(path: Path, *statements: str) -> None:
     connection = sqlite3.connect(path)
     for statement in statements:
@@ -70,7 +75,7 @@ def test_commits_are_told_in_the_order_of_appends(tmp_path: Path) -> None:
         store = SqliteStore(tmp_path / "books.db")
         order: list[int] = []
         for n in range(50):
-            store.append("entry", {"n": n}).add_done_callback(lambda _, n=n: order.append(n))
+            store.append("entry", {"n": n}).add_done_callback(partial(noted, order, n))
             if n % 7 == 0:
                 await asyncio.sleep(0)
         await store.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +11,10 @@ from gw_support import run, store
 
 from harness.gateway.store import Journal, MemoryStore, StoreError
 from harness.gateway.usage_log import UsageLog
+
+
+def noted(order: list[int], n: int, commit: asyncio.Future[None]) -> None:
+    order.append(n)
 
 
 def numbers(kept: MemoryStore, kind: str | None = None) -> list[Any]:
@@ -36,7 +41,7 @@ def test_commits_end_in_the_order_of_appends_whatever_their_delays() -> None:
         kept = MemoryStore(lambda n: delays.get(n, 0.2))
         order: list[int] = []
         for n in range(1, 6):
-            kept.append("entry", {"n": n}).add_done_callback(lambda _, n=n: order.append(n))
+            kept.append("entry", {"n": n}).add_done_callback(partial(noted, order, n))
             await asyncio.sleep(0.3 if n == 2 else 0)
         await kept.close()
         assert numbers(kept) == [1, 2, 3, 4, 5]

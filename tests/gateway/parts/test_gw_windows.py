@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from gw_support import limits, settled
+from gw_support import limits, many, settled
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,9 +82,8 @@ def test_nothing_always_fits_a_window_that_is_exactly_full() -> None:
     assert log.wait_us(0, 0) == 0
 
 
-STEPS = st.lists(
+STEPS = many(
     st.tuples(st.integers(0, 40), st.sampled_from(["take", "settle", "ask"]), st.integers(0, 12), st.integers(0, 7)),
-    max_size=60,
 )
 
 

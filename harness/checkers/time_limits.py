@@ -1,0 +1,89 @@
+"""FAIL-03's limits: how long a text call may run, and how long an upstream may be silent."""
+
+from __future__ import annotations
+
+from harness.checker import Verdict, checker
+from harness.checkers.admissions import slack_us
+from harness.checkers.causes import failure_of, injected
+from harness.checkers.failover import text_calls
+from harness.checkers.wire import Seen
+from harness.contract import Contract
+from harness.history import AttemptSpan, History
+
+_NOTICE_US = 2_000
+"""How late an upstream may notice that its caller left."""
+_SILENCES = frozenset({"silence", "delay"})
+
+
+@checker("FAIL-03", "silence_limit", "text_call_limit")
+def time_limits_hold(history: History, contract: Contract, verdict: Verdict) -> None:
+    """An upstream may be silent, and a text call may run, as long as the contract says and no longer."""
+    for one in text_calls(history, contract):
+        if one.model is None or one.model.media != "text":
+            continue
+        _call_limit(one, history, contract, verdict)
+        if one.call.outcome not in ("aborted", "open"):
+            for attempt in one.attempts:
+                _silence_limit(attempt, one, history, contract, verdict)
+
+
+def _call_limit(one: Seen, history: History, contract: Contract, verdict: Verdict) -> None:
+    call, slack = one.call, 2 * slack_us(history) + 1
+    limit_us = contract.timeouts.text_call_ms * 1000
+    ran_us = call.end - call.sent
+    paused = "read_pause_ms" in one.plan.detail
+    if call.outcome in ("aborted", "open") or paused or ran_us < limit_us * 9 // 10:
+        return
+    served = one.attempts and failure_of(one.attempts[-1], call, contract) is None
+    verdict.case(
+        "text_call_limit",
+        # The end of a call that was cut off at the limit takes no longer than its settlement.
+        ran_us <= limit_us + slack + contract.insurance.settle_within_ms * 1000 and not (served and not one.served),
+        call=call,
+        expected=f"an end by {limit_us} us, and the answer if it came by then",
+        actual=lambda: f"{call.outcome} after {ran_us} us",
+    )
+
+
+def _silence_limit(attempt: AttemptSpan, one: Seen, history: History, contract: Contract, verdict: Verdict) -> None:
+    limit_us, slack = contract.timeouts.silence_ms * 1000, 2 * slack_us(history) + 1
+    if attempt.ended == "left" and attempt.left is not None:
+        failure = failure_of(attempt, one.call, contract)
+        if failure is None or not failure.timed_out or _is_cut_off(one, contract, slack):
+            return
+        spoke = _last_word(attempt, one)
+        silent_us = attempt.left[1] - spoke
+        verdict.case(
+            "silence_limit",
+            limit_us - slack <= silent_us <= limit_us + slack + _NOTICE_US,
+            call=one.call,
+            attempts=(attempt,),
+            expected=f"{limit_us} us of patience with {attempt.upstream}",
+            actual=silent_us,
+            at_us=attempt.end,
+        )
+    elif attempt.ended == "served":
+        told = [float(p.get("seconds", 0)) for name, p in injected(history, attempt) if name in _SILENCES]
+        longest_us = round(max(told, default=0) * 1e6)
+        if longest_us:
+            verdict.case(
+                "silence_limit",
+                longest_us <= limit_us + slack,
+                call=one.call,
+                attempts=(attempt,),
+                expected=f"{attempt.upstream} to be left after {limit_us} us of silence",
+                actual=f"{longest_us} us borne",
+            )
+
+
+def _is_cut_off(one: Seen, contract: Contract, slack: int) -> bool:
+    """Say whether the whole call's limit, not the silence, can have ended its last attempt."""
+    return one.call.end - one.call.sent >= contract.timeouts.text_call_ms * 1000 - slack
+
+
+def _last_word(attempt: AttemptSpan, one: Seen) -> int:
+    """Return when the upstream last sent anything, as far as that is known."""
+    words = [attempt.start, attempt.head or 0, attempt.first_chunk or 0]
+    if attempt is one.attempts[-1] and attempt.first_chunk is not None:
+        words += [at for at in set(one.call.chunks) - set(one.call.pings) if at <= attempt.attached]
+    return max(words)

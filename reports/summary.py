@@ -1,0 +1,118 @@
+"""The record as a Markdown job summary of at most 64 kB; it renders and judges nothing."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from reports.causes import Cause, causes
+from reports.record import Record
+from reports.text import line, plural
+
+CAP = 64 << 10
+"""Bytes that a job summary may have."""
+_BROKEN, _UNSETTLED, _ERRORS, _ASSUMED = 20, 60, 20, 40
+_CELL = 400
+"""Bytes of one value; the counts above and this bound the whole far below the cap."""
+
+
+def summary(record: Record) -> str:
+    """Return ``summary.md``: verdict, broken promises with replay, what is inconclusive and why, profiles."""
+    from reports.templates import environment
+
+    broken = causes(record)
+    unsettled = [
+        _unsettled(identifier, entry)
+        for identifier, entry in record.requirements.items()
+        if entry["verdict"] == "inconclusive"
+    ] + _doubts(record)
+    errors = [_error(scenario) for scenario in record.scenarios if scenario.get("error")]
+    text = (
+        environment(markdown=True)
+        .get_template("summary.md.j2")
+        .render(
+            verdict=record.verdict.upper(),
+            counts=record.counts,
+            run=record.run,
+            seeds=record.seeds,
+            exit=record.data["exit"],
+            command=line(record.command, _CELL),
+            scenarios=plural(len(record.scenarios), "scenario"),
+            checks=plural(len(record.checks), "check"),
+            calls=plural(sum(scenario.get("calls", 0) for scenario in record.scenarios), "call"),
+            errors=errors[:_ERRORS],
+            broken=[_broken(cause) for cause in broken[:_BROKEN]],
+            inconclusive=unsettled[:_UNSETTLED],
+            more={
+                "errors": max(0, len(errors) - _ERRORS),
+                "broken": max(0, len(broken) - _BROKEN),
+                "inconclusive": max(0, len(unsettled) - _UNSETTLED),
+            },
+            profiles=[
+                {"name": name, "verdict": worst(record.counts_of(name)), "counts": record.counts_of(name)}
+                for name in record.profiles
+            ],
+            assumed=[(value, ", ".join(ids)) for value, ids in list(record.assumed.items())[:_ASSUMED]],
+            overlays=", ".join(record.overlays),
+        )
+    )
+    return text.rstrip() + "\n"
+
+
+def worst(counts: Any) -> str:
+    """Return the word for a group of requirements: that of the worst verdict in it."""
+    return next((outcome.upper() for outcome in ("fail", "inconclusive", "pass") if counts[outcome]), "UNSUPPORTED")
+
+
+def _broken(cause: Cause) -> dict[str, Any]:
+    first = cause.pieces[0].data if cause.pieces else {"expected": "", "actual": "not recorded", "call": ""}
+    scenario, seeds = next(iter(cause.where.items()))
+    more = f" and {len(cause.where) - 1} more scenarios" if len(cause.where) > 1 else ""
+    return {
+        "requirement": cause.requirement,
+        "clause": cause.clause,
+        "promise": cause.clause_text or cause.checks[0].promise,
+        "failed": f"{cause.failed:,}",
+        "cases": f"{cause.cases:,}",
+        "where": f"{scenario} seed {seeds[0]}{more}",
+        "expected": first["expected"],
+        "actual": first["actual"],
+        "replay": cause.replay,
+    }
+
+
+def _unsettled(identifier: str, entry: Any) -> dict[str, str]:
+    clauses = {name: clause for name, clause in entry["clauses"].items() if clause["outcome"] == "inconclusive"}
+    why = dict.fromkeys(str(clause.get("why", "could not be told")) for clause in clauses.values())
+    return {"id": identifier, "clauses": ", ".join(clauses), "why": "; ".join(why)}
+
+
+def _doubts(record: Record) -> list[dict[str, str]]:
+    return [
+        {"id": scenario["scenario"], "clauses": f"seed {scenario['seed']}", "why": "; ".join(scenario["doubts"])}
+        for scenario in record.scenarios
+        if scenario["outcome"] == "inconclusive" and scenario.get("doubts")
+    ]
+
+
+def _error(scenario: Any) -> dict[str, str]:
+    error = scenario["error"]
+    return {
+        "name": f"{scenario['scenario']} seed {scenario['seed']}",
+        "message": str(error["message"]),
+        "cause": str(error.get("cause") or ""),
+        "help": str(error.get("help") or ""),
+    }
+
+
+def cell(value: object) -> str:
+    """Return ``value`` as one line that Markdown, tables included, shows as it is written."""
+    return re.sub(r"([\\`*_{}\[\]<>&|#~$@!])", r"\\\1", line(value, _CELL))
+
+
+def code(value: object) -> str:
+    """Return ``value`` as a code span, fenced by more backticks than it has in a row."""
+    text = line(value, _CELL)
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    space = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{space}{text}{space}{fence}" if text else ""

@@ -1,0 +1,662 @@
+"""The virtual loop: asyncio's semantics, exact time, and hangs, spins and failures that surface."""
+
+import asyncio
+import contextvars
+import gc
+import math
+import random
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from harness.sim import DeadlockError, LivelockError, OverrunError, SimulationError, VirtualLoop, run
+from harness.sim import loop as loop_module
+
+Log = list[object]
+Story = Callable[[Log], Awaitable[None]]
+
+# Stories that a stock loop and the virtual one must tell alike
+
+
+async def callbacks_run_in_order(log: Log) -> None:
+    loop = asyncio.get_running_loop()
+    loop.call_later(0, log.append, "timer that is due")
+    loop.call_soon(log.append, "soon 1")
+    loop.call_soon(lambda: loop.call_soon(log.append, "soon within soon"))
+    loop.call_soon(log.append, "soon 2")
+    dropped = loop.call_soon(log.append, "cancelled")
+    dropped.cancel()
+    log.append(dropped.cancelled())
+    loop.call_soon_threadsafe(log.append, "threadsafe")
+    await asyncio.sleep(0.002)
+
+
+async def timers_run_by_due_time(log: Log) -> None:
+    loop = asyncio.get_running_loop()
+    for delay_s in (0.006, 0.002, 0.004, -1):
+        loop.call_later(delay_s, log.append, delay_s)
+    cancelled = loop.call_later(0.003, log.append, "cancelled")
+    cancelled.cancel()
+    at = loop.time() + 0.005
+    handle = loop.call_at(at, log.append, "at")
+    log.append((abs(handle.when() - at) < 1e-6, handle.cancelled(), cancelled.cancelled()))
+    await asyncio.sleep(0.008)
+
+
+async def contexts_are_copied(log: Log) -> None:
+    variable = contextvars.ContextVar("variable", default="default")
+    loop = asyncio.get_running_loop()
+
+    async def child() -> None:
+        log.append(variable.get())
+        variable.set("child's")
+
+    variable.set("parent's")
+    task = asyncio.create_task(child())
+    loop.call_soon(lambda: log.append(variable.get()))
+    fresh = contextvars.Context()
+    loop.call_soon(lambda: log.append(variable.get()), context=fresh)
+    loop.call_later(0.001, lambda: log.append(variable.get()), context=fresh)
+    variable.set("later")
+    await task
+    await asyncio.create_task(child(), context=fresh)
+    await asyncio.sleep(0.002)
+    log.append((variable.get(), fresh[variable]))
+
+
+async def tasks_are_cancelled(log: Log) -> None:
+    async def stubborn() -> str:
+        try:
+            await asyncio.sleep(10)
+        except asyncio.CancelledError as error:
+            log.append(("cancelled", error.args))
+        return "went on"
+
+    async def never_begun() -> None:
+        log.append("must not begin")
+
+    task = asyncio.create_task(stubborn())
+    other = asyncio.create_task(never_begun())
+    other.cancel()
+    await asyncio.sleep(0)
+    task.cancel("why")
+    log.append((task.cancelling(), await task))
+    try:
+        await other
+    except asyncio.CancelledError:
+        log.append((other.cancelled(), other.done()))
+
+
+async def timeouts_expire(log: Log) -> None:
+    try:
+        async with asyncio.timeout(0.002):
+            try:
+                await asyncio.sleep(10)
+            finally:
+                log.append("left")
+    except TimeoutError:
+        log.append("timeout")
+    async with asyncio.timeout(10) as kept:
+        await asyncio.sleep(0)
+    log.append(kept.expired())
+    try:
+        await asyncio.wait_for(asyncio.Event().wait(), 0.001)
+    except TimeoutError:
+        log.append("wait_for")
+    log.append(await asyncio.wait_for(asyncio.sleep(0, "in time"), 10))
+    try:
+        async with asyncio.timeout(0.001):
+            async with asyncio.timeout(10):
+                await asyncio.sleep(10)
+    except TimeoutError:
+        log.append("outer")
+    try:
+        async with asyncio.timeout(-1):
+            await asyncio.sleep(0)
+    except TimeoutError:
+        log.append("due at once")
+
+
+async def primitives_wake_in_order(log: Log) -> None:
+    event, lock, semaphore = asyncio.Event(), asyncio.Lock(), asyncio.Semaphore(2)
+    condition = asyncio.Condition()
+    queue: asyncio.Queue[int] = asyncio.Queue(2)
+
+    async def worker(name: int) -> None:
+        await event.wait()
+        async with lock:
+            log.append(("lock", name))
+            await asyncio.sleep(0)
+        async with semaphore:
+            log.append(("in", name))
+            await asyncio.sleep(0)
+            log.append(("out", name))
+        async with condition:
+            await condition.wait()
+            log.append(("notified", name))
+
+    async def producer() -> None:
+        for number in range(5):
+            await queue.put(number)
+            log.append(("put", number))
+
+    workers = [asyncio.create_task(worker(name)) for name in range(4)]
+    event.set()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    async with condition:
+        condition.notify(2)
+    await asyncio.sleep(0)
+    async with condition:
+        condition.notify_all()
+    await asyncio.gather(*workers)
+    making = asyncio.create_task(producer())
+    log.append([await queue.get() for _ in range(5)])
+    await making
+
+
+async def groups_and_gathers_fail(log: Log) -> None:
+    async def fail(after: int) -> None:
+        for _ in range(after):
+            await asyncio.sleep(0)
+        raise ValueError(after)
+
+    async def linger() -> None:
+        try:
+            await asyncio.sleep(10)
+        finally:
+            log.append("cancelled by the group")
+
+    log.append([repr(one) for one in await asyncio.gather(fail(2), asyncio.sleep(0, 7), return_exceptions=True)])
+    try:
+        await asyncio.gather(fail(1), fail(0))
+    except ValueError as error:
+        log.append(error.args)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(linger())
+            group.create_task(fail(3))
+    except* ValueError as errors:
+        log.append([error.args for error in errors.exceptions])
+
+
+async def waiting_for_many(log: Log) -> None:
+    async def number(value: int) -> int:
+        await asyncio.sleep(value / 1000)
+        return value
+
+    tasks = [asyncio.create_task(number(value)) for value in (3, 1, 2)]
+    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    log.append(([task.result() for task in done], len(pending)))
+    log.append([await first for first in asyncio.as_completed(tasks)])
+    inner = asyncio.create_task(number(1))
+    shielded = asyncio.create_task(asyncio.wait_for(asyncio.shield(inner), 10))
+    await asyncio.sleep(0)
+    shielded.cancel()
+    log.append((repr(await asyncio.gather(shielded, return_exceptions=True)), await inner))
+
+
+async def callbacks_fail_into_the_handler(log: Log) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: log.append((sorted(context), repr(context["exception"]))))
+    loop.call_soon(lambda: [][0])
+    future = loop.create_future()
+    future.add_done_callback(lambda _: {}["missing"])
+    future.set_result(1)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    loop.set_exception_handler(None)
+
+
+async def generators_are_closed(log: Log) -> None:
+    async def numbers(name: str) -> object:
+        try:
+            for number in range(10):
+                yield number
+        finally:
+            await asyncio.sleep(0)
+            log.append(f"{name} closed")
+
+    async for _ in numbers("dropped"):
+        break
+    gc.collect()
+    await asyncio.sleep(0.001)
+    kept.append(numbers("kept"))
+    await kept[-1].__anext__()
+    log.append("end")
+
+
+kept: list[object] = []
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        callbacks_run_in_order,
+        timers_run_by_due_time,
+        contexts_are_copied,
+        tasks_are_cancelled,
+        timeouts_expire,
+        primitives_wake_in_order,
+        groups_and_gathers_fail,
+        waiting_for_many,
+        callbacks_fail_into_the_handler,
+        generators_are_closed,
+    ],
+)
+def test_asyncio_behaves_as_on_a_stock_loop(story: Story) -> None:
+    stock: Log = []
+    asyncio.run(story(stock))
+    virtual: Log = []
+    run(story(virtual))
+    assert virtual == stock
+    assert virtual
+
+
+# Time
+
+
+def test_time_jumps_to_the_next_timer() -> None:
+    async def main() -> float:
+        await asyncio.sleep(90)
+        await asyncio.sleep(3600 * 24 * 30)
+        return asyncio.get_running_loop().time()
+
+    assert run(main()) == 90 + 3600 * 24 * 30
+
+
+def test_sums_of_delays_do_not_drift() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        for _ in range(10_000):
+            await asyncio.sleep(0.1)
+        assert loop.now_us == 1_000_000_000
+        for _ in range(30_000):
+            await asyncio.sleep(1 / 3)
+        assert loop.now_us == 1_000_000_000 + 30_000 * 333_333
+        deadline = loop.time() + 0.1 + 0.2
+        loop.call_at(deadline, lambda: None)
+        await asyncio.sleep(0.3)
+        assert loop.now_us == 1_000_000_000 + 30_000 * 333_333 + 300_000
+
+    run(main())
+
+
+def test_timers_of_one_instant_run_first_in_first_out() -> None:
+    order = list(range(200))
+    random.Random("timers").shuffle(order)
+    ran: list[int] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        for number in order:
+            if number % 3:
+                loop.call_later(0.1 + 0.2, ran.append, number)
+            else:
+                loop.call_at(loop.time() + 0.3, ran.append, number)
+        for number in order[::7]:
+            loop.call_later(0.3, ran.append, -number)
+        await asyncio.sleep(1)
+
+    run(main())
+    assert ran == order + [-number for number in order[::7]]
+
+
+def test_a_wait_shorter_than_the_clocks_step_still_ends() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + 0.000_001_3
+        while loop.time() < deadline:
+            await asyncio.sleep(deadline - loop.time())
+        assert loop.time() == 0.000_002
+
+    run(main())
+
+
+def test_the_first_instant_can_be_chosen() -> None:
+    async def main() -> float:
+        await asyncio.sleep(1)
+        return asyncio.get_running_loop().time()
+
+    assert run(main(), start_us=5_000_000) == 6
+
+
+def test_cancelled_timers_are_dropped() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        for _ in range(10_000):
+            loop.call_later(1000, print).cancel()
+        keep = loop.call_later(500, print)
+        assert len(loop._timers) < 300
+        keep.cancel()
+        keep.cancel()
+        await asyncio.sleep(10)
+        assert loop.time() == 10
+
+    run(main())
+
+
+def test_an_infinite_wait_sets_no_timer() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(math.inf, print)
+        assert timer.when() == math.inf
+        timer.cancel()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(7):
+                await asyncio.sleep(math.inf)
+        assert loop.time() == 7
+
+    run(main())
+
+
+# Order of sets
+
+
+def test_sets_of_tasks_and_futures_order_by_creation() -> None:
+    async def main() -> list[list[int]]:
+        loop = asyncio.get_running_loop()
+        ballast = [object() for _ in range(random.randrange(1000))]  # noqa: F841 - moves memory addresses
+        tasks = {asyncio.create_task(asyncio.sleep(0.01, number)): number for number in range(50)}
+        futures = {loop.create_future(): number for number in range(50)}
+        for future in futures:
+            future.set_result(None)
+        done, _ = await asyncio.wait(tasks)
+        ended, _ = await asyncio.wait(list(futures))
+        return [[tasks[task] for task in done], [futures[future] for future in ended]]
+
+    orders = [run(main()) for _ in range(5)]
+    assert all(order == orders[0] for order in orders)
+
+
+def test_task_names_start_anew_in_each_run() -> None:
+    async def main() -> list[str]:
+        tasks = [asyncio.create_task(asyncio.sleep(0)) for _ in range(3)]
+        await asyncio.gather(*tasks)
+        return [task.get_name() for task in tasks]
+
+    assert run(main()) == run(main())
+
+
+# Hangs and spins
+
+
+async def _stuck_in_a_generator() -> None:
+    async def numbers() -> object:
+        await asyncio.Event().wait()
+        yield 1
+
+    async for _ in numbers():
+        pass
+
+
+def test_a_deadlock_names_every_pending_task_and_its_line() -> None:
+    async def waits_for_an_answer() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async def main() -> None:
+        asyncio.create_task(waits_for_an_answer(), name="relay")  # noqa: RUF006 - alive as long as it hangs
+        queue: asyncio.Queue[int] = asyncio.Queue()
+        reader = asyncio.create_task(queue.get(), name="reader")
+        streamer = asyncio.create_task(_stuck_in_a_generator(), name="streamer")
+        await asyncio.sleep(1.5)
+        await asyncio.wait([reader, streamer])
+
+    with pytest.raises(DeadlockError) as caught:
+        run(main())
+    text = str(caught.value)
+    assert "deadlock at 1.5 s" in text
+    assert "main: sim/test_sim_loop.py:" in text
+    assert "relay: sim/test_sim_loop.py:" in text
+    assert " waits_for_an_answer\n" in text
+    assert "reader: asyncio/queues.py:" in text
+    assert "streamer: sim/test_sim_loop.py:" in text
+    assert " numbers, waiting in asyncio/locks.py:" in text
+
+
+def test_what_a_deadlock_leaves_is_cancelled() -> None:
+    log: Log = []
+
+    async def main() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            log.append("cleaned up")
+
+    with pytest.raises(DeadlockError):
+        run(main())
+    assert log == ["cleaned up"]
+
+
+def test_turning_for_ever_in_one_instant_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_module, "TURNS", 1000)
+
+    async def main() -> None:
+        while True:  # noqa: ASYNC110 - the mistake under test
+            await asyncio.sleep(0)
+
+    with pytest.raises(LivelockError, match=r"main: sim/test_sim_loop.py:\d+ main"):
+        run(main())
+
+
+def test_a_run_ends_at_its_limit() -> None:
+    async def main(seconds: float) -> str:
+        await asyncio.sleep(seconds)
+        return "done"
+
+    assert run(main(5), until_us=5_000_000) == "done"
+    with pytest.raises(OverrunError, match=r"limit of 5.0 s.*\n  main: "):
+        run(main(5.000_001), until_us=5_000_000)
+
+
+# Failures
+
+
+async def _fails_unseen() -> None:
+    async def fail() -> None:
+        raise ZeroDivisionError("unseen")
+
+    asyncio.create_task(fail())  # noqa: RUF006 - dropped, so that nobody sees it
+    await asyncio.sleep(1)
+    reached.append("after the failure")
+
+
+async def _fails_kept() -> None:
+    async def fail() -> None:
+        raise ZeroDivisionError("kept")
+
+    kept.append(asyncio.create_task(fail()))
+    await asyncio.sleep(1)
+
+
+async def _fails_in_a_callback() -> None:
+    asyncio.get_running_loop().call_later(0.5, lambda: 1 / 0)
+    await asyncio.sleep(1)
+    reached.append("after the failure")
+
+
+async def _fails_while_it_is_cancelled() -> None:
+    async def fail() -> None:
+        try:
+            await asyncio.sleep(10)
+        finally:
+            raise ZeroDivisionError("on the way out")
+
+    kept.append(asyncio.create_task(fail()))
+    await asyncio.sleep(1)
+
+
+async def _fails_itself() -> None:
+    raise ZeroDivisionError
+
+
+reached: list[str] = []
+
+
+@pytest.mark.parametrize(
+    "main", [_fails_unseen, _fails_kept, _fails_in_a_callback, _fails_while_it_is_cancelled, _fails_itself]
+)
+def test_a_failure_that_nobody_handles_fails_the_run(main: Callable[[], Awaitable[None]]) -> None:
+    reached.clear()
+    with pytest.raises(ZeroDivisionError):
+        run(main())
+    assert not reached
+
+
+def test_a_failure_that_somebody_handles_does_not() -> None:
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    async def main() -> str:
+        task = asyncio.create_task(fail())
+        await asyncio.sleep(1)
+        with pytest.raises(ZeroDivisionError):
+            await task
+        return "fine"
+
+    assert run(main()) == "fine"
+
+
+def test_a_pending_task_that_nobody_holds_is_a_failure() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(asyncio.Event().wait(), name="lost")
+        await asyncio.sleep(1)
+        del task
+        gc.collect()
+        await asyncio.sleep(1)
+
+    with pytest.raises(SimulationError, match="destroyed but it is pending.*lost"):
+        run(main())
+
+
+def test_the_first_of_several_failures_is_raised() -> None:
+    async def fail(after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        raise RuntimeError(f"after {after_s}")
+
+    async def main() -> None:
+        for after_s in (3, 1, 2):
+            asyncio.create_task(fail(after_s))  # noqa: RUF006
+        await asyncio.sleep(10)
+
+    with pytest.raises(RuntimeError, match="after 1"):
+        run(main())
+
+
+def test_an_interrupt_gets_out_and_the_rest_is_cancelled() -> None:
+    log: Log = []
+
+    async def other() -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            log.append("other cancelled")
+
+    async def main() -> None:
+        task = asyncio.create_task(other())
+        await asyncio.sleep(1)
+        log.append(task.done())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(main())
+    assert log == [False, "other cancelled"]
+
+
+def test_what_is_left_at_the_end_is_cancelled_in_order_of_creation() -> None:
+    log: Log = []
+
+    async def left(name: int) -> None:
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            await asyncio.sleep(0.5)
+            log.append(name)
+
+    async def main() -> None:
+        kept.extend(asyncio.create_task(left(name)) for name in range(20))
+        await asyncio.sleep(1)
+
+    run(main())
+    assert log == list(range(20))
+
+
+# Housekeeping
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_the_collector_is_off_while_the_loop_turns_and_as_before_afterwards(collecting: bool) -> None:
+    async def main() -> bool:
+        return gc.isenabled()
+
+    before = gc.isenabled()
+    (gc.enable if collecting else gc.disable)()
+    try:
+        assert run(main()) is False
+        assert gc.isenabled() is collecting
+    finally:
+        (gc.enable if before else gc.disable)()
+
+
+def test_garbage_is_collected_at_the_same_step_of_every_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_module, "COLLECT_EVERY", 500)
+
+    class Cyclic:
+        def __init__(self, turn: int, log: Log, loop: asyncio.AbstractEventLoop) -> None:
+            self.me = self
+            self.turn, self.log, self.loop = turn, log, loop
+
+        def __del__(self) -> None:
+            if self.loop.is_running():
+                self.log.append((self.turn, self.loop.time()))
+
+    async def main(log: Log) -> None:
+        for turn in range(2000):
+            Cyclic(turn, log, asyncio.get_running_loop())
+            await asyncio.sleep(0.001)
+
+    logs: list[Log] = [[], []]
+    for log in logs:
+        run(main(log))
+        [[] for _ in range(random.randrange(500))]
+    assert logs[0] == logs[1]
+    assert len(logs[0]) > 1000
+
+
+def test_debug_mode_is_tolerated() -> None:
+    async def main() -> float:
+        loop = asyncio.get_running_loop()
+        loop.set_debug(True)
+        loop.slow_callback_duration = 0
+        await asyncio.gather(asyncio.sleep(1), asyncio.create_task(asyncio.sleep(2)))
+        return loop.time()
+
+    assert run(main()) == 2
+
+
+def test_a_closed_loop_takes_no_callbacks() -> None:
+    loop = VirtualLoop()
+    loop.run(asyncio.sleep(1))
+    loop.close()
+    loop.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        loop.call_soon(print)
+    with pytest.raises(RuntimeError, match="closed"):
+        loop.call_later(1, print)
+    with pytest.raises(RuntimeError, match="closed"):
+        loop.run_forever()
+
+
+def test_one_loop_runs_several_times() -> None:
+    loop = VirtualLoop()
+    try:
+        assert loop.run(asyncio.sleep(1, "first")) == "first"
+        with pytest.raises(DeadlockError):
+            loop.run(asyncio.Event().wait())
+        assert loop.run(asyncio.sleep(1, "second")) == "second"
+        assert loop.time() == 2
+    finally:
+        loop.close()

@@ -7,6 +7,7 @@ contract that its function is given.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -16,7 +17,8 @@ from harness.contract import Contract
 from mock_upstreams.faults import FaultSpec
 
 KeyState = Literal["active", "disabled", "expired", "suspended"]
-Listener = Literal["open", "refusing", "tls_failing"]
+Listener = Literal["open", "refusing", "tls_failing", "hanging"]
+"""hanging: takes no connection and refuses none; sim only, so a scenario with it is ``exact``."""
 Auth = Literal["bearer", "x-api-key", "anthropic-api-key", "none"]
 
 
@@ -180,6 +182,14 @@ class Crash:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreFailure:
+    """From ``at_ms`` on the gateway's store refuses so many appends: the handlers that need them crash; sim only."""
+
+    at_ms: float
+    appends: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Workload:
     """The calls of a run. Ids are given in order (c1, c2, ...) to calls that have none."""
 
@@ -188,13 +198,13 @@ class Workload:
     def numbered(self) -> tuple[Call, ...]:
         """Return the calls with ids; ValueError for an id used twice or an ``after`` that names no call."""
         calls = tuple(call if call.id else replace(call, id=f"c{n}") for n, call in enumerate(self.calls, 1))
-        ids = [call.id for call in calls]
-        if len(set(ids)) != len(ids):
-            raise ValueError(f"call ids used twice: {sorted({i for i in ids if ids.count(i) > 1})}")
+        count = Counter(call.id for call in calls)
+        if len(count) != len(calls):
+            raise ValueError(f"call ids used twice: {sorted(i for i, times in count.items() if times > 1)}")
         for call in calls:
-            unknown = set(call.after) - set(ids)
+            unknown = [before for before in call.after if before not in count]
             if unknown:
-                raise ValueError(f"call {call.id} comes after {sorted(unknown)}, which are not in the workload")
+                raise ValueError(f"call {call.id} comes after {unknown}, which are not in the workload")
         return calls
 
 
@@ -236,6 +246,7 @@ class Scenario:
     checks: tuple[Checker, ...]
     injections: tuple[Injection, ...] = ()
     crashes: tuple[Crash, ...] = ()
+    store_failures: tuple[StoreFailure, ...] = ()
     part: Literal["core", "ceilings"] = "core"
     exact: bool = False
     bodies: bool = False
@@ -290,7 +301,8 @@ def scenario(build: ScenarioFunction | None = None, *, part: Literal["core", "ce
 
 
 def as_data(made: Scenario) -> dict[str, Any]:
-    """Return a scenario as plain JSON data (checks by name), as it stands in the plan."""
-    data = asdict(replace(made, checks=()))
+    """Return a scenario as plain JSON data (checks by name) but for its calls, which the plan holds themselves."""
+    data = asdict(replace(made, checks=(), workload=Workload(())))
     data["checks"] = [check.name for check in made.checks]
+    del data["workload"]
     return data

@@ -73,7 +73,7 @@ class Running:
     ``books`` reads (kind, fields) of ledger and usage spans, ``at`` in microseconds since the wiring's zero; None if
     the target shows none. ``alive`` raises TargetError once the gateway is gone. ``crash(after_appends, crashed)``
     makes the store crash (at once, or inside a later append) and calls ``crashed``; ``restart`` builds the gateway
-    again on what was committed: both sim only.
+    again on what was committed; ``fail_store(n)`` makes the store refuse the next ``n`` appends: all sim only.
     """
 
     base_url: str = ""
@@ -82,6 +82,7 @@ class Running:
     alive: Callable[[], None] = field(default=lambda: None)
     crash: Callable[[int | None, Callable[[], None]], None] | None = None
     restart: Callable[[], Awaitable[ASGIApp]] | None = None
+    fail_store: Callable[[int], None] | None = None
     taps: tuple[str, ...] = ()
     upstreams_url: str = ""
     secrets: Mapping[str, str] = field(default_factory=dict)

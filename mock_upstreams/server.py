@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 Scope = Mapping[str, Any]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,128}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127}")
 
 
 def create_app() -> ASGIApp:
@@ -62,10 +62,10 @@ class Upstreams:
         segments = scope["path"].split("/", 3)
         dialect = SERVED.get(segments[3]) if len(segments) == 4 else None
         try:
-            if dialect is not None and scope["method"] == "POST" and _is_named(segments):
-                await self._attempt(scope, receive, send, dialect, segments[1], segments[2])
-            elif segments[1] == "control":
+            if segments[1] == "control":
                 await self._control(scope["method"], scope["path"].split("/")[2:], receive, send)
+            elif dialect is not None and scope["method"] == "POST" and _is_named(segments):
+                await self._attempt(scope, receive, send, dialect, segments[1], segments[2])
             else:
                 await self._elsewhere(scope, send, dialect)
         except CallerLeft:
@@ -216,12 +216,14 @@ def _is_named(segments: Sequence[str]) -> bool:
 
 
 def _not_served(method: str, path: str) -> str:
-    segments = path.split("/")
-    front = "/".join(segments[:3]) if len(segments) > 3 else "/{run}/{role}"
-    served = [f"{front}/{known}" for known in SERVED]
-    near = difflib.get_close_matches(path, served, n=2)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    return f"{method} {path} is not served{hint}; served are POST {', '.join(served)}; {', '.join(ROUTES)}"
+    segments = path.split("/", 3)
+    provider = segments[3].partition("/")[0] if len(segments) > 3 else ""
+    placed = any(known.startswith(f"{provider}/") for known in SERVED)
+    front, rest = (f"/{segments[1]}/{segments[2]}", segments[3]) if placed else ("/{run}/{role}", path.strip("/"))
+    near = difflib.get_close_matches(rest, SERVED, n=2)
+    hint = f"; did you mean {' or '.join(f'{front}/{known}' for known in near)}?" if near else ""
+    served = ", ".join(f"POST {front}/{known}" for known in SERVED)
+    return f"{method} {path} is not served{hint}; served are {served}, {', '.join(ROUTES)}"
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

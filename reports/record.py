@@ -67,8 +67,8 @@ class Record:
 
     @property
     def run(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self.data["run"]
-        return found
+        """What was asked; what an older record does not say stands at its default."""
+        return {"target": "unknown", "mode": "unknown", "mutant": "", "interrupted": False, **self.data["run"]}
 
     @property
     def verdict(self) -> str:
@@ -153,10 +153,10 @@ class Record:
 
     def _options(self) -> list[str]:
         run = self.run
-        options = ["--mode", str(run.get("mode") or "sim")]
-        if (run.get("target") or "reference") != "reference":
+        options = ["--mode", str(run["mode"])]
+        if run["target"] != "reference":
             options += ["--target", str(run["target"])]
-        return [*options, *(["--mutant", str(run["mutant"])] if run.get("mutant") else [])]
+        return [*options, *(["--mutant", str(run["mutant"])] if run["mutant"] else [])]
 
     @cached_property
     def _replays(self) -> Mapping[tuple[str, int], str]:

@@ -11,9 +11,10 @@ from reports.text import line, plural
 
 CAP = 64 << 10
 """Bytes that a job summary may have."""
-_BROKEN, _UNSETTLED, _ERRORS, _ASSUMED = 20, 60, 20, 40
+_MOST = {"errors": 20, "broken": 20, "inconclusive": 60}
+_MOST_ASSUMED = 40
 _CELL = 400
-"""Bytes of one value; the counts above and this bound the whole far below the cap."""
+"""Bytes of one value; the counts above and this keep the whole below the cap."""
 
 
 def summary(record: Record) -> str:
@@ -40,19 +41,19 @@ def summary(record: Record) -> str:
             scenarios=plural(len(record.scenarios), "scenario"),
             checks=plural(len(record.checks), "check"),
             calls=plural(sum(scenario.get("calls", 0) for scenario in record.scenarios), "call"),
-            errors=errors[:_ERRORS],
-            broken=[_broken(cause) for cause in broken[:_BROKEN]],
-            inconclusive=unsettled[:_UNSETTLED],
+            errors=errors[: _MOST["errors"]],
+            broken=[_broken(cause) for cause in broken[: _MOST["broken"]]],
+            inconclusive=unsettled[: _MOST["inconclusive"]],
             more={
-                "errors": max(0, len(errors) - _ERRORS),
-                "broken": max(0, len(broken) - _BROKEN),
-                "inconclusive": max(0, len(unsettled) - _UNSETTLED),
+                "errors": max(0, len(errors) - _MOST["errors"]),
+                "broken": max(0, len(broken) - _MOST["broken"]),
+                "inconclusive": max(0, len(unsettled) - _MOST["inconclusive"]),
             },
             profiles=[
                 {"name": name, "verdict": worst(record.counts_of(name)), "counts": record.counts_of(name)}
                 for name in record.profiles
             ],
-            assumed=[(value, ", ".join(ids)) for value, ids in list(record.assumed.items())[:_ASSUMED]],
+            assumed=[(value, ", ".join(ids)) for value, ids in list(record.assumed.items())[:_MOST_ASSUMED]],
             overlays=", ".join(record.overlays),
         )
     )

@@ -21,6 +21,7 @@ from scenarios.requests import SURFACES, on_every_path, spaced, with_drawn_repli
 NOBODYS = "ck_0000000000000000000000000000000000000000"
 WITHOUT_PREFIX = "sk-0000000000000000000000000000000000000000"
 ANTHROPIC = ("messages", "count_tokens")
+MESSAGES = ("/v1/managed/messages", "/api/v1/messages")
 
 
 @scenario
@@ -56,7 +57,8 @@ def every_form_where_it_is_accepted(contract: Contract, rng: random.Random) -> S
 def two_credentials_in_one_request(contract: Contract) -> Scenario:
     """Two credentials that disagree are refused, whichever comes first; two that agree, and empty ones, do no harm."""
     calls: list[Call] = []
-    for call in on_every_path(contract, surfaces=("messages",)):
+    anthropic = [call for call in on_every_path(contract, surfaces=("messages",)) if call.path in MESSAGES]
+    for call in anthropic:
         calls += [
             replace(call, headers={"x-api-key": NOBODYS}),
             replace(call, auth="x-api-key", headers={"authorization": f"Bearer {NOBODYS}"}),
@@ -69,7 +71,7 @@ def two_credentials_in_one_request(contract: Contract) -> Scenario:
             replace(call, auth="x-api-key", headers={"authorization": "Bearer"}),
             replace(call, auth="none", headers={"authorization": "Bearer", "x-api-key": ""}),
         ]
-    (managed,) = (call for call in on_every_path(contract, surfaces=("messages",)) if "managed" in call.path)
+    managed = anthropic[0]
     calls += [
         replace(managed, headers={"anthropic-api-key": NOBODYS}),
         replace(managed, headers={"anthropic-api-key": "", "x-api-key": ""}),
@@ -106,21 +108,22 @@ def keys_that_must_be_refused(contract: Contract) -> Scenario:
         "/v1/managed/chat/completions",
         "/api/v1/chat/completions",
         "/v1/managed/messages",
-        "/v1/messages",
         "/api/v1/messages",
         "/v1/managed/messages/count_tokens",
         "/v1/managed/responses",
-        "/api/v1/codex/responses",
         "/v1/managed/models",
-        "/v1/models",
         "/api/ledger",
     }
     calls = [call for kind in bad for call in on_every_path(contract, **kind) if call.path in paths]
     for kind in bad[1:]:
         calls += [
-            c for c in on_every_path(contract, surfaces=("messages",), auth="x-api-key", **kind) if c.path in paths
+            call
+            for call in (
+                *on_every_path(contract, surfaces=("messages",), auth="x-api-key", **kind),
+                *on_every_path(contract, surfaces=SURFACES, stream=True, **kind),
+            )
+            if call.path in ("/v1/managed/messages", "/v1/managed/chat/completions")
         ]
-        calls += [c for c in on_every_path(contract, surfaces=SURFACES, stream=True, **kind) if "managed" in c.path]
     calls += [call for call in on_every_path(contract, surfaces=("chat",)) if call.path in paths]
     keys = (
         Key("a-key"),

@@ -130,7 +130,7 @@ def models_that_nobody_has(contract: Contract) -> Scenario:
     known = model_ids(contract, "enterprise", "chat")[0]
     calls = [
         replace(call, model=model)
-        for model in ("no-such-model", f"{known}-preview", known.upper())
+        for model in (f"{known}-preview", known.upper())
         for call in on_every_path(contract, surfaces=WITH_MODEL)
     ]
     return Scenario(
@@ -174,30 +174,28 @@ def _deep(levels: int) -> Any:
     return value
 
 
-def bad_inputs(contract: Contract, call: Call) -> Iterator[Call]:
-    """Yield ``call`` made wrong in every way that a body can be wrong."""
+def bad_inputs(contract: Contract, call: Call, rng: random.Random) -> Iterator[Call]:
+    """Yield ``call`` made wrong in every kind of way that a body can be wrong, with some drawn from each kind."""
     good = {"model": call.model, "messages": [{"role": "user", "content": "x"}], "input": "x", "max_tokens": 9}
-    text = json.dumps(good)
-    for body in (b"", b"{", text.encode()[:-1], b"model=x", f"{text}{text}".encode(), b"[" * 2_000):
-        yield replace(call, body=body, tag=NOT_JSON)
-    for kind in ("text/plain", "application/x-www-form-urlencoded"):
-        yield replace(call, content_type=kind, tag=WRONG_CONTENT_TYPE)
-    for body in (b"null", b'["model", 1]'):
-        yield replace(call, body=body, tag=WRONG_FIELD_TYPE)
+    text = json.dumps(good).encode()
+    no_json = [b"", b"{", text[:-1], b"model=x", text + text, b"[" * 2_000]
+    bad_bytes = [b"\xff", b"\xc3(", b"\xed\xa0\x80", b"\xf0\x9f\x98"]
     prompt = "input" if call.surface == "responses" else "messages"
     wrong: list[dict[str, Any]] = [{"model": 5}, {"model": [call.model]}, {prompt: 5}, {prompt: {"role": "user"}}]
     if call.surface != "count_tokens":
-        limit = {"chat": "max_tokens", "messages": "max_tokens", "responses": "max_output_tokens"}[call.surface]
+        limit = "max_output_tokens" if call.surface == "responses" else "max_tokens"
         wrong += [{"stream": "yes"}, {"stream": 1}, {limit: "many"}]
-    for fields in wrong:
-        yield replace(call, body=json.dumps({**good, **fields}).encode(), tag=WRONG_FIELD_TYPE)
-    for bad in (b"\xff", b"\xc3(", b"\xed\xa0\x80", b"\xf0\x9f\x98"):
-        yield replace(call, body=text.encode().replace(b'"x"', b'"' + bad + b'"'), tag=BAD_UTF8)
-    deep = json.dumps({**good, "x_deep": _deep(contract.sizes.nesting)})
-    yield replace(call, body=deep.encode(), tag=TOO_DEEP)
+    no_objects = [b"null", b'["model", 1]', *(json.dumps({**good, **fields}).encode() for fields in wrong)]
+    yield from (replace(call, body=body, tag=NOT_JSON) for body in rng.sample(no_json, 2))
+    yield from (replace(call, body=body, tag=WRONG_FIELD_TYPE) for body in rng.sample(no_objects, 4))
+    for bad in rng.sample(bad_bytes, 2):
+        yield replace(call, body=text.replace(b'"x"', b'"' + bad + b'"'), tag=BAD_UTF8)
+    for kind in ("text/plain", "application/x-www-form-urlencoded"):
+        yield replace(call, content_type=kind, tag=WRONG_CONTENT_TYPE)
+    deep = json.dumps({**good, "x_deep": _deep(contract.sizes.nesting)}).encode()
+    yield replace(call, body=deep, tag=TOO_DEEP)
     yield replace(call, body=b'{"a":' * 2_000 + b"1" + b"}" * 2_000, tag=TOO_DEEP)
-    over = SMALL["sizes.body_bytes"] + 1
-    yield replace(call, body=text.encode() + b" " * (over - len(text)), tag=TOO_LARGE)
+    yield replace(call, body=text + b" " * (SMALL["sizes.body_bytes"] + 1 - len(text)), tag=TOO_LARGE)
 
 
 @scenario
@@ -210,7 +208,7 @@ def bad_input_of_every_kind(contract: Contract, rng: random.Random) -> Scenario:
     ]
     for call in on_every_path(contract, surfaces=WITH_MODEL):
         if call.path in ONE_OF_EACH:
-            inputs = list(bad_inputs(contract, call))
+            inputs = list(bad_inputs(contract, call, rng))
             rng.shuffle(inputs)
             for n, bad in enumerate(inputs):
                 calls += [bad, good[n % 2]] if n % 4 == 3 else [bad]

@@ -46,8 +46,7 @@ def two_prefixes_are_one_route(contract: Contract, rng: random.Random) -> Scenar
         *(messages(id_, tier="general", path="/v1/messages") for id_ in (enterprise[-1], general[-1])),
         *(
             replace(call, model=id_, stream=stream)
-            for id_ in (only[0], only[-1])
-            for stream in (False, True)
+            for id_, stream in ((only[0], False), (only[-1], True))
             for call in on_every_path(contract, surfaces=SURFACES)
             if call.path.startswith("/api/v1/") or call.path == "/v1/chat/completions"
         ),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from harness.checker import Verdict, checker
-from harness.checkers.flaws import flaws_of_all, served_case
+from harness.checkers.flaws import flaws_of_all, served_case, told
 from harness.checkers.money import server_of
-from harness.checkers.passage import unlike
+from harness.checkers.passage import owed, undelivered, unlike
 from harness.checkers.wire import Seen, answer_body, parsed, seen
 from harness.contract import Contract
 from harness.history import AttemptSpan, History
@@ -50,21 +50,30 @@ def _shape(clause: str, history: History, one: Seen, verdict: Verdict) -> None:
 def streams_come_as_they_are_made(history: History, contract: Contract, verdict: Verdict) -> None:
     """A stream's chunks come as they arrive (on every surface), chat's usage in its final chunk, then data: [DONE]."""
     for one in seen(history, contract):
-        server = server_of(one)
-        if not one.plan.stream or not one.served or server is None:
+        if not one.plan.stream:
             continue
-        _as_they_arrive(history, one, server, verdict)
+        server = server_of(one) if one.served else None
+        if server is not None:
+            _as_they_arrive(history, one, server, verdict)
         if one.route is None or one.route.surface != "chat":
             continue
-        *_, before, last = ["", "", *one.call.reading.sequence.split()]
-        verdict.case(
-            "done", last == "done", call=one.call, expected="done at the end", actual=one.call.reading.sequence
-        )
-        if server.reading.usage is not None:
-            ok = one.call.reading.usage is not None and before in ("usage", "finish")
-            expected = "usage in the chunk before [DONE]"
-            actual = f"{one.call.reading.sequence}; usage {one.call.reading.usage}"
-            verdict.case("usage_in_final_chunk", ok, call=one.call, expected=expected, actual=actual)
+        for attempt in owed(history, contract, one):
+            if not undelivered(one, attempt):
+                _ending(one, attempt, verdict)
+            else:
+                actual = f"{told(one.call)}: {one.call.reading.sequence}"
+                verdict.case("done", False, call=one.call, attempts=(attempt,), expected="[DONE]", actual=actual)
+
+
+def _ending(one: Seen, server: AttemptSpan, verdict: Verdict) -> None:
+    """Judge how a whole chat stream ended: usage, then [DONE]."""
+    *_, before, last = ["", "", *one.call.reading.sequence.split()]
+    verdict.case("done", last == "done", call=one.call, expected="done at the end", actual=one.call.reading.sequence)
+    if server.reading.usage is not None:
+        ok = one.call.reading.usage is not None and before in ("usage", "finish")
+        expected = "usage in the chunk before [DONE]"
+        actual = f"{one.call.reading.sequence}; usage {one.call.reading.usage}"
+        verdict.case("usage_in_final_chunk", ok, call=one.call, expected=expected, actual=actual)
 
 
 def _as_they_arrive(history: History, one: Seen, server: AttemptSpan, verdict: Verdict) -> None:
@@ -75,7 +84,7 @@ def _as_they_arrive(history: History, one: Seen, server: AttemptSpan, verdict: V
         return
     had = one.call.first_content
     ok = None
-    if had is None or had - history.skew_us > server.end:
+    if had is None or had - history.skew_us >= server.end:
         ok = False
     elif had + history.skew_us < server.end:
         ok = True

@@ -14,7 +14,7 @@ from harness.checkers.wire import Seen
 from harness.contract import Contract, ErrorRow
 from harness.history import History
 
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|\b\d{1,3}(?:\.\d{1,3}){3}\b|\.upstream\b|\bup-[0-9a-f]{6,}", re.IGNORECASE)
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|\b\d{1,3}(?:\.\d{1,3}){3}\b|\.upstream\b|\bup-(?:[0-9a-f]{24}|[a-z]+-\d+)\b", re.IGNORECASE)
 """What an upstream's address or credential looks like: those of the simulation, and any URL or IPv4 address."""
 
 
@@ -87,12 +87,12 @@ def exhausted_calls_get_one_error(history: History, contract: Contract, verdict:
         if row is None:
             continue
         call = one.call
-        begun = call.stream and call.status == 200
+        begun = call.stream and call.status == 200 and bool(call.pings)
         got = (row.status if begun else call.status, call.reading.error_type)
         for clause in (clauses[row.name], "as_event" if begun else "as_status"):
             verdict.case(
                 clause,
-                got == (row.status, row.type) and (not begun or bool(call.pings)),
+                got == (row.status, row.type),
                 call=call,
                 attempts=one.attempts,
                 expected=f"{row.status} {row.type}{' as an event, after pings' if begun else ''}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.checker import Verdict, checker
+from harness.checkers.admissions import crashed_us
 from harness.checkers.causes import Failure, failure_of, has_content, is_last_try, listeners, ran_out
 from harness.checkers.circuits import may_deny
 from harness.checkers.wire import TEXT_SURFACES, Seen, seen
@@ -25,8 +26,11 @@ Failed = tuple[Seen, int, Failure]
 
 
 def text_calls(history: History, contract: Contract) -> Iterator[Seen]:
-    """Yield the calls of the text surfaces whose model the contract knows."""
+    """Yield the calls of the text surfaces whose model the contract knows, until the gateway was killed."""
+    killed = crashed_us(history)
     for one in seen(history, contract):
+        if one.call.end >= killed:
+            continue
         if one.model is not None and one.route is not None and one.route.surface in TEXT_SURFACES:
             yield one
 

@@ -8,7 +8,7 @@ from typing import Any
 from harness.checker import Verdict, checker
 from harness.checkers.flaws import as_planned, flaws_of_all, served_case, told
 from harness.checkers.money import charged, due_credits, server_of
-from harness.checkers.passage import Passage, passages, surface_of, unlike
+from harness.checkers.passage import Passage, owed, passages, surface_of, undelivered, unlike
 from harness.checkers.wire import Seen, answer_body, canonical, parsed, seen
 from harness.contract import Contract
 from harness.history import AttemptSpan, History
@@ -101,17 +101,16 @@ _KEPT = {"text": "text", "thinking": "thinking", "signature": "signature", "inpu
 @checker("MSG-02", "order", *_KEPT)
 def message_streams_keep_their_events(history: History, contract: Contract, verdict: Verdict) -> None:
     """A messages stream keeps its events in their order, from message_start to message_stop, and all their content."""
-    for one, server in _served(history, contract):
-        if not (one.plan.stream and server.stream):
+    for one in seen(history, contract):
+        if not one.plan.stream or one.route is None or one.route.surface != "messages":
             continue
-        mine, theirs = one.call.reading, server.reading
-        ordered = unlike(mine, theirs, "sequence")
-        if theirs.sequence.startswith("message_start ") and not mine.sequence.startswith("message_start "):
-            ordered.append("no message_start first")
-        _same("order", one, server, ordered, verdict)
-        for clause, field in _KEPT.items():
-            if getattr(theirs, field) or getattr(mine, field):
-                _same(clause, one, server, unlike(mine, theirs, field), verdict)
+        for attempt in owed(history, contract, one):
+            _same("order", one, attempt, undelivered(one, attempt, "sequence"), verdict)
+        server = server_of(one) if one.served else None
+        if server is not None and server.stream:
+            for clause, field in _KEPT.items():
+                if getattr(server.reading, field) or getattr(one.call.reading, field):
+                    _same(clause, one, server, unlike(one.call.reading, server.reading, field), verdict)
 
 
 @checker("MSG-04", "thinking_upstream", "budget_above_max_tokens", "thinking_back", "signature_back")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from harness.checker import Verdict, checker
-from harness.checkers.wire import Seen, canonical, parsed, seen
+from harness.checkers.flaws import told
+from harness.checkers.wire import Seen, canonical, fault_names, parsed, seen
 from harness.contract import Contract
 from harness.history import AttemptSpan, History, Reading
 
@@ -123,6 +124,40 @@ def _upstream_model(one: Seen, attempt: AttemptSpan) -> str | None:
 def _case(clause: str, ok: bool, passage: Passage, expected: str, actual: object, verdict: Verdict) -> None:
     call, attempts = passage.seen.call, (passage.attempt,)
     verdict.case(clause, ok, call=call, attempts=attempts, expected=expected, actual=actual)
+
+
+def owed(history: History, contract: Contract, one: Seen, faults: Iterable[str] = ()) -> list[AttemptSpan]:
+    """Return the attempts whose whole answers the gateway had in good time: the caller is owed each of them.
+
+    One is enough for a call, so an attempt behind another is a broken promise of the first. With ``faults`` only
+    attempts hit by one of them count, and those too that the gateway itself broke off although the fault is lawful.
+    """
+    if one.call.outcome in ("aborted", "open") or any(note.kind == "crash" for note in history.notes):
+        return []
+    hit = fault_names(history) if faults else {}
+    in_time_us = 800 * min(contract.timeouts.silence_ms, contract.timeouts.text_call_ms)
+    return [
+        attempt
+        for attempt in one.attempts
+        if attempt.status == 200
+        and attempt.end - attempt.start < in_time_us
+        and (not faults or hit.get(attempt.id, frozenset()) & frozenset(faults))
+        and (_is_whole(attempt) or (bool(faults) and attempt.ended == "left"))
+    ]
+
+
+def _is_whole(attempt: AttemptSpan) -> bool:
+    reading = attempt.reading
+    return attempt.ended == "served" and reading.terminal and not reading.error_type
+
+
+def undelivered(one: Seen, attempt: AttemptSpan, *fields: str) -> list[str]:
+    """Return what keeps the caller's answer from being that of ``attempt``; empty if it is, in all ``fields``."""
+    if not one.served:
+        return [told(one.call)]
+    if attempt is not one.attempts[-1]:
+        return [f"the answer of another attempt, {one.attempts[-1].id}"]
+    return unlike(one.call.reading, attempt.reading, *fields)
 
 
 def unlike(client: Reading, upstream: Reading, *fields: str) -> list[str]:

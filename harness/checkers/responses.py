@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from harness.checker import Verdict, checker
-from harness.checkers.flaws import flaws_of_all, served_case, told
+from harness.checkers.flaws import flaws_of_all, served_case
 from harness.checkers.money import server_of
-from harness.checkers.passage import passages, surface_of, unlike
-from harness.checkers.wire import Seen, answer_body, canonical, content_type, fault_names, parsed, seen
+from harness.checkers.passage import owed, passages, surface_of, undelivered
+from harness.checkers.wire import Seen, answer_body, canonical, content_type, parsed, seen
 from harness.contract import Contract
 from harness.history import AttemptSpan, History
 
@@ -96,11 +96,15 @@ _PARTS: Mapping[str, Callable[[Mapping[str, Any]], list[Any]]] = {
 @checker("RESP-02", "sequence", "text", "reasoning_items", "function_calls")
 def response_streams_keep_their_events(history: History, contract: Contract, verdict: Verdict) -> None:
     """A stream keeps the typed event sequence from response.created to response.completed, and all its items."""
-    for one, server in _served(history, contract):
-        if not (one.plan.stream and server.stream):
+    for one in seen(history, contract):
+        if not one.plan.stream or one.route is None or one.route.surface != "responses":
+            continue
+        for attempt in owed(history, contract, one):
+            _same("sequence", one, attempt, ("sequence",), verdict)
+        server = server_of(one) if one.served else None
+        if server is None or not server.stream:
             continue
         theirs = server.reading
-        _same("sequence", one, server, ("sequence",), verdict)
         if theirs.text:
             _same("text", one, server, ("text",), verdict)
         if theirs.thinking or theirs.signature:
@@ -112,31 +116,30 @@ def response_streams_keep_their_events(history: History, contract: Contract, ver
 @checker("RESP-03", "general_responses", "chat_gathered", "messages_gathered", "managed_responses_gathered")
 def an_unasked_stream_is_a_whole_answer(history: History, contract: Contract, verdict: Verdict) -> None:
     """An upstream's SSE to an unstreamed call becomes a whole answer: JSON, or SSE on the general responses alone."""
-    faults = fault_names(history)
     for one in seen(history, contract):
-        server = server_of(one)
-        if server is None or one.route is None or one.plan.stream:
-            continue
-        if "sse_although_unstreamed" not in faults.get(server.id, ()):
+        if one.route is None or one.plan.stream:
             continue
         either = one.route.surface == "responses" and one.tier == "general"
-        clause = (
-            "general_responses" if either else f"{'managed_' * (one.route.surface == 'responses')}{one.route.surface}"
-        )
-        clause = clause if either else f"{clause}_gathered"
-        kind = content_type(one.call)
-        differing = unlike(one.call.reading, server.reading, *_MEANING) if one.served else [told(one.call)]
-        form = {"application/json": "json", "text/event-stream": server.reading.sequence}.get(kind)
-        if one.served and (form != one.call.reading.sequence or not (either or form == "json")):
-            differing.append(f"{kind} with {one.call.reading.sequence}")
-        verdict.case(
-            clause,
-            not differing,
-            call=one.call,
-            attempts=(server,),
-            expected="the whole answer, as SSE or JSON" if either else "the whole answer as JSON",
-            actual=differing,
-        )
+        surface = f"managed_{one.route.surface}" if one.route.surface == "responses" else one.route.surface
+        for server in owed(history, contract, one, ("sse_although_unstreamed",)):
+            differing = undelivered(one, server, *_MEANING) or _wrong_form(one, server, either)
+            verdict.case(
+                "general_responses" if either else f"{surface}_gathered",
+                not differing,
+                call=one.call,
+                attempts=(server,),
+                expected="the whole answer, as SSE or JSON" if either else "the whole answer as JSON",
+                actual=differing,
+            )
+
+
+def _wrong_form(one: Seen, server: AttemptSpan, either: bool) -> list[str]:
+    """Return what is wrong with an answer's form: it is JSON, or events where they may be, and says which it is."""
+    kind, sequence = content_type(one.call), one.call.reading.sequence
+    forms = {"application/json": "json"}
+    if either:
+        forms["text/event-stream"] = server.reading.sequence
+    return [] if forms.get(kind) == sequence else [f"{kind or 'no content type'} with {sequence}"]
 
 
 def _served(history: History, contract: Contract) -> Iterator[tuple[Seen, AttemptSpan]]:
@@ -148,6 +151,6 @@ def _served(history: History, contract: Contract) -> Iterator[tuple[Seen, Attemp
 
 
 def _same(clause: str, one: Seen, server: AttemptSpan, fields: tuple[str, ...], verdict: Verdict) -> None:
-    differing = unlike(one.call.reading, server.reading, *fields)
+    differing = undelivered(one, server, *fields)
     expected = f"{', '.join(fields)} as the upstream sent it"
     verdict.case(clause, not differing, call=one.call, attempts=(server,), expected=expected, actual=differing)

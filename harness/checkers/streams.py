@@ -7,9 +7,8 @@ from bisect import bisect_left
 from collections.abc import Iterator
 
 from harness.checker import Verdict, checker
-from harness.checkers.flaws import told
 from harness.checkers.money import server_of
-from harness.checkers.passage import unlike
+from harness.checkers.passage import owed, undelivered
 from harness.checkers.wire import TEXT_SURFACES, Seen, answer_body, fault_names, seen
 from harness.contract import Contract
 from harness.history import AttemptSpan, History
@@ -41,26 +40,25 @@ def streams_are_read_whatever_their_packets(history: History, contract: Contract
     """What the client reassembles from a stream equals what the upstream sent, for any chunk boundaries."""
     faults = fault_names(history)
     chopped = bool(history.plan.options.get("chop"))
-    crashed = any(note.kind == "crash" for note in history.notes)
     for one in seen(history, contract):
-        server = server_of(one)
-        if server is None or not (one.plan.stream and server.stream) or one.call.outcome in ("aborted", "open"):
+        if not one.plan.stream:
             continue
-        if one.served:
+        server = server_of(one) if one.served else None
+        if server is not None and server.stream:
             for clause, fields in _FIELDS.items():
                 if clause != "tool_arguments" or server.reading.tools or one.call.reading.tools:
                     _same(clause, one, server, fields, verdict)
-        elif crashed:
-            continue
-        tried = [_FRAMINGS[name] for name in sorted(faults.get(server.id, frozenset()) & _FRAMINGS.keys())]
-        for clause in (*tried, *(["split_line"] if chopped else [])):
-            _same(clause, one, server, _ALL, verdict)
+        for attempt in owed(history, contract, one, _FRAMINGS):
+            for name in sorted(faults[attempt.id] & _FRAMINGS.keys()):
+                _same(_FRAMINGS[name], one, attempt, _ALL, verdict)
+        for attempt in owed(history, contract, one) if chopped else ():
+            _same("split_line", one, attempt, _ALL, verdict)
 
 
-def _same(clause: str, one: Seen, server: AttemptSpan, fields: tuple[str, ...], verdict: Verdict) -> None:
-    differing = unlike(one.call.reading, server.reading, *fields) if one.served else [told(one.call)]
+def _same(clause: str, one: Seen, attempt: AttemptSpan, fields: tuple[str, ...], verdict: Verdict) -> None:
+    differing = undelivered(one, attempt, *fields)
     expected = f"{', '.join(fields)} as the upstream sent it"
-    verdict.case(clause, not differing, call=one.call, attempts=(server,), expected=expected, actual=differing)
+    verdict.case(clause, not differing, call=one.call, attempts=(attempt,), expected=expected, actual=differing)
 
 
 @checker("MSG-03", "ping_interval", "before_first_byte", "openai_comment")
@@ -83,8 +81,7 @@ def silence_is_filled_with_pings(history: History, contract: Contract, verdict: 
         for took_us, before in _before_pings(one):
             if took_us >= ping_us // _PASSED_ON:
                 _interval(one, before, took_us >= ping_us - slack_us, took_us, ping_us, verdict)
-        if one.call.pings:
-            _form(history, one, verdict)
+        _form(history, one, verdict)
 
 
 def _silences(one: Seen) -> Iterator[tuple[int, bool]]:
@@ -135,6 +132,8 @@ def _form(history: History, one: Seen, verdict: Verdict) -> None:
     clause, count = _form_clause(one), len(one.call.pings)
     found = (len(re.findall(rb"(?m)^event: ?ping\r?$", body)), len(re.findall(rb"(?m)^:", body)))
     wanted = (count, 0) if clause == "ping_interval" else (0, count)
+    if not any((*found, count)):
+        return
     verdict.case(
         clause,
         found == wanted,

@@ -25,7 +25,7 @@ def make_target(spec: Mapping[str, Any]) -> Target:
 
     name = spec["name"]
     if name == "reference":
-        return Reference()
+        return Reference(contract=spec["contract"])
     if "://" in name:
         return UrlTarget(name, keys=spec["keys"], upstreams_url=spec["upstreams_url"], contract=spec["contract"])
     return ImportedTarget(name, contract=spec["contract"])

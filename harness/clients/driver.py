@@ -109,9 +109,11 @@ class _Exchange:
         self.reader = reader_for(
             self.call.surface, self.headers.get("content-type", ""), head_only=request.method == "HEAD"
         )
-        # Stock decoding costs more than all the rest of a chunk, and the request asks for none.
-        encoded = self.headers.get("content-encoding", "identity") != "identity"
-        chunks = response.aiter_bytes() if encoded else _pieces(response)
+        encoding = self.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            self.reader.notes.append(f"content-encoding {encoding}, and identity was asked for")
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        chunks = aiter(response.stream)  # as it came: httpx's own decoding costs more than all the rest of a chunk
         try:
             await self._read(chunks)
         except _BROKEN as error:
@@ -208,12 +210,6 @@ def _prepared(request: Request, base_url: str) -> httpx.Request:
 @lru_cache(maxsize=1024)
 def _url(text: str) -> httpx.URL:
     return httpx.URL(text)
-
-
-def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
-    """Return the body's pieces as they came over the wire."""
-    assert isinstance(response.stream, httpx.AsyncByteStream)
-    return aiter(response.stream)
 
 
 def _kept(headers: httpx.Headers) -> dict[str, str]:

@@ -38,12 +38,11 @@ class ResponsesJson(JsonReader):
         for item in value["output"]:
             kind = item.get("type")
             if kind == "message":
-                parts = (part for part in item.get("content") or () if part.get("type") == "output_text")
-                self.text.extend(text_of(part["text"]) for part in parts)
+                said = (part for part in item.get("content") or () if part.get("type") == "output_text")
+                self.text.extend(text_of(part["text"]) for part in said)
             elif kind == "reasoning":
-                self.thinking.extend(
-                    part["text"] for part in (*(item.get("summary") or ()), *(item.get("content") or ()))
-                )
+                parts = (*(item.get("summary") or ()), *(item.get("content") or ()))
+                self.thinking.extend(text_of(part["text"]) for part in parts)
                 self.signature.append(first_text(item.get("encrypted_content")) or "")
             elif kind in _TOOLS:
                 self.tools.append({"id": item["call_id"], "name": item["name"], "arguments": item[_TOOLS[kind]]})

@@ -32,6 +32,8 @@ def run_locally(
         raise Unsupported("its verdict needs exact times: sim judges it")
     if scenario.crashes:
         raise Unsupported("the simulated crash is for sim")
+    if scenario.store_failures:
+        raise Unsupported("the simulated store's failures are for sim")
     asyncio.run(_run(scenario, target, contract, seed, recorder, mutant))
 
 

@@ -138,9 +138,10 @@ class Performance:
         await self._until(0)
         self.recorder.note("start", 0)
         crashes = [self._loop.create_task(self._crash(c.at_ms, c.after_appends)) for c in self.scenario.crashes]
+        failures = [self._loop.create_task(self._fail_store(f.at_ms, f.appends)) for f in self.scenario.store_failures]
         await self._workload(self.calls)
-        for crash in crashes:
-            await crash
+        for planned in (*crashes, *failures):
+            await planned
         await self._settle()
         if stage.control is not None:
             await stage.control.heal()
@@ -244,6 +245,12 @@ class Performance:
         await self.stage.crash(after_appends)
         self.recorder.note("crash", self.now_us(), after_appends=after_appends)
 
+    async def _fail_store(self, at_ms: float, appends: int) -> None:
+        assert self.stage.running.fail_store is not None
+        await self._until(at_ms * 1e3)
+        self.stage.running.fail_store(appends)
+        self.recorder.note("store_failure", self.now_us(), appends=appends)
+
     def _injections(self) -> list[dict[str, Any]]:
         """Return the injections as data; accounts are resolved to calls, which is what an upstream can see."""
         made = []
@@ -259,7 +266,6 @@ class Performance:
     def _plan(self, injections: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         stage = self.stage
         scenario_data = as_data(self.scenario)
-        del scenario_data["workload"]  # the calls stand in the plan themselves
         return {
             "schema": SCHEMA,
             "seed": self.seed,

@@ -13,7 +13,7 @@ from harness.environment.secrets import made_up_secrets
 from harness.history import Recorder
 from harness.scenario import Scenario
 from harness.sim import Link, Network, SimTransport, VirtualLoop
-from harness.target import Mutate, Target, UpstreamAddress, Wiring
+from harness.target import Mutate, Target, Unsupported, UpstreamAddress, Wiring
 from mock_upstreams.server import create_app
 
 EPOCH_S = 1_767_225_600
@@ -108,6 +108,8 @@ async def _run(
         )
         if running.crash is not None and running.restart is not None:
             stage.crash = _crasher(network, stage)
+        if scenario.store_failures and running.fail_store is None:
+            raise Unsupported("its store cannot be made to fail")
         await Performance(scenario, stage, recorder, seed).run()
         await network.stop(GATEWAY)
 

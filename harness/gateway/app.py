@@ -27,7 +27,7 @@ from harness.gateway.failures import FailureClassifier
 from harness.gateway.governor import Governor
 from harness.gateway.headers import JSON, HeaderWriter
 from harness.gateway.insurer import Insurer
-from harness.gateway.keys import KeyRing
+from harness.gateway.keys import Identity, KeyRing
 from harness.gateway.ledger import Ledger
 from harness.gateway.log import LogWriter, Sink, to_stderr
 from harness.gateway.models import Catalogue
@@ -185,9 +185,12 @@ class Gateway:
             get = self._gets.get(client.path)
             if get is not None and client.method in ("GET", "HEAD"):
                 await get(client, request_id)
-            elif endpoint is not None or get is not None:
-                allowed = "POST" if endpoint is not None else "GET, HEAD"
-                raise Refusal("method_not_allowed", f"this path takes {allowed}", headers={"allow": allowed})
+            elif endpoint is not None:
+                self._identify(client, endpoint.credential_headers)
+                raise _method_not_allowed("POST")
+            elif get is not None and get != self._books:
+                self._identify(client, _BEARER)
+                raise _method_not_allowed("GET, HEAD")
             else:
                 raise _not_found()
         except Refusal as refusal:
@@ -196,25 +199,28 @@ class Gateway:
             parts.log.crash(request_id, error)
             await parts.errors.answer(client, Refusal("internal", "the gateway failed"), request_id)
 
+    def _identify(self, client: Client, accepted: frozenset[bytes]) -> Identity:
+        return self._parts.keys.identify(self._parts.reader.credentials(client, accepted))
+
     def _governor(self, client: Client) -> Headers:
         names = self._parts.contract.headers
         return [(names.governor.encode(), b"active")] if client.path.startswith("/v1/managed/") else []
 
     async def _enterprise_models(self, client: Client, request_id: str) -> None:
-        self._parts.keys.identify(self._parts.reader.credentials(client, _BEARER))
+        self._identify(client, _BEARER)
         await self._json(client, request_id, self._parts.catalogue.listing("enterprise"))
 
     async def _general_models(self, client: Client, request_id: str) -> None:
-        catalogue, anthropic = self._parts.catalogue, "anthropic-version"
-        if client.header(anthropic):
-            self._parts.keys.identify(self._parts.reader.credentials(client, _ANTHROPIC))
+        catalogue = self._parts.catalogue
+        if client.header("anthropic-version"):
+            self._identify(client, _ANTHROPIC)
             await self._json(client, request_id, catalogue.anthropic_listing("general"))
         else:
-            self._parts.keys.identify(self._parts.reader.credentials(client, _BEARER))
+            self._identify(client, _BEARER)
             await self._json(client, request_id, catalogue.listing("general"))
 
     async def _ledger(self, client: Client, request_id: str) -> None:
-        identity = self._parts.keys.identify(self._parts.reader.credentials(client, _BEARER))
+        identity = self._identify(client, _BEARER)
         await self._json(client, request_id, self._parts.books.of_account(self._parts, identity.account))
 
     async def _books(self, client: Client, request_id: str) -> None:
@@ -249,6 +255,10 @@ class Gateway:
             else:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+def _method_not_allowed(allowed: str) -> Refusal:
+    return Refusal("method_not_allowed", f"this path takes {allowed}", headers={"allow": allowed})
 
 
 def _not_found() -> Refusal:

@@ -58,10 +58,12 @@ class UpstreamRefusal(Refusal):
         self.type = type_
 
 
+_BAD_REQUEST = ("bad_request", "invalid_request_error")
 _CLIENT_FAULTS: Mapping[int, tuple[str, str]] = {
     409: ("conflict", "conflict_error"),
     413: ("too_large", "request_too_large"),
 }
+"""Code and type of a client's fault by its status; any other is a bad request."""
 
 
 def failure_of(error: BaseException) -> str:
@@ -113,6 +115,7 @@ class FailureClassifier:
     def __init__(self, contract: Contract) -> None:
         self._client_faults = frozenset(contract.failover.client_fault_statuses)
         self._target_faults = frozenset(contract.failover.target_fault_statuses)
+        self._types = frozenset(row.type for row in contract.errors)
 
     def of_exception(self, error: BaseException) -> Failure:
         """Return what a transport's exception means: the target is tried again."""
@@ -135,7 +138,9 @@ class FailureClassifier:
     def refusal_of(self, failure: Failure) -> Refusal:
         """Return the client's answer to a failure that is its own fault."""
         status = failure.status or 400
-        name, type_ = _CLIENT_FAULTS.get(status, ("bad_request", "invalid_request_error"))
+        name, type_ = _CLIENT_FAULTS.get(status, _BAD_REQUEST)
+        if type_ not in self._types:  # every error type is one of the contract's
+            type_ = _BAD_REQUEST[1]
         return UpstreamRefusal(name, failure.message or "the provider refused the request as invalid", status, type_)
 
 

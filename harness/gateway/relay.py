@@ -261,7 +261,8 @@ class Relay:
         async with aclosing(upstream.chunks()) as chunks:
             async for chunk in chunks:
                 data = passage.take(chunk)
-                if data and (not passage.broken or call.content_passed):
+                if data:
+                    # Also before a break in the same chunk: what a client gets must not depend on how bytes were cut.
                     call.content_passed = True
                     call.out.write(data)
                     if call.out.full:

@@ -239,9 +239,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """
         process.alive = False
         self._killed = True
-        for handle in (*self._ready, *(entry[2] for entry in self._timers)):
-            if not handle.cancelled() and self._is_dead(handle):
-                handle.cancel()
         for ref in self._tasks:
             task = ref()
             if task is not None and task.process is process and not task.done():
@@ -249,6 +246,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         for agen in [agen for agen, owner in self._asyncgens.items() if owner is process]:
             del self._asyncgens[agen]
             self._graveyard.append(agen)
+        for handle in (*self._ready, *(entry[2] for entry in self._timers)):
+            if not handle.cancelled() and self._is_dead(handle):
+                handle.cancel()
 
     def _freeze(self, task: SimTask[Any]) -> None:
         task._log_destroy_pending = False  # it is pending, and nobody shall wonder

@@ -36,12 +36,13 @@ class Reference:
     name = "reference"
     modes: tuple[Mode, ...] = ("sim", "local")
 
-    def __init__(self) -> None:
+    def __init__(self, *, contract: str = "") -> None:
         self.claims = reference_claims().patterns
+        self._contract = contract
 
     def contract(self, overlays: Sequence[Overlay] = ()) -> Contract:
         """Return the documents' contract with overlays applied."""
-        return load_contract(overlays=overlays)
+        return load_contract(self._contract or None, overlays=overlays)
 
     @asynccontextmanager
     async def start(self, wiring: Wiring) -> AsyncIterator[Running]:
@@ -119,6 +120,7 @@ async def _in_process(wiring: Wiring, token: str) -> Running:
         books=_books_reader(token),
         crash=crash,
         restart=start,
+        fail_store=store.fail,
         taps=("books", "log"),
     )
 

@@ -178,7 +178,7 @@ def _function_call(log: _Log, index: int, item: dict[str, Any], answer: Answer) 
     tool = next(tool for tool in answer.tools if f"call_{tool.id}" == item["call_id"])
     log.add("response.output_item.added", output_index=index, item={**item, "status": "in_progress", "arguments": ""})
     log.deltas("response.function_call_arguments.delta", tool.fragments, **at)
-    log.add("response.function_call_arguments.done", **at, name=tool.name, arguments=tool.arguments)
+    log.add("response.function_call_arguments.done", **at, arguments=tool.arguments)
     log.add("response.output_item.done", output_index=index, item=item)
 
 

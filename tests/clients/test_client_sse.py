@@ -60,6 +60,8 @@ VECTORS = {
     "id only block": (b"id: 3\n\n", []),
     "only line ends": (b"\n\n\r\r\r\n\r\n", []),
     "nothing": (b"", []),
+    "one carriage return in a line feed's event": (b"data: a\rdata: b\n\n", [("", "a\nb")]),
+    "a field name is exact": (b"\xefdata: 1\n\ndata: 2\n\n", [("", "2")]),
     "carriage returns alone": (b"event: a\rdata: 1\r\rdata: 2\r\r", [("a", "1"), ("", "2")]),
     "line separator characters are data": ("data: a\u2028b\u0085c\n\n".encode(), [("", "a\u2028b\u0085c")]),
 }
@@ -110,6 +112,7 @@ PIECES = st.lists(
 @example([b"data: {}\n\n", b"data: 1\n\n"], [1, 2, 11, 12])
 @example([b"\xef\xbb\xbf", b"data: {}\n\n"], [1, 2])
 @example([b"event: y", b"\n", b"data: {}\n\n"], [9])
+@example([b"\xef", b"data: {}\n\n"], [1])
 @example([b"data:1\r", b"\n", b"data: {}\n\n"], [7])
 def test_where_a_stream_is_cut_does_not_matter(pieces: list[bytes], cuts: list[int]) -> None:
     sent = b"".join(pieces)

@@ -324,8 +324,10 @@ def test_a_missing_credential_is_a_401_in_the_providers_shape(surface: str, head
 
 
 def test_json_nested_too_deeply_is_a_400() -> None:
-    deep: Any = "x"
-    for _ in range(300):
-        deep = [deep]
-    link, _ = served("responses", metadata=deep)
-    assert link.status == 400
+    body = b'{"model":"x","input":"hi","metadata":' + b"[" * 300 + b"]" * 300 + b"}"
+
+    async def work() -> Any:
+        return await ask(create_app(), f"/r/primary/{PATHS['responses']}", body)
+
+    link = run(work())
+    assert (link.status, link.json["error"]["type"]) == (400, "invalid_request_error")

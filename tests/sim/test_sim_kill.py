@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import httpx
 import pytest
 
-from harness.sim import Network, SimTransport, VirtualLoop, current_host, run
+from harness.sim import Link, Network, SimTransport, VirtualLoop, current_host, run
 
 Log = list[object]
 
@@ -228,9 +228,10 @@ def test_a_killed_process_sends_no_byte() -> None:
 
         network.serve("gateway", gateway)
         response = await SimTransport(network, "client").handle_async_request(httpx.Request("GET", "http://gateway/"))
+        stream = aiter(response.stream)
+        got.append(await anext(stream))
         with pytest.raises(httpx.ReadError):
-            async for chunk in response.stream:
-                got.append(chunk)
+            await anext(stream)
         await asyncio.sleep(10)
 
     run(main())
@@ -269,8 +270,6 @@ def test_connections_of_a_killed_process_are_reset_at_the_other_ends() -> None:
 
 
 def test_what_was_under_way_when_the_sender_was_killed_still_arrives() -> None:
-    from harness.sim import Link
-
     async def gateway(scope: dict[str, object], receive: object, send: Callable[[object], Awaitable[None]]) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"under way", "more_body": True})
@@ -342,7 +341,7 @@ def test_other_processes_are_left_alone() -> None:
         beating.cancel()
 
     run(main())
-    assert log == [("gateway", "gateway"), ("upstream", "upstream"), ("outside", ""), *log[4:], log[3]][:0] or log == [
+    assert log == [
         ("gateway", "gateway"),
         ("upstream", "upstream"),
         ("outside", ""),

@@ -24,6 +24,16 @@ def test_the_clock_counts_microseconds_from_the_runs_zero_and_wall_time_from_its
     assert wall == pytest.approx(1000.500001)
 
 
+def test_no_instant_is_off_by_the_microsecond_that_a_float_may_lose() -> None:
+    async def main() -> None:
+        clock = Clock(0.1, epoch_s=0)
+        for n in range(1, 300):
+            await asyncio.sleep(0.001337)
+            assert clock.now_us() == n * 1337 - 100_000
+
+    run(main())
+
+
 def test_a_keyed_draw_depends_on_the_seed_and_the_key_alone() -> None:
     one, other = KeyedEntropy(7), KeyedEntropy(7)
     first = one.uniform("pause", "c1", 0)
@@ -31,8 +41,8 @@ def test_a_keyed_draw_depends_on_the_seed_and_the_key_alone() -> None:
     other.token("request")
     assert other.uniform("pause", "c1", 0) == first
     assert one.uniform("pause", "c1", 0) == first
-    draws = {first, one.uniform("pause", "c1", 1), one.uniform("pause", "c10"), one.uniform("pausec1", 0)}
-    assert len(draws) == 4
+    keys = (("pause", "c1", 1), ("pause", "c10"), ("pausec1", 0), ("pause/c1", 0), ("pause", "c1", "0"))
+    assert len({first, *(one.uniform(*key) for key in keys)}) == 6
     assert KeyedEntropy(8).uniform("pause", "c1", 0) != first
 
 

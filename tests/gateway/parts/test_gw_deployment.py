@@ -48,6 +48,16 @@ def test_a_lawful_deployment_is_read_whole() -> None:
         ("accounts.0", 5, "accounts[0]: expected an object, found 5"),
         ("accounts.0.id", "", "accounts[0].id: expected a non-empty string, found a str"),
         ("accounts.1.id", "a", "account id 'a' is used twice"),
+        (
+            "accounts.1.keys",
+            [{"id": "b-key", "sha256": digest("ck_a"), "state": "active"}],
+            f"key digest '{digest('ck_a')}' is used twice",
+        ),
+        (
+            "accounts.1.keys",
+            [{"id": "a-key", "sha256": digest("ck_b"), "state": "active"}],
+            "key id 'a-key' is used twice",
+        ),
         ("accounts.0.credits", 1.5, "accounts[0].credits: expected a whole number, found 1.5"),
         ("accounts.0.credits", True, "accounts[0].credits: expected a whole number, found True"),
         ("accounts.0.keys.0.sha256", "ck_secret", "accounts[0].keys[0].sha256: expected a sha256"),

@@ -125,6 +125,18 @@ def test_capacity_is_the_tightest_request_budget_of_the_models_in_use() -> None:
     run(main())
 
 
+def test_a_model_that_was_not_used_within_its_window_does_not_limit_the_capacity() -> None:
+    async def main() -> None:
+        image = next(known for known in contract().models if known.tier == "enterprise" and known.media == "image")
+        gate = Governor(contract(text=LIMITS, image={"requests": 2, "window_ms": 10_000}), clock())
+        await gate.admit("a", image, 1, Purse().hold, images=1)
+        assert (await admit(gate)).snapshot.capacity_remaining == 1
+        await asyncio.sleep(10)
+        assert (await admit(gate)).snapshot.capacity_remaining == 4
+
+    run(main())
+
+
 def test_identical_concurrent_calls_cannot_slip_past_the_token_limit_together() -> None:
     async def main() -> None:
         gate = governor(concurrency=10)

@@ -78,8 +78,11 @@ def test_unknown_disabled_and_expired_keys_are_told_apart_by_nobody() -> None:
 def test_keys_that_share_the_index_part_of_their_digest_are_told_apart() -> None:
     whole = digest("ck_one")
     near = KeySeed("near", whole[:-1] + ("0" if whole[-1] != "0" else "1"), "active")
-    keys = KeyRing([AccountSeed("n", 1, (near, KeySeed("one", whole, "active")))], store())
-    assert keys.identify(["ck_one"]) == Identity("n", "one")
+    one = KeySeed("one", whole, "active")
+    for seeds in ((near, one), (one, near)):
+        assert KeyRing([AccountSeed("n", 1, seeds)], store()).identify(["ck_one"]) == Identity("n", "one")
+    with pytest.raises(Refusal):
+        KeyRing([AccountSeed("n", 1, (near,))], store()).identify(["ck_one"])
 
 
 def test_a_suspended_key_stays_suspended_across_a_restart_and_others_do_not_notice() -> None:
@@ -110,6 +113,17 @@ def test_a_suspension_does_not_wake_a_key_that_its_owner_disabled() -> None:
         assert refusal.value.name == "invalid_key"
         await kept.close()
         assert kept.load() == []
+
+    run(main())
+
+
+def test_a_stored_suspension_of_a_key_that_was_disabled_since_does_not_change_its_answer() -> None:
+    async def main() -> None:
+        kept = store()
+        await kept.append("key", {"key": "off", "state": "suspended"})
+        with pytest.raises(Refusal) as refusal:
+            ring(kept).identify(["ck_off"])
+        assert refusal.value.name == "invalid_key"
 
     run(main())
 

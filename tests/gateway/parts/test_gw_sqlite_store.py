@@ -209,6 +209,16 @@ def damage_middle(path: Path) -> None:
     path.write_bytes(bytes(data))
 
 
+def lose_a_body(path: Path) -> None:
+    def column(nullable: bool) -> str:
+        old, new = ("BLOB NOT NULL", "BLOB") if nullable else ("BLOB", "BLOB NOT NULL")
+        return f"UPDATE sqlite_master SET sql = replace(sql, '{old}', '{new}')"
+
+    execute(path, "PRAGMA writable_schema = ON", column(nullable=True))
+    execute(path, "UPDATE record SET body = NULL WHERE number = 5")
+    execute(path, "PRAGMA writable_schema = ON", column(nullable=False))
+
+
 def cut_short(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:5000])
 
@@ -219,6 +229,7 @@ def cut_short(path: Path) -> None:
         (damage_header, "file is not a database"),
         (damage_middle, "left as it is|left as it was"),
         (cut_short, "malformed|damaged"),
+        (lose_a_body, "damaged: NULL value in record.body"),
         (lambda path: execute(path, "DELETE FROM record WHERE number = 7"), "records are missing"),
         (
             lambda path: execute(path, f"PRAGMA user_version = {len(MIGRATIONS) + 1}"),
@@ -274,6 +285,21 @@ def test_a_commit_that_fails_is_told_and_ends_the_store(tmp_path: Path) -> None:
                 await commit
         with pytest.raises(StoreError, match="could not be written"):
             store.append("entry", {"n": 4})
+        await store.close()
+
+    asyncio.run(main())
+    assert kept(tmp_path / "books.db") == [1]
+
+
+def test_what_was_queued_behind_a_failed_commit_is_not_written(tmp_path: Path) -> None:
+    async def main() -> None:
+        store = SqliteStore(tmp_path / "books.db")
+        await store.append("entry", {"n": 1})
+        with store._lock:  # the writer stands still
+            queued = store.append("entry", {"n": 2})
+            store._problem = "the commit before failed"
+        with pytest.raises(StoreError, match="the commit before failed"):
+            await queued
         await store.close()
 
     asyncio.run(main())

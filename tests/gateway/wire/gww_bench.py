@@ -1,4 +1,4 @@
-"""A bench for the gateway's wire: the whole gateway in virtual time, a scripted upstream behind it, raw ASGI before it."""
+"""A bench for the gateway's wire: the whole gateway in virtual time, scripted upstreams behind it, raw ASGI before."""
 
 from __future__ import annotations
 
@@ -96,9 +96,7 @@ class Upstreams(httpx.AsyncBaseTransport):
             attempt.end_s = loop.time()
             raise
         headers = {"content-type": reply.content_type, **reply.headers}
-        return httpx.Response(
-            reply.status, headers=headers, stream=_Body(reply, attempt, read_s), request=request
-        )
+        return httpx.Response(reply.status, headers=headers, stream=_Body(reply, attempt, read_s), request=request)
 
 
 class _Body(httpx.AsyncByteStream):
@@ -192,6 +190,10 @@ class Bench:
         if content_type is not None and method == "POST":
             given.append(("content-type", content_type))
         return await drive(self.app, path, raw, method, given, leave_s, reads_slowly_s)
+
+    async def committed(self) -> None:
+        """Wait until the books show all that happened."""
+        await asyncio.sleep(1)
 
     def rows(self) -> list[Mapping[str, Any]]:
         return list(self.parts.usage_log.rows())
@@ -319,7 +321,9 @@ def deployment(credits: int = 100_000) -> Deployment:
         ),
         upstreams={
             role: UpstreamSeed(
-                f"http://{role}.upstream/run/{role}/openai", f"http://{role}.upstream/run/{role}/anthropic", f"up-{role}-xyz"
+                f"http://{role}.upstream/run/{role}/openai",
+                f"http://{role}.upstream/run/{role}/anthropic",
+                f"up-{role}-xyz",
             )
             for role in ROLES
         },
@@ -351,7 +355,7 @@ def chat_usage(prompt: int = 1_000, completion: int = 200, **more: Any) -> dict[
 
 
 def chat_answer(text: str = "hello", usage: Any = ..., **more: Any) -> dict[str, Any]:
-    answer = {
+    return {
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "created": 1,
@@ -360,7 +364,6 @@ def chat_answer(text: str = "hello", usage: Any = ..., **more: Any) -> dict[str,
         "usage": chat_usage() if usage is ... else usage,
         **more,
     }
-    return answer
 
 
 def chat_chunk(
@@ -404,7 +407,12 @@ def message_answer(text: str = "hello", usage: Any = ...) -> dict[str, Any]:
 
 def message_events(*words: str, usage: Any = ...) -> list[bytes]:
     """A whole lawful messages stream, one event each."""
-    start = {**message_answer(), "content": [], "stop_reason": None, "usage": {"input_tokens": 1_000, "output_tokens": 1}}
+    start = {
+        **message_answer(),
+        "content": [],
+        "stop_reason": None,
+        "usage": {"input_tokens": 1_000, "output_tokens": 1},
+    }
     values: list[dict[str, Any]] = [
         {"type": "message_start", "message": start},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},

@@ -1,0 +1,132 @@
+"""How a figure becomes inline SVG: matplotlib's output without its page, its colours the report's own; no data here."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup, escape
+
+from reports.text import line
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+Marked = Mapping[str, str]
+"""The calls of one recording that the record names as broken, with what it says of them."""
+
+INK = "#000000"
+SERIES = ("#0f0f01", "#0f0f02", "#0f0f03", "#0f0f04", "#0f0f05", "#0f0f06")
+"""Stand-ins for the report's colours (blue, orange, green, red, violet, grey), which follow the reader's scheme."""
+BLUE, ORANGE, GREEN, RED, VIOLET, GREY = SERIES
+HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
+LINES = ("-", "--", ":", "-.", (0, (1, 1)), (0, (5, 1, 1, 1)))
+_WIDTH_IN = 8.4
+_SETTINGS = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "harness",
+    "text.parse_math": False,
+    "font.family": ["DejaVu Sans"],
+    "font.size": 8.5,
+    "axes.edgecolor": INK,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": INK,
+    "grid.alpha": 0.12,
+    "grid.linewidth": 0.6,
+    "hatch.linewidth": 0.5,
+    "hatch.color": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A drawn figure: the SVG, what it shows and of which scenario, and the numbers behind it."""
+
+    svg: Markup
+    caption: str
+    source: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def canvas(height_in: float, heights: Sequence[float] = (1,)) -> tuple[Canvas, list[Axes]]:
+    """Return an empty figure of stacked axes that share their x axis."""
+    import matplotlib
+    from matplotlib.figure import Figure as Canvas
+
+    with matplotlib.rc_context(_SETTINGS):
+        made = Canvas(figsize=(_WIDTH_IN, height_in))
+        axes = made.subplots(len(heights), 1, sharex=True, height_ratios=list(heights), squeeze=False)
+    made.subplots_adjust(left=0.085, right=0.985, top=1 - 0.12 / height_in, bottom=0.42 / height_in, hspace=0.16)
+    made.patch.set_visible(False)
+    stacked = [row[0] for row in axes]
+    for one in stacked:
+        one.patch.set_visible(False)
+    return made, stacked
+
+
+def finished(made: Canvas, name: str, label: str) -> Markup:
+    """Return the figure as SVG to stand in HTML: ids led by ``name``, colours by variables, its size the page's."""
+    import matplotlib
+
+    out = io.StringIO()
+    with matplotlib.rc_context(_SETTINGS):
+        made.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    svg = out.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->|<\?.*?\?>", "", svg, flags=re.DOTALL)
+    box = re.search(r'viewBox="([^"]*)"', svg)
+    assert box is not None, "matplotlib wrote an SVG without a viewBox"
+    head = Markup('<svg class="fig" viewBox="{}" role="img" aria-label="{}">').format(box[1], line(label, 500))
+    body = svg[svg.index(">") + 1 :].replace("xlink:href", "href")
+    referenced = set(re.findall(r'(?:href="#|url\(#)([^")]+)', body))
+    body = re.sub(r' id="([^"]*)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in referenced else "", body)
+    body = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", body)
+    body = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font: \1 var(--sans)", body)
+    body = body.replace(INK, "currentColor").replace("#ffffff", "var(--page)")
+    for number, colour in enumerate(SERIES, 1):
+        body = body.replace(colour, f"var(--f{number})")
+    body = re.sub(r"\s*\n\s*", "\n", body)
+    return head + Markup(body)  # noqa: S704 - matplotlib escaped every text in it
+
+
+def label(text: object) -> str:
+    """Return ``text`` short and in letters that the bundled font has."""
+    return "".join(letter if " " <= letter <= "ſ" else "?" for letter in line(text, 40))
+
+
+def cells(frame: pandas.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Return a frame as a table's columns and rows of text."""
+    rows = [[_text(value) for value in row] for row in frame.itertuples(index=False, name=None)]
+    return [str(column) for column in frame.columns], rows
+
+
+def _text(value: object) -> str:
+    if value is None or value != value:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:,.3f}".rstrip("0").rstrip(".")
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return line(value)
+
+
+def sampled(count: int, most: int) -> slice:
+    """Return the slice that keeps at most ``most`` of ``count`` things, evenly."""
+    return slice(None, None, 1 + (count - 1) // most if count else 1)
+
+
+__all__ = ["Figure", "Marked", "canvas", "cells", "escape", "finished", "label", "sampled"]

@@ -1,0 +1,214 @@
+"""The recorded histories of a run folder: found, read once and at need, chosen for figures; a missing one is a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.contract import Contract, ContractError, contract_from_json
+from harness.history import AttemptSpan, CallSpan, History, HistoryError, read_history
+from reports.record import Record
+from reports.text import plural
+
+if TYPE_CHECKING:
+    import pandas
+
+Rank = Literal["failed", "faults_fired", "calls"]
+
+FILE_CAP = 48 << 20
+"""Bytes of a history that a report reads; a larger one takes longer to read than anybody waits for a report."""
+_TOTAL_CAP = 96 << 20
+_RECOVERY = ("recovery", "recovery_warmup")
+"""Tags of the harness's own probes after the scenario, which no figure is about."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recorded scenario: its history, and the tables that figures are drawn from."""
+
+    scenario: str
+    seed: int
+    history: History
+
+    @property
+    def title(self) -> str:
+        return f"{self.scenario}, seed {self.seed}"
+
+    @cached_property
+    def contract(self) -> Contract | None:
+        """The effective contract of the run, or None if its plan holds none that this version can read."""
+        try:
+            return contract_from_json(self.history.plan.contract)
+        except (ContractError, KeyError, TypeError, ValueError):
+            return None
+
+    def detail(self, call: str, name: str, default: Any = "") -> Any:
+        """Return what the plan says of ``call`` in a field that differs from its default, or ``default``."""
+        planned = self.history.planned.get(call)
+        return planned.detail.get(name, default) if planned is not None else default
+
+    def _probe(self, call: str) -> bool:
+        return self.detail(call, "tag") in _RECOVERY
+
+    @cached_property
+    def spans(self) -> tuple[CallSpan, ...]:
+        """The scenario's own calls, in the order they were sent."""
+        return tuple(sorted((c for c in self.history.calls if not self._probe(c.id)), key=lambda c: c.sent))
+
+    @cached_property
+    def attempt_spans(self) -> tuple[AttemptSpan, ...]:
+        """The attempts of the scenario's own calls, by arrival."""
+        return tuple(sorted((a for a in self.history.attempts if not self._probe(a.call)), key=lambda a: a.start))
+
+    @cached_property
+    def calls(self) -> pandas.DataFrame:
+        """A row per call: what its caller saw, what was booked, told and logged for it, and its first arrival."""
+        import pandas
+
+        return pandas.DataFrame([self._call(call) for call in self.spans])
+
+    def _call(self, call: CallSpan) -> dict[str, Any]:
+        history = self.history
+        entries, rows = history.entries_of(call.id), history.rows_of(call.id)
+        attempts = history.attempts_of(call.id)
+        billing, insurance = _mapping(call.claims.get("billing")), _mapping(call.claims.get("insurance"))
+        posts = [entry for entry in entries if entry.kind == "post"]
+        return {
+            "id": call.id,
+            "account": call.account,
+            "surface": call.surface,
+            "model": call.model,
+            "stream": call.stream,
+            "tier": self.detail(call.id, "tier", "managed"),
+            "sent": call.sent,
+            "first_byte": call.first_byte,
+            "end": call.end,
+            "latency_ms": (call.end - call.sent) / 1e3,
+            "outcome": call.outcome,
+            "status": call.status or 0,
+            "attempts": len(attempts),
+            "arrived": attempts[0].start if attempts else None,
+            "upstream_us": sum(attempt.end - attempt.start for attempt in attempts),
+            "booked": -sum(entry.credits for entry in posts) if posts else None,
+            "paid": sum(entry.credits for entry in entries if entry.kind == "payout"),
+            "told": _number(billing.get("credits_charged")),
+            "logged": sum(row.credits for row in rows) if rows else None,
+            "insurance": rows[-1].insurance if rows else str(insurance.get("status", "")),
+            "insured_ms": rows[-1].latency_ms if rows else _number(insurance.get("latency_ms")),
+            "tokens": self._tokens(attempts[-1]) if attempts else None,
+        }
+
+    def _tokens(self, attempt: AttemptSpan) -> int | None:
+        """Return how many tokens an upstream reported, all classes together, or None if that cannot be read."""
+        usage, contract = attempt.reading.usage, self.contract
+        if usage is None or contract is None:
+            return None
+        identity = next((one for one in contract.usage if one.surface == attempt.surface), None)
+        if identity is None:
+            return None
+        paths = [identity.input, identity.output]
+        if not identity.includes_cache:
+            paths += [identity.cache_read, identity.cache_write]
+        found = [_number(_at(usage, path)) for path in paths]
+        return None if found[0] is None or found[1] is None else sum(value or 0 for value in found)
+
+    @cached_property
+    def attempts(self) -> pandas.DataFrame:
+        """A row per attempt: model as the client names it, upstream, when it was certainly in flight, its end."""
+        import pandas
+
+        return pandas.DataFrame(
+            {
+                "call": attempt.call,
+                "upstream": attempt.upstream,
+                "model": attempt.model.partition(":")[0],
+                "tier": self.detail(attempt.call, "tier", "managed"),
+                "start": attempt.start,
+                "attached": attempt.attached,
+                "end": attempt.end,
+                "ended": attempt.ended,
+            }
+            for attempt in self.attempt_spans
+        )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _number(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _at(value: Any, path: str) -> Any:
+    for part in path.split("."):
+        value = _mapping(value).get(part)
+    return value
+
+
+class Histories:
+    """The recordings below a run folder, or the one directly in it."""
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._read: dict[str, Recording | str] = {}
+        self._left = _TOTAL_CAP
+
+    def path(self, folder: str) -> Path:
+        """Return where a scenario's record says that its history is; a run folder may also hold one directly."""
+        root = self._record.folder
+        below = root / folder
+        inside = below.resolve().is_relative_to(root.resolve())
+        return below if folder and inside and (below / "history.jsonl").is_file() else root
+
+    def of(self, scenario: str, seed: int, folder: str) -> Recording | str:
+        """Return the recording of a scenario under a seed, or why there is none."""
+        key = f"{scenario} {seed}"
+        if key not in self._read:
+            self._read[key] = self._open(scenario, seed, self.path(folder))
+        return self._read[key]
+
+    def _open(self, scenario: str, seed: int, folder: Path) -> Recording | str:
+        path = folder / "history.jsonl"
+        if not path.is_file():
+            return "its history was not recorded"
+        size = path.stat().st_size
+        if size > min(FILE_CAP, self._left):
+            return f"its history is too large to draw from ({plural(size >> 20, 'MiB')[:-1]})"
+        self._left -= size
+        try:
+            history = read_history(folder)
+        except HistoryError as error:
+            return f"its history cannot be read: {error}".replace(str(self._record.folder), ".")
+        if (history.plan.scenario, history.plan.seed) != (scenario, seed):
+            return "its history was not recorded"
+        return Recording(scenario, seed, history)
+
+    def telling(self, wanted: tuple[str, ...], by: tuple[Rank, ...], most: int) -> Iterator[Recording]:
+        """Yield up to ``most`` recordings of scenarios that checked requirements of ``wanted`` (starts of ids).
+
+        They are ranked by ``by``, the highest first: whether such a check failed, faults that fired, calls.
+        """
+        ranked = []
+        for number, scenario in enumerate(self._record.scenarios):
+            checks = [check for check in scenario["checks"] if check["requirement"].startswith(wanted)]
+            if checks:
+                known = {**scenario, "failed": any(check["outcome"] == "fail" for check in checks)}
+                ranked.append(([-int(known.get(name) or 0) for name in by], number))
+        found = 0
+        for _, number in sorted(ranked):
+            scenario = self._record.scenarios[number]
+            recording = self.of(scenario["scenario"], scenario["seed"], scenario.get("folder", ""))
+            if isinstance(recording, Recording):
+                yield recording
+                found += 1
+            if found == most:
+                return
+
+    @property
+    def read(self) -> tuple[Recording, ...]:
+        """The recordings read so far."""
+        return tuple(one for one in self._read.values() if isinstance(one, Recording))

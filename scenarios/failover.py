@@ -1,0 +1,400 @@
+"""Failover: every way in which an upstream fails before it said anything, on every surface, streamed and not."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from harness.checkers.broken_streams import nothing_is_added_to_a_broken_stream
+from harness.checkers.exhausted import (
+    exhausted_calls_get_one_error,
+    exhausted_calls_leak_and_cost_nothing,
+    failover_goes_on_behind_pings,
+)
+from harness.checkers.failover import (
+    broken_answers_move_on,
+    rate_limited_upstreams_move_on,
+    server_errors_move_on,
+    timeouts_move_on,
+)
+from harness.checkers.moves import (
+    client_faults_come_back,
+    pauses_grow,
+    target_faults_move_on,
+    targets_are_tried_in_order,
+)
+from harness.checkers.time_limits import time_limits_hold
+from harness.contract import Contract
+from harness.scenario import (
+    Call,
+    Injection,
+    Reply,
+    Scenario,
+    Workload,
+    World,
+    chat,
+    messages,
+    responses,
+    scenario,
+)
+from mock_upstreams.faults import (
+    FaultSpec,
+    comments,
+    cut_after,
+    cut_before_headers,
+    delay,
+    empty_200,
+    error_in_200,
+    hang_after_headers,
+    hang_before_headers,
+    html_200,
+    json_cut_short,
+    malformed_event,
+    pings,
+    reset_after,
+    reset_before_headers,
+    respond,
+    silence,
+    stall,
+    stream_error,
+    truncate,
+    wrong_content_type,
+)
+
+SURFACES = (("chat", chat, "gpt-5-5"), ("messages", messages, "claude-sonnet-4-7"), ("responses", responses, "gpt-5-5"))
+QUICK = Reply(chunks=2, ttft_ms=10, gap_ms=2)
+NO_BREAKER = {"breaker.min_calls": 1_000_000}
+"""Whatever fails here, no circuit opens: a failed target stays the one that is tried first."""
+ORDER = (targets_are_tried_in_order, pauses_grow, nothing_is_added_to_a_broken_stream)
+GENERAL = {"gpt-5-5": "gpt-5.5", "claude-sonnet-4-7": "claude-sonnet-4-6"}
+GENERAL_RESPONSES = "gpt-5.1-codex"
+
+
+def everywhere(**options: object) -> Iterator[Call]:
+    """Yield a call on each surface, unstreamed and streamed."""
+    for name, make, model in SURFACES:
+        for stream in (False, True):
+            yield make(model, stream=stream, id=f"{name}-{'s' if stream else 'u'}", reply=QUICK, **options)
+
+
+def in_general(call: Call) -> Call:
+    """Return ``call`` as one of the general API's."""
+    model = GENERAL_RESPONSES if call.surface == "responses" else GENERAL[call.model]
+    return replace(call, tier="general", model=model, id=f"{call.id}-general")
+
+
+class Plan:
+    """Collects calls, evenly spaced, each with the faults that strike it and no other."""
+
+    def __init__(self, gap_ms: float = 50) -> None:
+        self.calls: list[Call] = []
+        self.injections: list[Injection] = []
+        self._gap_ms = gap_ms
+
+    def add(self, call: Call, *faults: tuple[str, FaultSpec] | tuple[str, FaultSpec, int]) -> None:
+        """Add ``call``; each of ``faults`` is a role, what strikes there, and at how many tries (all, if not given)."""
+        call = replace(call, id=f"{call.id}-{len(self.calls) + 1}", at_ms=len(self.calls) * self._gap_ms)
+        self.calls.append(call)
+        for role, fault, *first in faults:
+            self.injections.append(Injection(role, fault, first=first[0] if first else None, calls=(call.id,)))
+
+    @property
+    def workload(self) -> Workload:
+        """All calls added."""
+        return Workload(tuple(self.calls))
+
+
+def down_to(depth: int, fault: FaultSpec) -> Iterable[tuple[str, FaultSpec, int] | tuple[str, FaultSpec]]:
+    """Return faults for the first try alone (0), the whole primary (1), or primary and second target (2)."""
+    if depth == 0:
+        return (("primary", fault, 1),)
+    return tuple((role, fault) for role in ("primary", "second")[:depth])
+
+
+@scenario
+def server_errors(contract: Contract, rng: random.Random) -> Scenario:
+    """Every 5xx, 529 included, at the first try, the whole primary, or two targets: the client sees the answer alone."""
+    plan = Plan()
+    for status in (500, 502, 503, 504, 529):
+        for call in everywhere():
+            fault = respond(status=status, after_s=rng.randrange(1, 300) / 1e3)
+            plan.add(call, *down_to(len(plan.calls) % 3, fault))
+            if status == 503:
+                plan.add(in_general(call), *down_to(len(plan.calls) % 3, fault))
+    return Scenario(
+        world=World(overlay=NO_BREAKER),
+        workload=plan.workload,
+        injections=tuple(plan.injections),
+        checks=(server_errors_move_on, *ORDER),
+    )
+
+
+@scenario
+def rate_limited_upstreams(contract: Contract, rng: random.Random) -> Scenario:
+    """A 429 with every kind of Retry-After: none, short, exactly the pause cap, and beyond it."""
+    cap_s = contract.failover.backoff_cap_ms / 1e3
+    plan = Plan()
+    for told_s in (None, 1.0, cap_s, cap_s + 1):
+        for call in everywhere():
+            fault = respond(status=429, retry_after_s=told_s, after_s=rng.randrange(1, 100) / 1e3)
+            plan.add(call, *down_to(len(plan.calls) % 3, fault))
+    return Scenario(
+        world=World(overlay=NO_BREAKER),
+        workload=plan.workload,
+        injections=tuple(plan.injections),
+        checks=(rate_limited_upstreams_move_on, server_errors_move_on, *ORDER),
+    )
+
+
+@scenario
+def silent_upstreams(contract: Contract) -> Scenario:
+    """Upstreams that hang before or after the head, or stop before any content; and one that is just in time."""
+    limit_ms = contract.timeouts.silence_ms
+    plan = Plan()
+    for call in everywhere():
+        plan.add(call, ("primary", hang_before_headers(), 1))
+        plan.add(call, ("primary", hang_after_headers(), 1))
+        plan.add(call, ("primary", stall(content=0) if call.stream else stall(), 1))
+        plan.add(call, ("primary", delay(seconds=limit_ms * 0.95 / 1e3)))
+        plan.add(call, ("primary", delay(seconds=limit_ms * 1.2 / 1e3), 1))
+    return Scenario(
+        world=World(overlay=NO_BREAKER),
+        workload=plan.workload,
+        injections=tuple(plan.injections),
+        checks=(timeouts_move_on, time_limits_hold, server_errors_move_on, *ORDER),
+    )
+
+
+@scenario
+def to_the_millisecond(contract: Contract) -> Scenario:
+    """Silent for a millisecond less than the limit, an upstream is waited for; for a millisecond more, it is left."""
+    limit_ms = contract.timeouts.silence_ms
+    plan = Plan()
+    for call in everywhere():
+        for offset_ms in (-1, 1):
+            plan.add(call, ("primary", delay(seconds=(limit_ms - QUICK.ttft_ms + offset_ms) / 1e3), 1))
+            plan.add(call, ("primary", silence(seconds=(limit_ms + offset_ms) / 1e3, content=0), 1))
+    return Scenario(
+        world=World(overlay=NO_BREAKER),
+        workload=plan.workload,
+        injections=tuple(plan.injections),
+        checks=(timeouts_move_on, time_limits_hold, *ORDER),
+        exact=True,
+    )
+
+
+@scenario
+def calls_up_to_their_limit(contract: Contract) -> Scenario:
+    """A text call that takes as long as it may is served; one that would take longer ends when its time is up."""
+    limit_ms, silence_ms = contract.timeouts.text_call_ms, contract.timeouts.silence_ms
+    part_ms = silence_ms * 0.8
+    pieces = int(limit_ms // part_ms)
+    plan = Plan()
+    for call in everywhere():
+        if call.stream:
+            drip = replace(QUICK, chunks=pieces, gap_ms=part_ms, ttft_ms=part_ms * 0.9)
+            plan.add(replace(call, reply=drip))
+            plan.add(replace(call, reply=replace(drip, chunks=pieces + 2)))
+        else:
+            late = delay(seconds=(limit_ms - silence_ms) * 0.4 / 1e3)
+            plan.add(call, ("primary", late), ("primary", respond(status=503), 1))
+        plan.add(call, ("*", hang_before_headers()))
+    return Scenario(
+        world=World(overlay=NO_BREAKER),
+        workload=plan.workload,
+        injections=tuple(plan.injections),
+        checks=(time_limits_hold, exhausted_calls_get_one_error, nothing_is_added_to_a_broken_stream),
+    )
+
+
+def _broken(call: Call) -> list[FaultSpec]:
+    """Return the faults that leave an answer of this kind without any content."""
+    anyhow = [
+        reset_before_headers(),
+        cut_before_headers(),
+        reset_after(chunks=0),
+        cut_after(chunks=0),
+        empty_200(),
+        html_200(),
+        error_in_200(),
+        wrong_content_type(),
+    ]
+    if call.stream:
+        return [
+            *anyhow,
+            error_in_200(status=429),
+            stream_error(chunks=0),
+            stream_error(content=0),
+            truncate(chunks=0),
+            truncate(content=0),
+            malformed_event(content=0),
+        ]
+    return [*anyhow, json_cut_short(), json_cut_short(length="untold"), reset_after(), cut_after()]
+
+
+@scenario
+def broken_answers(contract: Contract) -> Scenario:
+    """Connections and answers broken in every way before any content: the next try answers."""
+    plan = Plan()
+    for call in everywhere():
+        for fault in _broken(call):
+            plan.add(call, *down_to(len(plan.calls) % 3, fault))
+    return Scenario(
+        world=World(overlay=NO_BREAKER),
+        workload=plan.workload,
+        injections=tuple(plan.injections),
+        checks=(broken_answers_move_on, server_errors_move_on, *ORDER),
+    )
+
+
+@scenario
+def refusing_primary(contract: Contract) -> Scenario:
+    """The primary refuses connections: the next target answers."""
+    return _unreachable("refusing")
+
+
+@scenario
+def tls_failing_primary(contract: Contract) -> Scenario:
+    """The primary fails the TLS handshake: the next target answers."""
+    return _unreachable("tls_failing")
+
+
+def _unreachable(state: str) -> Scenario:
+    plan = Plan()
+    for call in everywhere():
+        plan.add(call)
+        plan.add(call, ("second", respond(status=503), 1))
+    return Scenario(
+        world=World(overlay=NO_BREAKER, listeners={"primary": state}),  # type: ignore[dict-item]  # one of the words
+        workload=plan.workload,
+        injections=tuple(plan.injections),
+        checks=(broken_answers_move_on, server_errors_move_on, *ORDER),
+    )
+
+
+@scenario
+def unconnectable_primary(contract: Contract) -> Scenario:
+    """The primary answers no connection attempt: after the connect timeout the next target answers."""
+    plan = Plan()
+    for call in everywhere():
+        plan.add(call)
+    return Scenario(
+        world=World(overlay=NO_BREAKER, listeners={"primary": "hanging"}),
+        workload=plan.workload,
+        checks=(timeouts_move_on, *ORDER),
+        exact=True,
+    )
+
+
+@scenario
+def nobody_listens(contract: Contract) -> Scenario:
+    """No target can be reached, the last one not even for a refusal: one clean error that names none of them."""
+    plan = Plan()
+    for call in everywhere():
+        plan.add(call)
+    return Scenario(
+        world=World(
+            overlay=NO_BREAKER, listeners={"primary": "refusing", "second": "tls_failing", "third": "refusing"}
+        ),
+        workload=plan.workload,
+        checks=(exhausted_calls_get_one_error, exhausted_calls_leak_and_cost_nothing),
+        bodies=True,
+        recovers=False,
+    )
+
+
+SPILT = "cannot reach http://10.1.2.3:8443/v1 (primary.upstream) with sk-live-4Tq8zWmVxK2p and ck_live_9hQ2mZ7rT4"
+"""What a careless upstream says of itself and of others."""
+
+
+@scenario
+def client_and_target_faults(contract: Contract) -> Scenario:
+    """The client's own faults come back at once; faults of the gateway's credential or target move on, and end in 502."""
+    rules = contract.failover
+    plan = Plan()
+    for call in everywhere():
+        for number, status in enumerate(rules.client_fault_statuses):
+            at = ("primary", "second")[number % 2]
+            before = (("primary", respond(status=503)),) if at == "second" else ()
+            plan.add(call, *before, (at, respond(status=status, message=SPILT)))
+        for status in rules.target_fault_statuses:
+            plan.add(call, ("primary", respond(status=status)))
+        worst = rules.target_fault_statuses[0]
+        plan.add(call, ("*", respond(status=worst, message=SPILT)))
+        plan.add(call, ("primary", respond(status=503), 1), ("*", respond(status=rules.target_fault_statuses[2])))
+    return Scenario(
+        world=World(overlay=NO_BREAKER),
+        workload=plan.workload,
+        injections=tuple(plan.injections),
+        checks=(
+            client_faults_come_back,
+            target_faults_move_on,
+            exhausted_calls_get_one_error,
+            exhausted_calls_leak_and_cost_nothing,
+            *ORDER,
+        ),
+        bodies=True,
+    )
+
+
+@scenario
+def all_targets_fail(contract: Contract, rng: random.Random) -> Scenario:
+    """Every target fails, in every mixture that decides the status: one clean error, unpaid, that leaks nothing."""
+    beyond_s = contract.failover.backoff_cap_ms / 1e3 + 3
+    busy = respond(status=429, message=SPILT)
+    plan = Plan()
+    for call in everywhere():
+        late_s = rng.randrange(1, 200) / 1e3
+        plan.add(call, ("*", respond(status=503, message=SPILT, after_s=late_s)))
+        plan.add(call, ("*", busy))
+        plan.add(
+            call,
+            ("primary", respond(status=429, retry_after_s=2.0)),
+            ("second", respond(status=429, retry_after_s=beyond_s, after_s=late_s)),
+            ("third", respond(status=429, retry_after_s=1.0)),
+        )
+        plan.add(call, ("primary", busy), ("second", respond(status=500)), ("third", busy))
+        plan.add(call, ("primary", respond(status=500)), ("second", busy), ("third", hang_before_headers()))
+        plan.add(call, ("primary", hang_before_headers(), 1), ("*", reset_before_headers()))
+        plan.add(call, ("*", error_in_200(message=SPILT)))
+    return Scenario(
+        world=World(overlay=NO_BREAKER),
+        workload=plan.workload,
+        injections=tuple(plan.injections),
+        checks=(
+            exhausted_calls_get_one_error,
+            exhausted_calls_leak_and_cost_nothing,
+            rate_limited_upstreams_move_on,
+            *ORDER,
+        ),
+        bodies=True,
+    )
+
+
+@scenario
+def failing_behind_pings(contract: Contract) -> Scenario:
+    """Targets fail while, or after, the client heard pings: the next answers, or one error event ends the stream."""
+    slow_s = contract.timeouts.ping_ms * 2.5 / 1e3
+    plan = Plan()
+    for call in everywhere():
+        if not call.stream:
+            continue
+        plan.add(call, ("primary", respond(status=503, after_s=slow_s)))
+        plan.add(call, ("primary", hang_before_headers(), 1))
+        plan.add(call, ("primary", comments(), 1), ("primary", stream_error(content=0), 1))
+        plan.add(call, ("primary", pings(), 1), ("primary", truncate(content=0), 1))
+        plan.add(call, ("*", respond(status=503, after_s=slow_s)))
+        plan.add(call, ("*", respond(status=429, retry_after_s=1.0, after_s=slow_s)))
+        plan.add(call, ("primary", respond(status=503, after_s=slow_s)), ("*", hang_after_headers()))
+    return Scenario(
+        world=World(overlay=NO_BREAKER),
+        workload=plan.workload,
+        injections=tuple(plan.injections),
+        checks=(
+            failover_goes_on_behind_pings,
+            exhausted_calls_get_one_error,
+            exhausted_calls_leak_and_cost_nothing,
+            *ORDER,
+        ),
+    )

@@ -1,0 +1,269 @@
+"""The command line as its users meet it: what it prints where, what it writes, and how it exits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from harness.cli.main import main
+
+QUICK = "billing.an_account_reads_its_own_ledger"
+
+
+class Shell:
+    """Runs the command line in this process, in a folder of its own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+        self.folder = folder
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        self._monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        shown = self._capsys.readouterr()
+        return int(ended.value.code or 0), shown.out, shown.err
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Shell:
+    monkeypatch.chdir(tmp_path)
+    return Shell(monkeypatch, capsys, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run", "billing.an_account_reads_its_own_leger"), QUICK),
+        (("run", "biling"), "billing"),
+        (("run", "--profile", "biling"), "billing"),
+        (("run", "--requirement", "BIL-01"), "BILL-01"),
+        (("run", "--target", "referense"), "reference"),
+        (("run", "--mutant", "rounds_don"), "rounds_down"),
+        (("run", "--seeds", "9..1"), "0..99"),
+        (("run", "--seeds", "1..2", "--seed", "1"), "not both"),
+        (("run", "auth", "--profile", "insurance"), "nothing selected"),
+        (("rum",), "run"),
+        (("run", "--sed", "1"), "--seed"),
+        (("explain", "BILL-1"), "BILL-01"),
+        (("list", "fautls"), "faults"),
+        (("run", "--contract", "no/such/contract.toml"), "contract"),
+    ],
+)
+def test_a_wrong_word_names_the_right_one_and_exits_64(shell: Shell, arguments: tuple[str, ...], said: str) -> None:
+    code, out, err = shell(*arguments)
+    assert code == 64
+    assert "error:" in err
+    assert said in err
+    assert out == ""
+
+
+@pytest.mark.parametrize("what", ["scenarios", "checkers", "faults", "requirements", "targets", "mutants"])
+def test_lists_have_one_line_per_thing(shell: Shell, what: str) -> None:
+    code, out, _ = shell("list", what)
+    lines = out.splitlines()
+    assert code == 0
+    assert len(lines) >= 3
+    assert all(len(line.split()) >= 2 for line in lines)
+
+
+def test_explain_tells_clauses_checkers_scenarios_and_mutants(shell: Shell) -> None:
+    code, out, _ = shell("explain", "bill-01")
+    assert code == 0
+    for word in ("rounded_up_once", "charge_matches_usage", "billing.cost_is_rounded_up_once", "rounds_down"):
+        assert word in out
+
+
+def test_a_run_writes_its_folder_and_exits_0(shell: Shell) -> None:
+    code, out, err = shell("run", QUICK, "--workers", "1", "--out", "run")
+    assert code == 0
+    assert "PASS" in out
+    assert QUICK in err
+    folder = shell.folder / "run"
+    verdict = orjson.loads((folder / "verdict.json").read_bytes())
+    assert verdict["schema"] == "harness.verdict/1"
+    assert verdict["requirements"]["BILL-06"]["clauses"]["own_entries"]["outcome"] == "pass"
+    for name in ("run.json", "report.html", "summary.md", "junit.xml", f"{QUICK}-0/history.jsonl"):
+        assert (folder / name).stat().st_size > 0, name
+
+
+def test_a_mutant_is_caught_with_evidence_and_a_replay_that_fails_the_same_way(shell: Shell) -> None:
+    code, out, _ = shell("run", "--requirement", "BILL-01", "--mutant", "rounds_down", "--workers", "1", "--out", "run")
+    assert code == 1
+    assert "FAIL" in out
+    assert "expected" in out
+    assert "actual" in out
+    verdict = orjson.loads((shell.folder / "run" / "verdict.json").read_bytes())
+    replay = verdict["requirements"]["BILL-01"]["replay"].split()
+    assert replay[:2] == ["harness", "run"]
+    assert "--mutant" in replay
+    again, out, _ = shell(*replay[1:], "--workers", "1", "--out", "again")
+    assert again == 1
+    assert "BILL-01" in out
+
+
+def test_a_selection_that_is_all_unsupported_is_not_green(shell: Shell) -> None:
+    code, out, _ = shell("run", "insurance.at_the_threshold", "--mode", "local", "--workers", "1", "--out", "run")
+    assert code == 2
+    assert "UNSUPPORTED" in out
+
+
+def test_judging_again_gives_the_same_verdict(shell: Shell) -> None:
+    shell("run", QUICK, "--workers", "1", "--out", "run")
+    before = orjson.loads((shell.folder / "run" / "verdict.json").read_bytes())
+    code, out, _ = shell("judge", "run")
+    after = orjson.loads((shell.folder / "run" / "verdict.json").read_bytes())
+    assert code == 0
+    assert "PASS" in out
+    assert after["requirements"] == before["requirements"]
+
+
+def test_replay_finds_the_same_bits_and_a_changed_bit(shell: Shell) -> None:
+    shell("run", QUICK, "--workers", "1", "--out", "run")
+    code, out, _ = shell("replay", "run")
+    assert (code, out.split()[0]) == (0, "identical")
+    history = shell.folder / "run" / f"{QUICK}-0" / "history.jsonl"
+    history.write_bytes(history.read_bytes().replace(b'"status":200', b'"status":201', 1))
+    code, out, err = shell("replay", "run")
+    assert (code, out.split()[0]) == (1, "DIFFERENT")
+    assert "line" in err
+
+
+def test_replay_refuses_a_run_of_another_mode(shell: Shell) -> None:
+    shell("run", QUICK, "--workers", "1", "--out", "run")
+    history = shell.folder / "run" / f"{QUICK}-0" / "history.jsonl"
+    history.write_bytes(history.read_bytes().replace(b'"mode":"sim"', b'"mode":"local"', 1))
+    code, _, err = shell("replay", "run")
+    assert code == 64
+    assert "harness judge" in err
+
+
+def test_last_failed_runs_what_failed_and_says_when_nothing_did(shell: Shell) -> None:
+    shell("run", QUICK, "--workers", "1")
+    code, _, err = shell("run", "--last-failed")
+    assert code == 64
+    assert "passed" in err
+    shell("run", "billing.cost_is_rounded_up_once", QUICK, "--mutant", "rounds_down", "--workers", "1")
+    code, out, _ = shell("run", "--last-failed", "--list")
+    assert (code, out.split()) == (0, ["billing.cost_is_rounded_up_once"])
+
+
+def test_an_unwritable_folder_is_told_before_anything_runs(shell: Shell) -> None:
+    (shell.folder / "file").write_text("in the way")
+    code, out, err = shell("run", QUICK, "--out", "file/run")
+    assert code == 64
+    assert "cannot write" in err
+    assert "--out" in err
+    assert out == ""
+
+
+@pytest.mark.parametrize("command", ["judge", "replay"])
+@pytest.mark.parametrize("content", [None, b"", b"not json\n", b'{"span":"call"}\n'])
+def test_a_folder_without_a_readable_run_is_refused(shell: Shell, command: str, content: bytes | None) -> None:
+    (shell.folder / "run").mkdir()
+    if content is not None:
+        (shell.folder / "run" / "history.jsonl").write_bytes(content)
+    code, _, err = shell(command, "run")
+    assert code == 64
+    assert "error:" in err
+
+
+def test_a_target_that_is_not_there_exits_69(shell: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    code, out, _ = shell("run", "billing.balances_chain_under_concurrency", "--target", url, "--key", "a=ck_x", "--key", "b=ck_y", "--workers", "1", "--out", "run")
+    assert code == 69
+    assert "no gateway answered" in out
+    assert "help" in out
+
+
+def test_an_import_that_is_none_exits_69(shell: Shell) -> None:
+    code, _, err = shell("run", QUICK, "--target", "no.such.module:app")
+    assert code == 69
+    assert "cannot import" in err
+
+
+def test_a_contract_with_problems_tells_them_all(shell: Shell) -> None:
+    (shell.folder / "bad.toml").write_text('name = "x"\nversionn = "1"\n[timeouts]\nconnect_ms = "soon"\n')
+    code, _, err = shell("run", QUICK, "--target", "http://127.0.0.1:1", "--contract", "bad.toml")
+    assert code == 64
+    assert "versionn" in err
+    assert "connect_ms" in err
+
+
+def test_no_escape_codes_without_a_terminal_and_colour_when_forced(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    _, out, err = shell("run", QUICK, "--workers", "1", "--out", "run")
+    assert "\x1b" not in out + err
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    _, out, _ = shell("run", QUICK, "--workers", "1", "--out", "run")
+    assert "\x1b[" in out
+    monkeypatch.setenv("NO_COLOR", "1")
+    _, out, _ = shell("run", QUICK, "--workers", "1", "--out", "run")
+    assert "\x1b" not in out
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[Any]:
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        made = subprocess.Popen(
+            [sys.executable, "-m", "harness.cli", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(made)
+        return made
+
+    yield start
+    for one in started:
+        if one.poll() is None:
+            one.kill()
+        one.communicate()
+
+
+@pytest.mark.local
+def test_ctrl_c_keeps_a_partial_record_and_exits_130(process: Any, tmp_path: Path) -> None:
+    running = process("run", "billing", "balances", "--seeds", "0..300", "--out", "run")
+    first = running.stderr.readline()  # some of it is done
+    assert first
+    running.send_signal(signal.SIGINT)
+    out, _ = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "interrupted" in out
+    verdict = orjson.loads((tmp_path / "run" / "verdict.json").read_bytes())
+    assert verdict["run"]["interrupted"] is True
+    assert verdict["exit"] == 130
+
+
+@pytest.mark.local
+def test_a_server_ends_when_its_parents_end_of_the_pipe_does(process: Any) -> None:
+    made = subprocess.Popen(
+        [sys.executable, "-m", "harness.cli", "serve", "upstreams", "--config", "-"],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert made.stdin is not None
+    assert made.stdout is not None
+    made.stdin.write('{"listeners": {"primary": "open"}}\n')
+    made.stdin.flush()
+    assert made.stdout.readline().startswith("ready http://127.0.0.1:")
+    made.communicate(timeout=20)  # closes its standard input
+    assert made.returncode == 0

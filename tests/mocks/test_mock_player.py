@@ -1,0 +1,134 @@
+"""Playing parts over ASGI: when what is sent, how breaks reach the connection, how a departure is noticed."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from mock_asgi import Link, ask, run
+
+from mock_upstreams.parts import Chunk, Cut, Part, Pause, Reset, Start
+from mock_upstreams.player import CannotBreak, Tape, play
+from mock_upstreams.requests import read_body
+
+START = Start(200, (("content-type", "text/plain"),))
+
+
+def played(parts: Sequence[Part], **how: Any) -> tuple[Link, Tape, list[str]]:
+    """Play ``parts`` to a caller and return what it saw, the tape, and how the playing ended."""
+    tape, endings = Tape(), []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await read_body(receive)
+        connection = scope.get("extensions", {}).get("harness.connection")
+        endings.append(await play(parts, receive, send, connection, tape))
+
+    async def work() -> Link:
+        return await ask(app, "/", b"x", **how)
+
+    return run(work()), tape, endings  # type: ignore[return-value]  # endings are words
+
+
+def kinds(link: Link) -> list[str]:
+    return [
+        f"start {m['status']}" if m["type"] == "http.response.start" else f"{m['body'].decode()}{'+' * m['more_body']}"
+        for _, m in link.messages
+    ]
+
+
+def test_each_chunk_is_one_message_and_the_last_ends_the_answer() -> None:
+    link, tape, endings = played([START, Chunk(b"a"), Chunk(b"b"), Chunk(b"c")])
+    assert kinds(link) == ["start 200", "a+", "b+", "c"]
+    assert endings == ["whole"]
+    assert (tape.status, tape.content_type, tape.sent) == (200, "text/plain", [b"a", b"b", b"c"])
+
+
+def test_the_head_is_held_back_until_the_first_chunk() -> None:
+    link, tape, _ = played([START, Pause(2.0), Chunk(b"a")])
+    assert kinds(link) == ["start 200", "a"]
+    assert link.times == [2.0, 2.0]
+    assert tape.head_s is not None
+    assert tape.first_chunk_s == tape.head_s == link.started + 2.0
+
+
+def test_a_head_may_be_flushed() -> None:
+    link, tape, _ = played([Start(200, flush=True), Pause(2.0), Chunk(b"a")])
+    assert kinds(link) == ["start 200", "+", "a"]
+    assert link.times == [0.0, 0.0, 2.0]
+    assert tape.head_s == link.started
+    assert tape.first_chunk_s == link.started + 2.0
+
+
+def test_pauses_separate_chunks_in_time() -> None:
+    link, _, _ = played([Pause(0.5), START, Chunk(b"a"), Pause(0.25), Chunk(b"b"), Pause(0.25)])
+    assert kinds(link) == ["start 200", "a+", "b+", ""]
+    assert link.times == [0.5, 0.5, 0.75, 1.0]
+
+
+def test_a_head_without_a_body_is_an_answer() -> None:
+    link, _, endings = played([Start(200, (("content-length", "0"),))])
+    assert kinds(link) == ["start 200", ""]
+    assert endings == ["whole"]
+
+
+@pytest.mark.parametrize(("part", "broken"), [(Reset(), "reset"), (Cut(), "cut")])
+def test_breaks_reach_the_connection_after_what_was_sent_before(part: Part, broken: str) -> None:
+    link, tape, endings = played([START, Chunk(b"a"), Chunk(b"b"), part, Chunk(b"never")])
+    assert (kinds(link), link.broken, endings) == (["start 200", "a+", "b+"], broken, ["broken"])
+    assert not link.ended
+    link, tape, endings = played([part])
+    assert (kinds(link), link.broken, tape.status) == ([], broken, None)
+
+
+def test_a_host_that_cannot_break_is_told_so() -> None:
+    with pytest.raises(CannotBreak, match=r"harness\.connection"):
+        played([Reset()], breakable=False)
+
+
+@pytest.mark.parametrize("before", [[], [Start(200, flush=True)], [START, Chunk(b"a")]])
+def test_a_hang_lasts_until_the_caller_leaves(before: list[Part]) -> None:
+    _, tape, endings = played([*before, Pause(math.inf), Chunk(b"never")], leave_after=120.0)
+    assert endings == ["left"]
+    assert tape.left_s == 220.0
+    assert b"never" not in tape.sent
+
+
+def test_a_departure_is_noticed_at_once_while_pausing() -> None:
+    link, tape, endings = played([START, Chunk(b"a"), Pause(10.0), Chunk(b"b")], leave_after=3.0)
+    assert (endings, tape.sent, tape.left_s) == (["left"], [b"a"], link.started + 3.0)
+
+
+def test_a_departure_is_noticed_in_a_long_row_of_pauses() -> None:
+    parts: list[Part] = [START]
+    for _ in range(10):
+        parts += [Pause(1.0), Chunk(b"a")]
+    link, tape, endings = played(parts, leave_after=4.5)
+    assert (endings, len(tape.sent), tape.left_s) == (["left"], 4, link.started + 4.5)
+
+
+def test_a_departure_is_noticed_behind_a_transport_that_was_full() -> None:
+    link, tape, endings = played(
+        [START, *[Chunk(b"a")] * 10], slow=lambda: asyncio.sleep(1.0), leave_after=2.5
+    )
+    assert endings == ["left"]
+    assert len(tape.sent) == 2
+    assert tape.left_s == link.started + 2.5
+
+
+def test_what_is_sent_at_once_needs_no_watcher() -> None:
+    async def work() -> int:
+        seen = 0
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            nonlocal seen
+            await read_body(receive)
+            await play([START, *[Chunk(b"a")] * 50], receive, send, None, Tape())
+            seen = len(asyncio.all_tasks())
+
+        await ask(app, "/", b"x")
+        return seen
+
+    assert run(work()) == 1

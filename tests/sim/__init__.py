@@ -1,0 +1,1 @@
+"""Tests of the virtual loop and the simulated network."""

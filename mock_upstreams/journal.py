@@ -98,7 +98,8 @@ class Journal:
         self._open.pop(attempt.number, None)
         whole = "served" if attempt.lawful else "fault"
         ended = {"whole": whole, "broken": "fault", "left": "left"}[ending]
-        self._add(self._span(attempt, ended, end_s))
+        gone_s = attempt.tape.left_s
+        self._add(self._span(attempt, ended, end_s if gone_s is None or ended != "left" else gone_s))
 
     def lines(self, now_s: float) -> Iterator[bytes]:
         """Yield every span as a line of JSON; those under way as ``open`` until now."""
@@ -116,9 +117,8 @@ class Journal:
         start, end = self.us(attempt.start_s), self.us(end_s)
         attached, left = end, None
         if ended == "left":
-            noticed = self.us(tape.left_s) if tape.left_s is not None else end
-            attached = max(start, noticed - NOTICE_US)
-            left = (attached, noticed)
+            attached = max(start, end - NOTICE_US)
+            left = (attached, end)
         return {
             "span": "attempt",
             "id": attempt_id(exchange),

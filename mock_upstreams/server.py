@@ -10,7 +10,7 @@ import asyncio
 import difflib
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
@@ -30,9 +30,6 @@ from mock_upstreams.requests import (
     read_body,
 )
 from mock_upstreams.runs import Run, Runs
-
-if TYPE_CHECKING:
-    from mock_upstreams.sockets import Listener
 
 Scope = Mapping[str, Any]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -93,7 +90,7 @@ class Upstreams:
         attempt.headers, attempt.credential, attempt.request_sha = headers, credential, run.keep_body(raw)
         problem = problem or _refusal(dialect, exchange, credential, run)
         reply = _reply(run, dialect, attempt, directives, raw, problem)
-        connection = scope.get("extensions", {}).get("harness.connection")
+        connection = (scope.get("extensions") or {}).get("harness.connection")
         try:
             ending = await play(reply, receive, send, connection, attempt.tape)
         except CannotBreak as error:
@@ -113,16 +110,6 @@ class Upstreams:
             await send_error(send, 405, f"{path} takes POST, not {method}")
         else:
             await send_error(send, 404, _not_served(method, path))
-
-
-async def run_server(
-    roles: Sequence[str], listeners: Mapping[str, Listener] | None, on_ready: Callable[[dict[str, str]], None]
-) -> None:
-    """Serve ``roles`` on loopback sockets until cancelled; ``on_ready`` gets their base URLs; see ``sockets``."""
-    # Imported here: uvicorn and its parser are dear to import, and simulation has no use for them.
-    from mock_upstreams import sockets
-
-    await sockets.run_server(roles, listeners, on_ready)
 
 
 def _understood(

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Literal
+from typing import Any
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -20,10 +20,9 @@ from mock_upstreams.faults.registry import near
 from mock_upstreams.requests import MOST_HEAD_BYTES
 from mock_upstreams.server import create_app
 
-Listener = Literal["open", "refusing", "tls_failing"]
+LISTENERS = ("open", "refusing", "tls_failing")
 """open: serves. refusing: its port refuses connections. tls_failing: answers a TLS hello with something else."""
 
-LISTENERS: tuple[Listener, ...] = ("open", "refusing", "tls_failing")
 CONTROL = "control"
 """The name of the address at which the control API is always reached, whatever the roles' listeners do."""
 
@@ -89,29 +88,26 @@ class BreakableProtocol(HttpToolsProtocol):
 class _GarbageProtocol(asyncio.Protocol):
     """Answers whatever comes first with plain text, so that a TLS handshake fails, and closes."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: Any) -> None:
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        transport = self._transport
-        assert isinstance(transport, asyncio.Transport)
-        transport.write(_GARBAGE)
-        transport.close()
+        self._transport.write(_GARBAGE)
+        self._transport.close()
 
 
 @asynccontextmanager
 async def serving(
     roles: Sequence[str],
-    listeners: Mapping[str, Listener] | None = None,
+    listeners: Mapping[str, str] | None = None,
     host: str = "127.0.0.1",
     control_port: int = 0,
 ) -> AsyncIterator[dict[str, str]]:
     """Serve ``roles``, each on a port of its own, and yield their base URLs; ``control`` is always among them.
 
-    ``control_port`` 0 takes a free one, as every role does.
-
-    Raises ValueError for a role without a name, a listener of an unknown role or state; OSError if ``host`` cannot be
-    bound. On the way out every listener is closed and every connection aborted.
+    ``listeners`` are the states of those that are not open. ``control_port`` 0 takes a free port, as every role does.
+    Raises ValueError for roles without distinct names, a listener of an unknown role or state; OSError if an address
+    cannot be bound. On the way out every listener is closed and every connection aborted.
     """
     states = _states(roles, listeners or {})
     config = Config(create_app(), http=BreakableProtocol, lifespan="off", ws="none", log_config=None, access_log=False)
@@ -129,25 +125,13 @@ async def serving(
             if listener != "refusing":
                 servers.append(await _listen(bound, config, state, failing=listener == "tls_failing"))
             scheme = "https" if listener == "tls_failing" else "http"
-            addresses[role] = f"{scheme}://{host}:{bound.getsockname()[1]}"
+            addresses[role] = f"{scheme}://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
         yield addresses
     finally:
         await _close(servers, sockets, state)
 
 
-async def run_server(
-    roles: Sequence[str],
-    listeners: Mapping[str, Listener] | None,
-    on_ready: Callable[[dict[str, str]], None],
-    host: str = "127.0.0.1",
-) -> None:
-    """Serve ``roles`` until cancelled; ``on_ready`` is told the base URLs once every port is bound. See ``serving``."""
-    async with serving(roles, listeners, host) as addresses:
-        on_ready(addresses)
-        await asyncio.get_running_loop().create_future()
-
-
-def _states(roles: Sequence[str], listeners: Mapping[str, Listener]) -> dict[str, Listener]:
+def _states(roles: Sequence[str], listeners: Mapping[str, str]) -> dict[str, str]:
     problems = [f"no role {role!r}{near(role, roles)}" for role in listeners if role not in roles]
     problems += [
         f"no listener state {state!r}{near(state, LISTENERS)}" for state in listeners.values() if state not in LISTENERS
@@ -164,6 +148,8 @@ def _bound_socket(host: str, port: int = 0) -> socket.socket:
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
         bound.setblocking(False)
+        if port:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the last server's connections may linger
         bound.bind((host, port))
     except OSError:
         bound.close()

@@ -1,4 +1,4 @@
-"""Broken and unsettled cases gathered by their cause: one requirement's clause and the checker that told; no verdicts."""
+"""Broken cases gathered by their cause, a requirement's clause and the checker that told; it judges nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recorded histories of a run folder: found, read once and at need, chosen for figures; a missing one is a reason."""
+"""The recorded histories of a run folder: found, read once at need, and chosen for figures; a missing one says why."""
 
 from __future__ import annotations
 

@@ -147,9 +147,7 @@ class Record:
         if scenario.get("replay"):
             return str(scenario["replay"])
         key = (scenario["scenario"], scenario["seed"])
-        return self._replays.get(key) or shlex.join(
-            ["harness", "run", key[0], "--seed", str(key[1]), *self._options()]
-        )
+        return self._replays.get(key) or shlex.join(["harness", "run", key[0], "--seed", str(key[1]), *self._options()])
 
     def _options(self) -> list[str]:
         run = self.run

@@ -1,4 +1,4 @@
-"""One call seen from three sides: its caller, the gateway's own claims, the upstreams; it compares and judges nothing."""
+"""One call seen from three sides, its caller, the gateway and the upstreams: compared as text, never judged."""
 
 from __future__ import annotations
 

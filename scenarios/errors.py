@@ -21,7 +21,6 @@ from harness.checkers.flaws import (
     NOT_JSON,
     TOO_DEEP,
     TOO_LARGE,
-    UNKNOWN_KEY,
     WRONG_CONTENT_TYPE,
     WRONG_FIELD_TYPE,
 )
@@ -241,8 +240,8 @@ def the_first_flaw_wins(contract: Contract) -> Scenario:
         poor = replace(call, account="poor")
         calls += [
             replace(bad, auth="none"),
-            replace(poor, secret=NOBODYS, tag=UNKNOWN_KEY),
-            replace(bad, secret=NOBODYS, tag=f"{UNKNOWN_KEY} {NOT_JSON}"),
+            replace(poor, secret=NOBODYS),
+            replace(bad, secret=NOBODYS, tag=NOT_JSON),
             replace(bad, key="a-suspended"),
             replace(call, key="a-suspended", model="no-such-model"),
             replace(poor, key="poor-suspended"),
@@ -305,7 +304,7 @@ def _between_good_calls(call: Call, start_ms: float) -> tuple[Call, ...]:
     row = [call]
     for flawed in (
         replace(call, account="poor"),
-        replace(call, secret=NOBODYS, tag=UNKNOWN_KEY),
+        replace(call, secret=NOBODYS),
         replace(call, account="a", key="a-suspended"),
     ):
         row += [flawed, call]

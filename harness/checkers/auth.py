@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from harness.checker import Verdict, checker
 from harness.checkers.flaws import (
     NO_PREFIX,
-    UNKNOWN_KEY,
     answers,
     credentials,
     flaws_of_all,
@@ -77,7 +76,7 @@ def _accepted(clause: str, one: Seen, rows: tuple[ErrorRow, ...] | None, verdict
 _KINDS: dict[str, Callable[[Seen, str], bool]] = {
     "missing": lambda one, state: not credentials(one),
     "no_prefix": lambda one, state: NO_PREFIX in one.words,
-    "unknown": lambda one, state: UNKNOWN_KEY in one.words,
+    "unknown": lambda one, state: bool(one.plan.detail.get("literal_secret")),
     "expired": lambda one, state: state == "expired",
     "disabled": lambda one, state: state == "disabled",
     "suspended": lambda one, state: state == "suspended",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.checker import Verdict, checker
-from harness.checkers.causes import Failure, failure_of, has_content
+from harness.checkers.causes import Failure, failure_of, has_content, speaker_of
 from harness.checkers.failover import text_calls
 from harness.checkers.wire import Seen
 from harness.contract import Contract
@@ -21,23 +21,22 @@ _CLAUSES = {
 _ERROR_EVENTS = {"chat": ("error",), "messages": ("error",), "responses": ("error", "response.failed")}
 
 
-def _broken(history: History, contract: Contract) -> Iterator[tuple[Seen, int, Failure]]:
-    """Yield the streams of which an upstream sent content and then no whole answer, with the attempt it was."""
+def _broken(history: History, contract: Contract) -> Iterator[tuple[Seen, AttemptSpan, Failure]]:
+    """Yield the streams of which content was passed on and whose upstream then broke, with the attempt it was."""
     for one in text_calls(history, contract):
-        if not one.plan.stream or one.call.outcome in ("aborted", "open"):
+        speaker = speaker_of(one)
+        if speaker is None or one.call.outcome in ("aborted", "open"):
             continue
-        for index, attempt in enumerate(one.attempts):
-            failure = failure_of(attempt, one.call, contract)
-            if failure is not None and failure.content and failure.cause not in ("unknown", "abandoned"):
-                yield one, index, failure
-                break
+        failure = failure_of(speaker, one.call, contract)
+        if failure is not None and failure.content and failure.cause not in ("unknown", "abandoned"):
+            yield one, speaker, failure
 
 
 @checker("FAIL-08", "reset", "silence", "malformed", "early_end", "surface_form")
 def broken_streams_end_with_an_error(history: History, contract: Contract, verdict: Verdict) -> None:
     """A stream that broke after content ends with an error event in the surface's own form."""
     types = {row.type for row in contract.errors}
-    for one, index, failure in _broken(history, contract):
+    for one, attempt, failure in _broken(history, contract):
         call, told = one.call, one.call.reading
         last = told.sequence.split()[-1] if told.sequence else ""
         held = call.status == 200 and told.error_type is not None and last in _ERROR_EVENTS[call.surface]
@@ -46,7 +45,7 @@ def broken_streams_end_with_an_error(history: History, contract: Contract, verdi
                 _CLAUSES[failure.cause],
                 held,
                 call=call,
-                attempts=one.attempts[: index + 1],
+                attempts=(attempt,),
                 expected=f"an error event after {failure.cause}",
                 actual=lambda call=call: f"{call.outcome}: {call.reading.sequence!r} {call.detail}",
             )
@@ -62,8 +61,8 @@ def broken_streams_end_with_an_error(history: History, contract: Contract, verdi
 @checker("FAIL-08", "no_splice", "no_clean_end", "no_invented_finish")
 def nothing_is_added_to_a_broken_stream(history: History, contract: Contract, verdict: Verdict) -> None:
     """A broken stream is never spliced with a second answer, never ends cleanly, and no finish reason is made up."""
-    for one, index, _ in _broken(history, contract):
-        call, told, attempt = one.call, one.call.reading, one.attempts[index]
+    for one, attempt, _ in _broken(history, contract):
+        call, told = one.call, one.call.reading
         verdict.case(
             "no_clean_end",
             not told.terminal and call.outcome != "ok",

@@ -49,6 +49,14 @@ def has_content(attempt: AttemptSpan) -> bool:
     return bool(said.text or said.thinking or said.tools)
 
 
+def speaker_of(one: Seen) -> AttemptSpan | None:
+    """Return the attempt whose content was the first to be passed on to the caller of a stream, None if none was."""
+    first = one.call.first_content
+    if first is None or not one.plan.stream:
+        return None
+    return next((attempt for attempt in reversed(one.attempts) if attempt.start <= first), None)
+
+
 def failure_of(attempt: AttemptSpan, call: CallSpan, contract: Contract) -> Failure | None:
     """Return how ``attempt`` failed; None if it gave a whole answer. Cause ``unknown`` where the record cannot tell.
 
@@ -74,7 +82,8 @@ def _cause(attempt: AttemptSpan, call: CallSpan, contract: Contract) -> str:
             return "first_byte" if attempt.head is None else "silence"
     for name, cause in _BY_FAULT.items():
         if name in names:
-            return cause
+            # It spoils an event of JSON, and does nothing where only a terminator without any was left.
+            return "unknown" if cause == "malformed" and "malformed" not in attempt.reading.sequence else cause
     if names & _STREAM_ENDS:
         return _of_stream(attempt, names)
     return "unknown"

@@ -33,7 +33,7 @@ def nothing_goes_on_without_a_client(history: History, contract: Contract, verdi
                 actual=lambda late=late: [attempt.start for attempt in late],
             )
         for attempt in one.attempts:
-            if attempt.end > gone:
+            if attempt.start <= gone <= attempt.end:
                 _drained(attempt, one, slack, contract, verdict)
 
 

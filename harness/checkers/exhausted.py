@@ -7,14 +7,16 @@ import re
 
 from harness.checker import Verdict, checker
 from harness.checkers.admissions import all_listening
-from harness.checkers.causes import Failure, failure_of, has_content, listeners, ran_out, told_retry_after_s
+from harness.checkers.causes import Failure, failure_of, listeners, ran_out, speaker_of, told_retry_after_s
 from harness.checkers.circuits import may_deny
 from harness.checkers.failover import failures, moved_on, text_calls
 from harness.checkers.wire import Seen
 from harness.contract import Contract, ErrorRow
 from harness.history import History
 
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://|\b\d{1,3}(?:\.\d{1,3}){3}\b|\.upstream\b|\bup-(?:[0-9a-f]{24}|[a-z]+-\d+)\b", re.IGNORECASE)
+_ADDRESS = re.compile(
+    r"[a-z][a-z0-9+.-]*://|\b\d{1,3}(?:\.\d{1,3}){3}\b|\.upstream\b|\bup-(?:[0-9a-f]{24}|[a-z]+-\d+)\b", re.IGNORECASE
+)
 """What an upstream's address or credential looks like: those of the simulation, and any URL or IPv4 address."""
 
 
@@ -26,9 +28,7 @@ def _lost(one: Seen, contract: Contract) -> list[Failure] | None:
     kept = [failure for failure in found if failure is not None]
     if len(kept) != len(found) or any(f.cause in ("unknown", "abandoned", "client_fault") for f in kept):
         return None
-    if one.call.stream and any(has_content(attempt) for attempt in one.attempts):
-        return None
-    return kept
+    return None if speaker_of(one) is not None else kept
 
 
 def _due(one: Seen, lost: list[Failure], history: History, contract: Contract) -> ErrorRow | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from harness.checker import Verdict, checker
 from harness.checkers.admissions import crashed_us
-from harness.checkers.causes import Failure, failure_of, has_content, is_last_try, listeners, ran_out
+from harness.checkers.causes import Failure, failure_of, is_last_try, listeners, ran_out, speaker_of
 from harness.checkers.circuits import may_deny
 from harness.checkers.wire import TEXT_SURFACES, Seen, seen
 from harness.contract import Contract
@@ -38,11 +38,12 @@ def text_calls(history: History, contract: Contract) -> Iterator[Seen]:
 def failures(history: History, contract: Contract) -> Iterator[Failed]:
     """Yield every attempt that failed before any content could be passed on: call, index of the attempt, failure."""
     for one in text_calls(history, contract):
+        speaker = speaker_of(one)
         for index, attempt in enumerate(one.attempts):
+            if attempt is speaker:
+                break
             failure = failure_of(attempt, one.call, contract)
-            if failure is None or failure.cause in ("unknown", "abandoned", "client_fault"):
-                continue
-            if not (attempt.stream and failure.content):
+            if failure is not None and failure.cause not in ("unknown", "abandoned", "client_fault"):
                 yield one, index, failure
 
 
@@ -104,9 +105,9 @@ def server_errors_move_on(history: History, contract: Contract, verdict: Verdict
 
 
 def _only_the_result(one: Seen, contract: Contract, verdict: Verdict) -> None:
-    *tried, last = one.attempts
+    last, speaker = one.attempts[-1], speaker_of(one)
     served = failure_of(last, one.call, contract) is None and last.ended == "served"
-    if not served or any(attempt.stream and has_content(attempt) for attempt in tried):
+    if not served or (speaker is not None and speaker is not last):
         return
     told = one.call.reading
     verdict.case(

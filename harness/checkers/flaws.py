@@ -1,7 +1,7 @@
 """What is wrong with a planned call, told from its plan and the effective contract alone; it looks at no answer.
 
-A plan holds neither literal credentials nor bodies, so a scenario says in the call's tag what only those would show:
-the words below. The contract's error rows say what each flaw is answered with, and in which order.
+A plan holds no credentials (only that one is nobody's, a literal) and no bodies, so a scenario says in the call's tag
+what those would show, in the words below. The contract's rows say what a flaw is answered with, and in which order.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from harness.checkers.wire import BODILESS, CREDENTIAL_HEADERS, ROUTES, TEXT_SUR
 from harness.contract import Contract, ErrorRow
 from harness.history import CallSpan, History
 
-UNKNOWN_KEY = "unknown_key"
 NO_PREFIX = "key_without_prefix"
 NOT_JSON = "not_json"
 WRONG_CONTENT_TYPE = "wrong_content_type"
@@ -63,7 +62,7 @@ def credentials(one: Seen) -> list[tuple[str, str]]:
 def _all_credentials(one: Seen) -> list[tuple[str, str]]:
     given = one.headers
     forms = [_FORM_HEADER.get(form, form) for form in one.auth]
-    own = _LITERAL if one.words & {UNKNOWN_KEY, NO_PREFIX} else one.plan.key
+    own = _LITERAL if one.plan.detail.get("literal_secret") else one.plan.key
     found = [(form, own) for form in forms if form not in given]
     other = str(one.plan.detail.get("other_key", ""))
     if other and len(found) > 1:
@@ -99,7 +98,12 @@ def as_planned(one: Seen, rows: tuple[ErrorRow, ...]) -> bool | None:
     if one.served:
         return True
     disturbed = any(attempt.ended != "served" or attempt.status != 200 for attempt in one.attempts)
-    if disturbed or one.call.outcome in ("aborted", "open") or one.call.status in (402, 429, 502, 503, 504):
+    if (
+        disturbed
+        or one.crashed
+        or one.call.outcome in ("aborted", "open")
+        or one.call.status in (402, 429, 502, 503, 504)
+    ):
         return None
     return False
 

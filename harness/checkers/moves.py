@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from harness.checker import Verdict, checker
 from harness.checkers.admissions import slack_us
-from harness.checkers.causes import failure_of, listeners, told_retry_after_s, tries_of
+from harness.checkers.causes import failure_of, listeners, speaker_of, told_retry_after_s, tries_of
 from harness.checkers.circuits import may_deny
 from harness.checkers.failover import failures, moved_on, text_calls
 from harness.checkers.wire import Seen
@@ -123,9 +123,10 @@ def pauses_grow(history: History, contract: Contract, verdict: Verdict) -> None:
     states = listeners(history)
     for one in text_calls(history, contract):
         pauses = 0
+        unseen = _unseen_pauses(one, states, contract)
+        speaker = speaker_of(one)
         for before, after in pairwise(one.attempts):
-            failure = failure_of(before, one.call, contract)
-            if failure is None or (failure.content and before.stream):
+            if before is speaker or failure_of(before, one.call, contract) is None:
                 break
             told_s = told_retry_after_s(history, before)
             told_us = None if told_s is None else round(told_s * 1e6)
@@ -136,7 +137,7 @@ def pauses_grow(history: History, contract: Contract, verdict: Verdict) -> None:
                 )
                 _case(verdict, "long_retry_after", at_once, one, (before, after), "the next target at once", gap)
             elif after.upstream == before.upstream:
-                low, high = _band(contract, pauses)
+                low, high = _band(contract, pauses, unseen)
                 if told_us is None:
                     held = low - 1 <= gap <= high + slack
                     _case(verdict, "growing_pauses", held, one, (before, after), f"a pause of {low} to {high} us", gap)
@@ -145,15 +146,25 @@ def pauses_grow(history: History, contract: Contract, verdict: Verdict) -> None:
                     _case(verdict, "short_retry_after", held, one, (before, after), f"a pause of {told_us} us", gap)
                 pauses += 1
             elif not _hidden(before, after, one, states):
-                low, high = _band(contract, pauses)
+                _, high = _band(contract, pauses, unseen)
                 _case(verdict, "growing_pauses", gap <= high + slack, one, (before, after), f"at most {high} us", gap)
 
 
-def _band(contract: Contract, pauses: int) -> tuple[int, int]:
-    """Return the least and the greatest pause, in microseconds, after so many others."""
+def _band(contract: Contract, pauses: int, unseen: int) -> tuple[int, int]:
+    """Return the least and the greatest pause, in microseconds, after so many others and perhaps some unseen ones."""
     rules = contract.failover
-    base_ms = min(rules.backoff_ms * rules.backoff_factor**pauses, rules.backoff_cap_ms)
-    return base_ms * 10 * rules.jitter_low_percent, base_ms * 10 * rules.jitter_high_percent
+    least, most = (
+        min(rules.backoff_ms * rules.backoff_factor**before, rules.backoff_cap_ms)
+        for before in (pauses, pauses + unseen)
+    )
+    return least * 10 * rules.jitter_low_percent, most * 10 * rules.jitter_high_percent
+
+
+def _unseen_pauses(one: Seen, states: dict[str, str], contract: Contract) -> int:
+    """Return how many pauses there can have been between tries that no upstream saw."""
+    assert one.model is not None
+    closed = sum(states.get(target.role, "open") != "open" for target in one.model.chain)
+    return closed * contract.failover.retries_per_target
 
 
 def _hidden(before: AttemptSpan, after: AttemptSpan, one: Seen, states: dict[str, str]) -> bool:

@@ -132,7 +132,7 @@ def owed(history: History, contract: Contract, one: Seen, faults: Iterable[str] 
     One is enough for a call, so an attempt behind another is a broken promise of the first. With ``faults`` only
     attempts hit by one of them count, and those too that the gateway itself broke off although the fault is lawful.
     """
-    if one.call.outcome in ("aborted", "open") or any(note.kind == "crash" for note in history.notes):
+    if one.crashed or one.call.outcome in ("aborted", "open"):
         return []
     hit = fault_names(history) if faults else {}
     in_time_us = 800 * min(contract.timeouts.silence_ms, contract.timeouts.text_call_ms)

@@ -71,6 +71,8 @@ class Seen:
     tier: str
     model: Model | None
     attempts: tuple[AttemptSpan, ...]
+    crashed: bool = False
+    """Whether the gateway was killed in this run, so that any answer may be missing."""
 
     @property
     def words(self) -> frozenset[str]:
@@ -96,13 +98,14 @@ class Seen:
 
 def seen(history: History, contract: Contract) -> Iterator[Seen]:
     """Yield every planned call that was made, in the plan's order."""
+    crashed = any(note.kind == "crash" for note in history.notes)
     for plan in history.plan.calls:
         call = history.call.get(plan.id)
         if call is None:
             continue
         route = ROUTES.get(plan.path.partition("?")[0])
         tier, model = _model(contract, route, plan)
-        yield Seen(plan, call, route, tier, model, history.attempts_of(plan.id))
+        yield Seen(plan, call, route, tier, model, history.attempts_of(plan.id), crashed)
 
 
 def _model(contract: Contract, route: Route | None, plan: PlannedCall) -> tuple[str, Model | None]:

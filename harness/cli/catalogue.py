@@ -84,9 +84,10 @@ def _faults() -> list[tuple[str, str]]:
     rows = []
     for fault in describe():
         parameters = ", ".join(
-            f"{p['name']}: {p['type']}" + (f" = {p['default']}" if "default" in p else "") for p in fault["parameters"]
+            f"{p['name']}: {p['unit'] or p['type']}" + ("" if p["required"] else f" = {p['default']}")
+            for p in fault["parameters"]
         )
-        rows.append((fault["name"], f"({parameters})  {fault['doc']}"))
+        rows.append((fault["name"], f"{fault['promise']}  ({parameters})  e.g. {fault['example']}"))
     return rows
 
 

@@ -60,7 +60,7 @@ async def drive(
     returned with ``bodies`` alone; the one received always, as it came, so that it can be searched for secrets.
     Only a cancellation from outside is raised.
     """
-    prepared = _prepared(request, base_url)
+    prepared = _prepared(request, base_url, call.upload_ms / 1e3)
     exchange = _Exchange(call, clock_us)
     aborts = call.abort_ms is not None and call.abort_ms / 1e3 <= limit_s
     patience_s = call.abort_ms / 1e3 if aborts and call.abort_ms is not None else limit_s
@@ -192,7 +192,7 @@ class _Exchange:
         return "; ".join(notes)
 
 
-def _prepared(request: Request, base_url: str) -> httpx.Request:
+def _prepared(request: Request, base_url: str, upload_s: float) -> httpx.Request:
     """Return ``request`` as httpx has it, the costly parts (URL, header lists) made the short way."""
     url = _url(f"{base_url}{request.path}?{request.query}" if request.query else base_url + request.path)
     headers = [(name.encode(), value.encode()) for name, value in request.headers]
@@ -201,10 +201,30 @@ def _prepared(request: Request, base_url: str) -> httpx.Request:
         headers.insert(0, (b"host", url.netloc))
     if b"content-length" not in given and (request.body or request.method not in ("GET", "HEAD")):
         headers.append((b"content-length", b"%d" % len(request.body)))
-    stream = httpx.ByteStream(request.body)
+    stream = _SlowUpload(request.body, upload_s) if upload_s else httpx.ByteStream(request.body)
     prepared = httpx.Request(request.method, url, headers=headers, stream=stream, extensions=_NO_TIMEOUTS)
-    prepared.read()
+    if not upload_s:
+        prepared.read()
     return prepared
+
+
+class _SlowUpload(httpx.AsyncByteStream):
+    """A body whose second half goes out ``pause_s`` after its first; no generator, so nothing is left to be closed."""
+
+    def __init__(self, body: bytes, pause_s: float) -> None:
+        half = len(body) // 2
+        self._pieces = [body[half:], body[:half]]
+        self._pause_s = pause_s
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._pieces:
+            raise StopAsyncIteration
+        if len(self._pieces) == 1:
+            await asyncio.sleep(self._pause_s)
+        return self._pieces.pop()
 
 
 @lru_cache(maxsize=1024)
@@ -228,7 +248,10 @@ def _name(raw: bytes) -> str:
 
 
 def _blotted(span: dict[str, Any], credentials: tuple[str, ...]) -> dict[str, Any]:
-    """Return ``span`` with every credential in it replaced, and without what is nested too deeply to be written."""
+    """Return ``span`` with every credential in it replaced, and without what is nested too deeply to be written.
+
+    Where one was replaced the claims say ``leaked``: for header values nobody else can tell any more.
+    """
     try:
         text = orjson.dumps(span)
     except TypeError:
@@ -240,6 +263,7 @@ def _blotted(span: dict[str, Any], credentials: tuple[str, ...]) -> dict[str, An
     for secret in sorted(seen, key=len, reverse=True):
         text = text.replace(_quoted(secret), BLOT.encode())
     blotted: dict[str, Any] = orjson.loads(text)
+    blotted["claims"]["leaked"] = True
     blotted["detail"] = "; ".join(filter(None, (blotted["detail"], "the answer held the caller's credential")))
     return blotted
 

@@ -105,7 +105,7 @@ class MemoryStore:
         self._on_crash: Callable[[], None] | None = None
 
     def append(self, kind: str, record: Record) -> asyncio.Future[None]:
-        """Take ``record``, to be committed after those before it. After a crash it is lost, and its future never ends."""
+        """Take ``record``, to be committed after those before it. After a crash it is lost, its future never ends."""
         if self._refusals:
             self._refusals -= 1
             raise StoreError("the simulated store refused the record")

@@ -32,7 +32,7 @@ class SocketTransport(AiohttpTransport):
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S, ssl=self.ssl_context),
             cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
+            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -96,8 +96,9 @@ def _aiohttp_error(error: Exception) -> Exception:
 
 
 def _reset_in(error: BaseException | None) -> bool:
+    """Say whether a reset is behind ``error``; of one in the body aiohttp keeps no more than its name in the text."""
     while error is not None:
-        if isinstance(error, ConnectionResetError):
+        if isinstance(error, ConnectionResetError) or ConnectionResetError.__name__ in str(error):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -35,61 +35,53 @@ class UsageProblem(Exception):  # noqa: N818 - a finding about an answer, not a 
 def read_usage(identity: UsageIdentity, raw: Mapping[str, Any] | None, context_tokens: int) -> Usage:
     """Return the usage that ``raw`` (a provider's usage object) reports. Raises UsageProblem.
 
-    Input and output must be there; cache and reasoning counts may be absent or null, which means none. No figure,
-    nor the sum of the classes, may exceed ``context_tokens``. Explicit zeros are usage.
+    Input and output must be there; cache and reasoning counts may be absent or null, which means none. Explicit zeros
+    are usage. What is no whole number, or does not add up, is a conflict; what the context cannot hold is absurd.
     """
     if not isinstance(raw, Mapping):
         raise UsageProblem("usage_missing", "the answer has no usage object")
-    figures = {
-        path: _figure(raw, path)
-        for path in (
-            identity.input,
-            identity.output,
-            identity.cache_read,
-            identity.cache_write,
-            identity.reasoning,
-            identity.total,
-        )
-        if path
-    }
     for path in (identity.input, identity.output):
-        if figures[path] is None:
+        if _at(raw, path) is None:
             raise UsageProblem("usage_missing", f"{path} is missing")
-    for path, figure in figures.items():
-        if figure is not None and figure < 0:
-            raise UsageProblem("usage_negative", f"{path} is {figure}")
-    reported = figures[identity.input] or 0
-    output = figures[identity.output] or 0
-    cache_read = figures.get(identity.cache_read) or 0
-    cache_write = figures.get(identity.cache_write) or 0
-    whole = reported + output + (0 if identity.includes_cache else cache_read + cache_write)
-    largest = max(whole, *(figure or 0 for figure in figures.values()))
-    if largest > context_tokens:
-        raise UsageProblem("usage_absurd", f"{largest} tokens do not fit a context of {context_tokens}")
-    if identity.includes_cache and cache_read + cache_write > reported:
-        raise UsageProblem("usage_conflict", f"{cache_read + cache_write} cached tokens of {reported} input tokens")
-    if (figures.get(identity.reasoning) or 0) > output:
-        raise UsageProblem(
-            "usage_conflict", f"{figures[identity.reasoning]} reasoning tokens of {output} output tokens"
-        )
-    total = figures.get(identity.total)
-    if total is not None and total != reported + output:
-        raise UsageProblem("usage_conflict", f"{identity.total} is {total}, its parts are {reported} and {output}")
-    fresh = reported - cache_read - cache_write if identity.includes_cache else reported
-    return Usage(fresh, cache_read, cache_write, output)
+    reported, output = _count(raw, identity.input), _count(raw, identity.output)
+    cache_read, cache_write = _count(raw, identity.cache_read), _count(raw, identity.cache_write)
+    reasoning = _count(raw, identity.reasoning)
+    for figure in (reported, output, cache_read, cache_write, reasoning):
+        if figure < 0:
+            raise UsageProblem("usage_negative", f"{figure} tokens")
+    cached = cache_read + cache_write
+    prompt = reported if identity.includes_cache else reported + cached
+    if max(prompt + output, reasoning) > context_tokens:
+        raise UsageProblem("usage_absurd", f"{prompt + output} tokens do not fit a context of {context_tokens}")
+    total = _at(raw, identity.total)
+    if total is not None and (type(total) is not int or total != reported + output):
+        raise UsageProblem("usage_conflict", f"{identity.total} is {total!r}, its parts are {reported} and {output}")
+    if cached > prompt:
+        raise UsageProblem("usage_conflict", f"{cached} cached tokens of {prompt} input tokens")
+    if reasoning > output:
+        raise UsageProblem("usage_conflict", f"{reasoning} reasoning tokens of {output} output tokens")
+    return Usage(prompt - cached, cache_read, cache_write, output)
 
 
-def _figure(raw: Mapping[str, Any], path: str) -> int | None:
-    """Return the whole number at a dotted path, None where it is absent or null."""
+def _count(raw: Mapping[str, Any], path: str) -> int:
+    """Return the whole number at a dotted path, 0 where nothing is. Raises UsageProblem for anything else."""
+    value = _at(raw, path)
+    if value is None:
+        return 0
+    if type(value) is not int:  # a bool is an int to isinstance, but no count
+        raise UsageProblem("usage_conflict", f"{path} is {value!r}, not a whole number")
+    return value
+
+
+def _at(raw: Mapping[str, Any], path: str) -> Any:
+    """Return what stands at a dotted path, None if nothing does (nor can: a provider may lack the figure)."""
+    if not path:
+        return None
     value: Any = raw
     for name in path.split("."):
         if value is None:
             return None
         if not isinstance(value, Mapping):
-            raise UsageProblem("usage_absurd", f"{path} is inside something that is no object")
+            raise UsageProblem("usage_conflict", f"{path} lies inside {value!r}, which is no object")
         value = value.get(name)
-    if value is None:
-        return None
-    if type(value) is not int:  # a bool is an int to isinstance, but no count
-        raise UsageProblem("usage_absurd", f"{path} is {value!r}, not a whole number")
     return value

@@ -1,4 +1,4 @@
-"""The report's figures: each drawn from one recorded scenario that shows most of its subject, with a table behind it."""
+"""The report's figures, each drawn from the recorded scenario that shows most of its subject, with a table."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from reports.figures.drawing import Figure, Marked
 from reports.histories import Histories, Rank, Recording
 from reports.record import Record
 from reports.text import line
+
+__all__ = ["Figure", "Kind", "draw_all", "kinds"]
 
 _CANDIDATES = 3
 """How many recordings are tried for a figure before it is given up as not recorded."""
@@ -36,7 +38,7 @@ def kinds() -> tuple[Kind, ...]:
     from reports.figures.limits import admitted_against_ceiling, in_flight_against_cap
     from reports.figures.money import charged_and_recomputed
 
-    first = ("failed", "calls")
+    first: tuple[Rank, ...] = ("failed", "calls")
     return (
         Kind(
             "faults",
@@ -50,7 +52,9 @@ def kinds() -> tuple[Kind, ...]:
         Kind(
             "admitted", "Admitted per window against the ceiling", ("GOV-04", "RATE-"), first, admitted_against_ceiling
         ),
-        Kind("charged", "Charged, told and recomputed", ("BILL-01", "BILL-03", "BILL-05"), first, charged_and_recomputed),
+        Kind(
+            "charged", "Charged, told and recomputed", ("BILL-01", "BILL-03", "BILL-05"), first, charged_and_recomputed
+        ),
         Kind("insurance", "Latency against the insurance threshold", ("INS-",), first, latency_against_threshold),
     )
 

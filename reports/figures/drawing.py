@@ -6,9 +6,9 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from reports.text import line
 
@@ -27,7 +27,7 @@ BLUE, ORANGE, GREEN, RED, VIOLET, GREY = SERIES
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
 LINES = ("-", "--", ":", "-.", (0, (1, 1)), (0, (5, 1, 1, 1)))
 _WIDTH_IN = 8.4
-_SETTINGS = {
+_SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "harness",
     "text.parse_math": False,
@@ -122,11 +122,3 @@ def _text(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return line(value)
-
-
-def sampled(count: int, most: int) -> slice:
-    """Return the slice that keeps at most ``most`` of ``count`` things, evenly."""
-    return slice(None, None, 1 + (count - 1) // most if count else 1)
-
-
-__all__ = ["Figure", "Marked", "canvas", "cells", "escape", "finished", "label", "sampled"]

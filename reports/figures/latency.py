@@ -31,7 +31,9 @@ def latency_by_surface(recording: Recording, marked: Marked) -> Figure | None:
         ordered = numpy.sort(own["latency_ms"].to_numpy())
         share = numpy.arange(1, len(ordered) + 1) / len(ordered)
         keep = numpy.unique(numpy.linspace(0, len(ordered) - 1, min(_POINTS, len(ordered))).round().astype(int))
-        axes.step(ordered[keep], share[keep], where="post", color=colour, linestyle=line, linewidth=1.4, label=label(kind))
+        axes.step(
+            ordered[keep], share[keep], where="post", color=colour, linestyle=line, linewidth=1.4, label=label(kind)
+        )
         quantiles = own["latency_ms"].quantile([0.5, 0.95, 0.99], interpolation="higher").tolist()
         rows.append(
             {
@@ -51,7 +53,11 @@ def latency_by_surface(recording: Recording, marked: Marked) -> Figure | None:
     axes.legend(loc="lower right")
     columns, table = cells(pandas.DataFrame(rows))
     mode = recording.history.plan.mode
-    note = " Time is virtual: what is not the upstream's own is what the scenario makes of waiting and failover." if mode == "sim" else ""
+    note = (
+        " Time is virtual: what is not the upstream's own is what the scenario makes of waiting and failover."
+        if mode == "sim"
+        else ""
+    )
     return Figure(
         finished(made, "latency", f"Share of {plural(len(calls), 'answered call')} by latency, per surface"),
         f"Share of {plural(len(calls), 'answered call')} that took at most so long, as their callers saw it.{note}",

@@ -182,7 +182,20 @@ def test_a_target_that_is_not_there_exits_69(shell: Shell) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    code, out, _ = shell("run", "billing.balances_chain_under_concurrency", "--target", url, "--key", "a=ck_x", "--key", "b=ck_y", "--workers", "1", "--out", "run")
+    code, out, _ = shell(
+        "run",
+        "billing.balances_chain_under_concurrency",
+        "--target",
+        url,
+        "--key",
+        "a=ck_x",
+        "--key",
+        "b=ck_y",
+        "--workers",
+        "1",
+        "--out",
+        "run",
+    )
     assert code == 69
     assert "no gateway answered" in out
     assert "help" in out
@@ -202,7 +215,9 @@ def test_a_contract_with_problems_tells_them_all(shell: Shell) -> None:
     assert "connect_ms" in err
 
 
-def test_no_escape_codes_without_a_terminal_and_colour_when_forced(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_escape_codes_without_a_terminal_and_colour_when_forced(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("FORCE_COLOR", raising=False)
     _, out, err = shell("run", QUICK, "--workers", "1", "--out", "run")
     assert "\x1b" not in out + err

@@ -339,6 +339,37 @@ def test_an_error_of_the_harness_itself_is_not_swallowed() -> None:
         driven(chat("m"), Script(BODY, ZeroDivisionError()))
 
 
+class Uploaded(Script):
+    """A transport that first reads the request's body, and notes when each piece of it came."""
+
+    pieces: list[tuple[float, bytes]]
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        assert isinstance(request.stream, httpx.AsyncByteStream)
+        start, self.pieces = asyncio.get_running_loop().time(), []
+        async for piece in request.stream:
+            self.pieces.append((asyncio.get_running_loop().time() - start, piece))
+        return await super().handle_async_request(request)
+
+
+def test_a_slow_upload_sends_its_second_half_later() -> None:
+    script = Uploaded(BODY)
+    span, sent, _ = driven(chat("m", upload_ms=45_000), script, bodies=True)
+    assert [at for at, _ in script.pieces] == [0, 45]
+    assert b"".join(piece for _, piece in script.pieces) == sent
+    assert abs(len(script.pieces[0][1]) - len(script.pieces[1][1])) <= 1
+    assert script.request is not None
+    assert script.request.headers["content-length"] == str(len(sent))
+    assert (span["outcome"], span["sent"], span["first_byte"]) == ("ok", 0, 45_000_000)
+
+
+def test_a_client_may_leave_while_it_uploads() -> None:
+    script = Uploaded(BODY)
+    span, _, _ = driven(chat("m", upload_ms=45_000, abort_ms=20_000), script)
+    assert (span["outcome"], span["status"], span["end"]) == ("aborted", None, 20_000_000)
+    assert len(script.pieces) == 1
+
+
 # A client that leaves.
 
 
@@ -499,6 +530,7 @@ def test_no_credential_gets_into_a_span(place: str) -> None:
     span, _, received = driven(chat("m", stream=True), script)
     assert SECRET not in orjson.dumps(span).decode()
     assert BLOT in orjson.dumps(span).decode()
+    assert span["claims"]["leaked"] is True
     assert "the answer held the caller's credential" in span["detail"]
     assert received == b"".join(steps)
 

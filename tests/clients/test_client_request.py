@@ -236,6 +236,18 @@ def test_disagreeing_credentials_are_both_known() -> None:
     assert request.credentials == (SECRET, "ck_another")
 
 
+def test_the_last_of_several_forms_may_carry_another_key() -> None:
+    call = replace(chat("m", auth=("bearer", "x-api-key"), other_key="b-key"), id="c1")
+    request = build(call, secret=SECRET, contract=CONTRACT, other_secret="ck_another")
+    assert [h[1] for h in request.headers if h[0] in ("authorization", "x-api-key")] == [
+        f"Bearer {SECRET}",
+        "ck_another",
+    ]
+    assert request.credentials == (SECRET, "ck_another")
+    alone = build(replace(call, auth="bearer"), secret=SECRET, contract=CONTRACT, other_secret="ck_another")
+    assert alone.credentials == (SECRET,)
+
+
 def test_a_request_shows_no_secret_when_printed() -> None:
     assert SECRET not in repr(made(chat("m")))
 

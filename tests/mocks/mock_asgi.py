@@ -1,4 +1,4 @@
-"""A caller driven by hand against an ASGI application, on a loop whose clock jumps; shared by the tests of the mocks."""
+"""A caller driven by hand against an ASGI application, on a loop whose clock jumps; for the tests of the mocks."""
 
 from __future__ import annotations
 
@@ -162,7 +162,9 @@ async def ask(
     return link
 
 
-def request(surface: str, directives: str = "", *, call: str = "c1", stream: bool = False, **more: Any) -> dict[str, Any]:
+def request(
+    surface: str, directives: str = "", *, call: str = "c1", stream: bool = False, **more: Any
+) -> dict[str, Any]:
     """Return a request body of ``surface`` whose prompt carries a marker."""
     text = f"[call:{call}{' ' + directives if directives else ''}] say something"
     turns = [{"role": "user", "content": text}]
@@ -194,6 +196,8 @@ async def journal(app: Any, run: str = "r") -> tuple[list[dict[str, Any]], list[
     return [s for s in spans if s["span"] == "attempt"], [s for s in spans if s["span"] == "fault"]
 
 
-def injection(fault: str, role: str = "primary", params: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+def injection(
+    fault: str, role: str = "primary", params: Mapping[str, Any] | None = None, **more: Any
+) -> dict[str, Any]:
     """Return an injection as the harness posts it."""
     return {"role": role, "fault": {"name": fault, "params": dict(params or {})}, **more}

@@ -99,7 +99,12 @@ def test_a_responses_stream_is_numbered_and_closes_what_it_opens() -> None:
     [
         (
             "chat",
-            {"prompt_tokens": 60, "completion_tokens": 40, "total_tokens": 100, "prompt_tokens_details.cached_tokens": 20}
+            {
+                "prompt_tokens": 60,
+                "completion_tokens": 40,
+                "total_tokens": 100,
+                "prompt_tokens_details.cached_tokens": 20,
+            }
             | {"prompt_tokens_details.cache_write_tokens": 30, "completion_tokens_details.reasoning_tokens": 5},
         ),
         (
@@ -156,7 +161,7 @@ FLAT_TOOL = {"type": "function", "name": "get_weather", "parameters": {}}
 )
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 def test_a_tool_that_must_be_called_is_called_by_name(surface: str, fields: dict[str, Any], stream: bool) -> None:
-    link, attempt = served(surface, "chunks=3", stream=stream, **fields)
+    attempt = served(surface, "chunks=3", stream=stream, **fields)[1]
     tools = attempt["reading"]["tools"]
     assert [tool["name"] for tool in tools] == ["get_weather", "get_weather"]
     assert len({tool["id"] for tool in tools}) == 2
@@ -166,7 +171,7 @@ def test_a_tool_that_must_be_called_is_called_by_name(surface: str, fields: dict
 
 
 def test_arguments_come_in_fragments() -> None:
-    link, attempt = served("chat", "chunks=5 shape=tools", stream=True)
+    attempt = served("chat", "chunks=5 shape=tools", stream=True)[1]
     assert attempt["reading"]["sequence"] == "role tool*12 finish usage done"
 
 
@@ -269,7 +274,9 @@ def test_what_the_upstream_says_of_itself_is_never_the_gateways_addition() -> No
 
 
 def test_the_same_run_is_answered_with_the_same_bytes() -> None:
-    assert served("messages", "shape=mixed", stream=True)[0].body == served("messages", "shape=mixed", stream=True)[0].body
+    assert (
+        served("messages", "shape=mixed", stream=True)[0].body == served("messages", "shape=mixed", stream=True)[0].body
+    )
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,12 @@ def test_a_breakpoint_that_moved_on_reads_the_old_prefix_and_writes_the_rest() -
     more = {"role": "user", "content": [{"type": "text", "text": LONG * 2, "cache_control": MARKED}]}
     first, second = usages(
         ("r", "primary", "messages", claude("c1", None, messages=[first_turn])),
-        ("r", "primary", "messages", claude("c1", None, messages=[old_turn, {"role": "assistant", "content": "x"}, more])),
+        (
+            "r",
+            "primary",
+            "messages",
+            claude("c1", None, messages=[old_turn, {"role": "assistant", "content": "x"}, more]),
+        ),
     )
     assert second["cache_read_input_tokens"] == first["cache_creation_input_tokens"] > 0
     assert second["cache_creation_input_tokens"] > first["cache_creation_input_tokens"]

@@ -393,7 +393,17 @@ def test_two_events_may_be_swapped(surface: str, content: int, order: tuple[int,
 @each
 @pytest.mark.parametrize(
     "spec",
-    [crlf(), bom(), comments(), comments(every=3), pings(), pings(every=2), multi_line_data(), split_utf8(), slow_drip()],
+    [
+        crlf(),
+        bom(),
+        comments(),
+        comments(every=3),
+        pings(),
+        pings(every=2),
+        multi_line_data(),
+        split_utf8(),
+        slow_drip(),
+    ],
     ids=lambda spec: spec.name,
 )
 def test_odd_framing_changes_the_bytes_and_not_what_they_say(surface: str, spec: FaultSpec) -> None:

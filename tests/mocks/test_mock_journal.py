@@ -80,7 +80,13 @@ def test_an_error_answer_is_the_faults_and_says_its_error(surface: str, status: 
 
 @pytest.mark.parametrize(
     ("fault", "params"),
-    [("crlf", {}), ("delay", {"seconds": 1.0}), ("usage_negative", {}), ("duplicate_event", {}), ("silence", {"seconds": 9.0})],
+    [
+        ("crlf", {}),
+        ("delay", {"seconds": 1.0}),
+        ("usage_negative", {}),
+        ("duplicate_event", {}),
+        ("silence", {"seconds": 9.0}),
+    ],
 )
 @pytest.mark.parametrize("surface", BILLED)
 def test_a_lawful_fault_is_served_and_read_as_it_was_sent(surface: str, fault: str, params: dict[str, Any]) -> None:
@@ -147,11 +153,11 @@ def test_an_attempt_under_way_is_open() -> None:
         call = asyncio.create_task(ask(app, f"/r/primary/{PATHS['chat']}", body))
         await asyncio.sleep(2.5)
         (early,), _ = await journal(app)
-        link = await call
+        await call
         (late,), _ = await journal(app)
-        return early, late, link
+        return early, late
 
-    early, late, link = run(work())
+    early, late = run(work())
     assert (early["ended"], early["end"], early["chunks"]) == ("open", 2_500_000, 3)
     assert early["reading"]["text"].split() == ["primary:c1:0", "primary:c1:1"]
     assert early["reading"]["terminal"] is False

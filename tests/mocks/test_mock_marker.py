@@ -9,7 +9,7 @@ from mock_upstreams.marker import Directives, find_marker
 
 
 def test_a_marker_names_the_call_and_its_directives() -> None:
-    body = b'{"messages":[{"content":"[call:c17 chunks=50 ttft=0.05 gap=0.02 in=1000 cached=5 written=6 out=7 shape=tools] x"}]}'
+    body = b'{"content":"[call:c17 chunks=50 ttft=0.05 gap=0.02 in=1000 cached=5 written=6 out=7 shape=tools] x"}'
     assert find_marker(body) == (
         "c17",
         Directives(

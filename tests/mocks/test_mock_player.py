@@ -110,9 +110,7 @@ def test_a_departure_is_noticed_in_a_long_row_of_pauses() -> None:
 
 
 def test_a_departure_is_noticed_behind_a_transport_that_was_full() -> None:
-    link, tape, endings = played(
-        [START, *[Chunk(b"a")] * 10], slow=lambda: asyncio.sleep(1.0), leave_after=2.5
-    )
+    link, tape, endings = played([START, *[Chunk(b"a")] * 10], slow=lambda: asyncio.sleep(1.0), leave_after=2.5)
     assert endings == ["left"]
     assert len(tape.sent) == 2
     assert tape.left_s == link.started + 2.5

@@ -102,9 +102,16 @@ def test_the_kinds_of_chat_events(event: Any, kind: str) -> None:
 
 def test_a_message_stream() -> None:
     body = stream(
-        {"type": "message_start", "message": {"model": "m", "usage": {"input_tokens": 5, "output_tokens": 1, "x": None}}},
+        {
+            "type": "message_start",
+            "message": {"model": "m", "usage": {"input_tokens": 5, "output_tokens": 1, "x": None}},
+        },
         {"type": "ping"},
-        {"type": "content_block_start", "index": 0, "content_block": {"type": "thinking", "thinking": "", "signature": ""}},
+        {
+            "type": "content_block_start",
+            "index": 0,
+            "content_block": {"type": "thinking", "thinking": "", "signature": ""},
+        },
         {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": "hm"}},
         {"type": "content_block_delta", "index": 0, "delta": {"type": "signature_delta", "signature": "s"}},
         {"type": "content_block_stop", "index": 0},
@@ -114,11 +121,19 @@ def test_a_message_stream() -> None:
         {"type": "content_block_delta", "index": 1, "delta": {"type": "new_delta", "odd": "o", "list": [1]}},
         {"type": "content_block_delta", "index": 1, "delta": {"type": "new_delta", "odd": "p", "list": [2]}},
         {"type": "content_block_stop", "index": 1},
-        {"type": "content_block_start", "index": 2, "content_block": {"type": "tool_use", "id": "t", "name": "f", "input": {}}},
+        {
+            "type": "content_block_start",
+            "index": 2,
+            "content_block": {"type": "tool_use", "id": "t", "name": "f", "input": {}},
+        },
         {"type": "content_block_delta", "index": 2, "delta": {"type": "input_json_delta", "partial_json": '{"b": 2,'}},
         {"type": "content_block_delta", "index": 2, "delta": {"type": "input_json_delta", "partial_json": ' "a": 1}'}},
         {"type": "content_block_stop", "index": 2},
-        {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {"output_tokens": 9, "input_tokens": None}},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "tool_use"},
+            "usage": {"output_tokens": 9, "input_tokens": None},
+        },
         {"type": "message_stop", "hypereal": {"billing": {}}},
     )
     blocks = [
@@ -146,7 +161,11 @@ def test_a_message_stream() -> None:
 
 def test_arguments_that_never_became_json_are_kept_as_they_are() -> None:
     body = stream(
-        {"type": "content_block_start", "index": 0, "content_block": {"type": "tool_use", "id": "t", "name": "f", "input": {}}},
+        {
+            "type": "content_block_start",
+            "index": 0,
+            "content_block": {"type": "tool_use", "id": "t", "name": "f", "input": {}},
+        },
         {"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": '{"a": '}},
     )
     reading = read_answer("messages", SSE, body)
@@ -201,7 +220,11 @@ def test_a_responses_stream() -> None:
     [
         ("chat", {"error": {"type": "server_error", "message": "x"}}, ("server_error", "x")),
         ("chat", {"error": {"code": "odd", "message": "x"}}, ("odd", "x")),
-        ("messages", {"type": "error", "error": {"type": "overloaded_error", "message": "x"}}, ("overloaded_error", "x")),
+        (
+            "messages",
+            {"type": "error", "error": {"type": "overloaded_error", "message": "x"}},
+            ("overloaded_error", "x"),
+        ),
         ("responses", {"type": "error", "code": "odd", "message": "x"}, ("odd", "x")),
         ("responses", {"type": "error", "code": None, "message": "x"}, ("error", "x")),
         (

@@ -120,9 +120,7 @@ def test_anthropic_errors_are_of_the_sdks_type(status: int) -> None:
     check(claude.ErrorResponse, link.json)
 
 
-@pytest.mark.parametrize(
-    ("form", "kind"), [("error", "error"), ("failed", "response.failed")]
-)
+@pytest.mark.parametrize(("form", "kind"), [("error", "error"), ("failed", "response.failed")])
 def test_errors_in_a_responses_stream_are_of_the_sdks_types(form: str, kind: str) -> None:
     async def work() -> Link:
         app = create_app()

@@ -61,7 +61,13 @@ def test_a_provider_takes_post_alone() -> None:
         ("POST", "/control/r/start", b'{"zero_s": 0, "sead": 1}', 400, "no field 'sead'; near: seed"),
         ("POST", "/control/r/start", b'{"zero_s": 0, "seed": "x"}', 400, "seed must be a whole number"),
         ("POST", "/control/r/start", b'{"zero_s": 0, "bodies": 1}', 400, "bodies must be"),
-        ("POST", "/control/r/start", b'{"zero_s": 0, "models": {"opena": []}}', 400, "no provider 'opena'; near: openai"),
+        (
+            "POST",
+            "/control/r/start",
+            b'{"zero_s": 0, "models": {"opena": []}}',
+            400,
+            "no provider 'opena'; near: openai",
+        ),
         ("POST", "/control/r/start", b'{"zero_s": 0, "models": {"openai": "x"}}', 400, "must be a list"),
         ("POST", "/control/r/heal", b"{}", 404, "no run 'r' was started"),
         ("GET", "/control/r/journal", b"", 404, "no run 'r' was started"),
@@ -167,8 +173,7 @@ def test_a_long_journal_comes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None
         await start(app)
         for n in range(400):
             await ask(app, f"/r/primary/{PATHS['chat']}", request("chat", call=f"c{n}"))
-        link = await ask(app, "/control/r/journal", method="GET")
-        return link
+        return await ask(app, "/control/r/journal", method="GET")
 
     link = run(work())
     assert len(link.chunks) > 1

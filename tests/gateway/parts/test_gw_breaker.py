@@ -101,15 +101,18 @@ def test_slow_calls_trip_it_if_slowness_is_set() -> None:
 
 
 def test_a_slow_call_too_counts_until_it_is_a_window_old() -> None:
-    for later_ms, state in ((999, "open"), (1000, "closed")):
-        circuit = breaker(slow_ms=50, min_calls=2, slow_percent=60, failure_percent=100)
-        calls = [permitted(circuit, 0) for _ in range(2)]
-        circuit.record(calls[0], "success", 1000 * MS)
-        call(circuit, "success", 1000 * MS)  # quick: one of two is slow
-        circuit.record(calls[1], "success", (1000 + later_ms) * MS)  # slow: two of three, or one of one
-        call(circuit, "failure", (1000 + later_ms) * MS)  # quick: two of four, or one of two
-        call(circuit, "ignored", (1000 + later_ms) * MS)
-        assert circuit.state(PATH, (1000 + later_ms) * MS) == state
+    def two_slow_calls(apart_ms: int) -> Breaker:
+        circuit = breaker(slow_ms=50, min_calls=2, slow_percent=60)
+        first, second = permitted(circuit, 0), permitted(circuit, 0)
+        circuit.record(first, "success", 1000 * MS)
+        call(circuit, "success", 1000 * MS)
+        circuit.record(second, "success", (1000 + apart_ms) * MS)
+        return circuit
+
+    assert two_slow_calls(999).state(PATH, 1999 * MS) == "open"  # two of three
+    circuit = two_slow_calls(1000)
+    call(circuit, "success", 2000 * MS)  # one of two
+    assert circuit.state(PATH, 2000 * MS) == "closed"
 
 
 def test_an_open_circuit_lets_nothing_through_until_its_cool_down_is_over() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -84,8 +85,6 @@ def test_one_that_is_not_whole_by_then_is_free_and_says_so(
 
 def test_the_slot_is_held_until_the_upstream_call_ended() -> None:
     async def test(gateway: Bench) -> list[int]:
-        import asyncio
-
         call = asyncio.ensure_future(gateway.ask(MANAGED_CHAT, CHAT, leave_s=1.0))
         free = []
         for wait_s in (0.5, 1.5, 3.9, 0.2):
@@ -118,8 +117,6 @@ def test_a_client_that_leaves_in_a_pause_ends_the_call_at_once() -> None:
 
 def test_a_client_that_leaves_the_queue_leaves_no_trace() -> None:
     async def test(gateway: Bench) -> None:
-        import asyncio
-
         first = asyncio.ensure_future(gateway.ask(MANAGED_CHAT, CHAT))
         await asyncio.sleep(0.1)
         await gateway.ask(MANAGED_CHAT, CHAT, leave_s=0.5)

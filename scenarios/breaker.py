@@ -1,0 +1,317 @@
+"""Circuit breakers: opening at the threshold and not before, probes, closing, opening again for longer, what counts."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from itertools import cycle
+
+from harness.checkers.breaker import (
+    all_circuits_open_is_told_at_once,
+    circuit_header_is_true,
+    open_circuits_get_no_calls,
+    outcomes_count_as_they_should,
+)
+from harness.checkers.breaker_states import circuits_follow_their_rules
+from harness.checkers.exhausted import exhausted_calls_get_one_error
+from harness.checkers.failover import server_errors_move_on
+from harness.checkers.moves import targets_are_tried_in_order
+from harness.contract import Contract
+from harness.scenario import Call, Injection, Reply, Scenario, Workload, World, chat, messages, responses, scenario
+from mock_upstreams.faults import (
+    FaultSpec,
+    cut_after,
+    error_in_200,
+    reset_before_headers,
+    respond,
+    slow_drip,
+    truncate,
+)
+
+LAST = 1_000
+"""More chunks than any reply here has: a fault after so many strikes just before the last, the terminal event."""
+ONE_TRY = {"failover.retries_per_target": 0}
+"""Each call asks a target once, so that a call is an outcome."""
+CHECKS = (open_circuits_get_no_calls, circuits_follow_their_rules, circuit_header_is_true)
+
+
+class Path:
+    """Calls of one model, one after the other, each with what its primary does: ``now_ms`` moves on with each."""
+
+    def __init__(self, model: str, rng: random.Random, start_ms: float = 0, make=chat) -> None:  # type: ignore[no-untyped-def]  # one of the call builders
+        self.calls: list[Call] = []
+        self.injections: list[Injection] = []
+        self.now_ms = start_ms + rng.randrange(1, 1_000) / 1e3
+        self._make = make
+        self._model = model
+        self._rng = rng
+
+    def ask(self, fault: FaultSpec | None = None, *, took_ms: float | None = None, **options: object) -> float:
+        """Add a call now; ``took_ms`` is how long its primary takes to answer. Return when its attempt there ends."""
+        took = self._rng.randrange(5_000, 50_000) / 1e3 if took_ms is None else took_ms
+        call: Call = self._make(
+            self._model,
+            id=f"{self._model}-{len(self.calls) + 1}",
+            at_ms=self.now_ms,
+            **{"reply": Reply(chunks=1, ttft_ms=took, gap_ms=0), **options},
+        )
+        self.calls.append(call)
+        if fault is not None:
+            self.injections.append(Injection("primary", fault, calls=(call.id,)))
+        return self.now_ms + took
+
+    def sequence(self, outcomes: str, gap_ms: float = 100) -> float:
+        """Ask once per letter, F for a failure and S for a success, each after the one before; return the last's end."""
+        end_ms = self.now_ms
+        for outcome in outcomes:
+            took_ms = self._rng.randrange(5_000, 50_000) / 1e3
+            fault = respond(status=503, after_s=took_ms / 1e3) if outcome == "F" else None
+            end_ms = self.ask(fault, took_ms=took_ms)
+            self.now_ms += gap_ms
+        return end_ms
+
+    def wait_until(self, at_ms: float) -> None:
+        """Let time pass until ``at_ms``, and a little more than nothing."""
+        self.now_ms = at_ms + self._rng.randrange(100, 900) / 1e3
+
+
+def _scenario(*paths: Path, checks: tuple[object, ...] = (), overlay: dict[str, object] | None = None) -> Scenario:
+    return Scenario(
+        world=World(overlay={**ONE_TRY, **(overlay or {})}),
+        workload=Workload(tuple(call for path in paths for call in path.calls)),
+        injections=tuple(injection for path in paths for injection in path.injections),
+        checks=(*CHECKS, *checks),  # type: ignore[arg-type]  # checkers all of them
+        exact=True,
+    )
+
+
+def _just_below(contract: Contract) -> tuple[str, str]:
+    """Return outcomes that leave a circuit just below its threshold, and those after them that open it."""
+    rules = contract.breaker
+    failed = -(-rules.failure_percent * rules.min_calls // 100) - 1
+    below = "S" * (rules.min_calls - failed) + "F" * failed
+    opening = ""
+    while below.count("F") + len(opening) < rules.failure_percent * len(below + opening) / 100:
+        opening += "F"
+    return below, opening
+
+
+@scenario
+def opening(contract: Contract, rng: random.Random) -> Scenario:
+    """A call short of the minimum, a failure short of the threshold, and older than the window: closed; else open."""
+    rules = contract.breaker
+    few = Path("gpt-5-5", rng)
+    few.sequence("F" * (rules.min_calls - 1))
+    few.sequence("S")
+    few.sequence("SSS", gap_ms=rules.cooldown_ms * 0.3)
+    share = Path("deepseek-v4-pro", rng)
+    below, opens = _just_below(contract)
+    share.sequence(below)
+    share.sequence(opens)
+    share.sequence("SSS", gap_ms=rules.cooldown_ms * 0.3)
+    old = Path("qwen3-7-plus", rng)
+    end_ms = old.sequence("F" * (rules.min_calls - 1))
+    old.wait_until(end_ms + rules.window_ms)
+    old.sequence("F" * (rules.min_calls - 1) + "SS")
+    return _scenario(few, share, old)
+
+
+@scenario
+def streams_count_at_their_end(contract: Contract, rng: random.Random) -> Scenario:
+    """Streams that break at their very end count then and not before, on every surface."""
+    rules = contract.breaker
+    paths = []
+    breaks = (cut_after(chunks=LAST), truncate(chunks=LAST))
+    for make, model in ((chat, "gpt-5-5"), (messages, "claude-sonnet-4-7"), (responses, "qwen3-7-plus")):
+        path = Path(model, rng, make=make)
+        for fault in (breaks * rules.min_calls)[: rules.min_calls]:
+            path.ask(
+                fault, stream=True, reply=Reply(chunks=6, ttft_ms=30, gap_ms=rng.randrange(180_000, 220_000) / 1e3)
+            )
+            path.now_ms += 20.007
+        path.now_ms += 2_000
+        for _ in range(2):
+            path.ask(stream=True)
+            path.now_ms += rules.cooldown_ms * 0.3
+        paths.append(path)
+    return _scenario(*paths)
+
+
+@scenario
+def slow_calls_open_it(contract: Contract, rng: random.Random) -> Scenario:
+    """Where a slow limit is set, slow answers open the circuit as failures do, and fast ones do not."""
+    rules = contract.breaker
+    slow_ms = 2_000
+    path = Path("gpt-5-5", rng)
+    for number in range(rules.min_calls + 1):
+        path.ask(took_ms=slow_ms * (1.2 if number % 2 == 0 else 0.8) + number * 1.013)
+        path.now_ms += 30.011
+    path.now_ms += slow_ms * 1.5
+    path.sequence("SSS", gap_ms=rules.cooldown_ms * 0.2)
+    return _scenario(path, overlay={"breaker.slow_ms": slow_ms, "breaker.slow_percent": 50})
+
+
+def _opened(path: Path, contract: Contract) -> float:
+    """Let failures open the circuit; return when it opened."""
+    return path.sequence("F" * contract.breaker.min_calls, gap_ms=60)
+
+
+@scenario
+def probing_and_closing(contract: Contract, rng: random.Random) -> Scenario:
+    """After the cool-down only the permitted probes pass at once; their successes close it, all before forgotten."""
+    rules = contract.breaker
+    path = Path("gpt-5-5", rng)
+    opened_ms = _opened(path, contract)
+    for share in (0.3, 0.95):
+        path.wait_until(opened_ms + rules.cooldown_ms * share)
+        path.ask()
+    path.wait_until(opened_ms + rules.cooldown_ms)
+    ends = []
+    for number in range(rules.probes + 2):
+        ends.append(path.ask(took_ms=400 + number * 3.017))
+        path.now_ms += 5.003
+    for _ in range(max(0, rules.successes_to_close - rules.probes)):
+        path.wait_until(max(ends) + 10)
+        ends.append(path.ask())
+    path.wait_until(max(ends) + 10)
+    for _ in range(rules.probes + 2):
+        path.ask(took_ms=300)
+        path.now_ms += 3.001
+    path.now_ms += 400
+    path.sequence("FSS")
+    return _scenario(path)
+
+
+@scenario
+def opening_again_for_longer(contract: Contract, rng: random.Random) -> Scenario:
+    """Each failed probe opens the circuit for longer than before, until the cap; a success in time ends that."""
+    rules = contract.breaker
+    path = Path("gpt-5-5", rng)
+    opened_ms = _opened(path, contract)
+    cooldown_ms, before_ms, at_cap = rules.cooldown_ms, 0, 0
+    while at_cap < 2:
+        path.wait_until(opened_ms + (before_ms + cooldown_ms) / 2)
+        path.ask()
+        path.wait_until(opened_ms + cooldown_ms)
+        opened_ms = path.ask(respond(status=503, after_s=0.02), took_ms=20)
+        before_ms, cooldown_ms = cooldown_ms, min(cooldown_ms * rules.cooldown_factor, rules.cooldown_cap_ms)
+        at_cap += before_ms == rules.cooldown_cap_ms
+    path.wait_until(opened_ms + cooldown_ms)
+    path.sequence("S" * (rules.successes_to_close + 1))
+    return _scenario(path)
+
+
+@scenario
+def lost_permits(contract: Contract, rng: random.Random) -> Scenario:
+    """Probes that do not end keep others away until their permits' time is up, and no longer."""
+    rules = contract.breaker
+    permit_ms = 15_000
+    path = Path("gpt-5-5", rng)
+    opened_ms = _opened(path, contract)
+    path.wait_until(opened_ms + rules.cooldown_ms)
+    for _ in range(rules.probes):
+        path.ask(stream=True, reply=Reply(chunks=6, ttft_ms=100, gap_ms=permit_ms / 2))
+        last_ms = path.now_ms
+        path.now_ms += 7.001
+    path.wait_until(last_ms + permit_ms * 0.9)
+    path.ask()
+    path.wait_until(last_ms + permit_ms)
+    path.ask()
+    return _scenario(path, overlay={"breaker.permit_timeout_ms": permit_ms})
+
+
+@scenario
+def what_counts(contract: Contract, rng: random.Random) -> Scenario:
+    """The client's own faults and departures leave a circuit closed; an upstream's 401 to 404 open it."""
+    rules = contract.breaker
+    own = Path("gpt-5-5", rng)
+    for _, status in zip(range(rules.min_calls + 2), cycle(contract.failover.client_fault_statuses), strict=False):
+        own.ask(respond(status=status, after_s=0.02), took_ms=20)
+        own.now_ms += 50
+    own.sequence("SS")
+    left = Path("deepseek-v4-pro", rng)
+    for number in range(rules.min_calls + 2):
+        long = Reply(chunks=20, ttft_ms=30, gap_ms=contract.timeouts.drain_ms)
+        leaving = {"abort_ms": 40.0 + number} if number % 2 else {"abort_chunks": 1}
+        left.ask(stream=True, reply=long, **leaving)
+        left.now_ms += 50
+    left.now_ms += contract.timeouts.drain_ms + 500
+    left.sequence("SS")
+    target = Path("qwen3-7-plus", rng)
+    for _, status in zip(range(rules.min_calls), cycle(contract.failover.target_fault_statuses), strict=False):
+        target.ask(respond(status=status, after_s=0.02), took_ms=20)
+        target.now_ms += 50
+    target.sequence("SS")
+    return _scenario(own, left, target, checks=(outcomes_count_as_they_should,))
+
+
+@scenario
+def every_path_open(contract: Contract, rng: random.Random) -> Scenario:
+    """With every path of a model open, callers are told so at once, and come back when they were told to."""
+    rules = contract.breaker
+    model = "claude-sonnet-4-7"
+    path = Path(model, rng)
+    for _ in range(rules.min_calls):
+        path.ask()
+        path.now_ms += 200.003
+    failing = Injection("*", respond(status=503, after_s=0.011), stop_ms=path.now_ms)
+    path.now_ms += 100
+    turned_away = [
+        make(model, stream=stream, id=f"{make.__name__}-{int(stream)}", at_ms=path.now_ms + 37 * n)
+        for n, (make, stream) in enumerate((make, s) for make in (chat, messages, responses) for s in (False, True))
+    ]
+    last = turned_away[-1]
+    back = chat(model, id="back", at_ms=None, after=(last.id,), wait_retry_after=True, delay_ms=3)
+    path.calls += [*turned_away, back]
+    path.injections.append(failing)
+    made = _scenario(path, checks=(all_circuits_open_is_told_at_once, exhausted_calls_get_one_error))
+    return replace(made, checks=(*made.checks, targets_are_tried_in_order))
+
+
+@scenario
+def storms(contract: Contract, rng: random.Random) -> Scenario:
+    """Failures, departures and recoveries at random, many calls at once: every path is called when it may be."""
+    faults = (
+        respond(status=503),
+        respond(status=429),
+        respond(status=404),
+        respond(status=400),
+        error_in_200(),
+        reset_before_headers(),
+        cut_after(content=1),
+        slow_drip(),
+    )
+    calls: list[Call] = []
+    injections: list[Injection] = []
+    for model, make, tier in (
+        ("gpt-5-5", chat, "managed"),
+        ("claude-sonnet-4-7", messages, "managed"),
+        ("gpt-5.5", chat, "general"),
+    ):
+        for number in range(50):
+            call = make(
+                model,
+                tier=tier,
+                id=f"{model}-{number}",
+                at_ms=rng.randrange(60_000_000) / 1e3,
+                stream=rng.random() < 0.5,
+                reply=Reply(chunks=3, ttft_ms=rng.randrange(1_000, 900_000) / 1e3, gap_ms=rng.randrange(100_000) / 1e3),
+                abort_ms=rng.randrange(100_000, 900_000) / 1e3 if rng.random() < 0.1 else None,
+            )
+            calls.append(call)
+            for role, probability in (("primary", 0.6), ("second", 0.4)):
+                if rng.random() < probability:
+                    injections.append(Injection(role, rng.choice(faults), calls=(call.id,), must_fire=False))
+    return Scenario(
+        world=World(),
+        workload=Workload(tuple(calls)),
+        injections=tuple(injections),
+        checks=(
+            *CHECKS,
+            outcomes_count_as_they_should,
+            all_circuits_open_is_told_at_once,
+            server_errors_move_on,
+            targets_are_tried_in_order,
+        ),
+        exact=True,
+    )

@@ -10,7 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from harness.checker import Checker
 from harness.contract import Contract
@@ -286,7 +286,13 @@ SCENARIOS: dict[str, NamedScenario] = {}
 """All scenarios by name, filled by ``@scenario`` as the modules of ``scenarios`` are imported."""
 
 
-def scenario(build: ScenarioFunction | None = None, *, part: Literal["core", "ceilings"] = "core") -> Any:
+@overload
+def scenario(build: ScenarioFunction) -> NamedScenario: ...
+@overload
+def scenario(*, part: Literal["core", "ceilings"]) -> Callable[[ScenarioFunction], NamedScenario]: ...
+def scenario(
+    build: ScenarioFunction | None = None, *, part: Literal["core", "ceilings"] = "core"
+) -> NamedScenario | Callable[[ScenarioFunction], NamedScenario]:
     """Register a function ``(contract) -> Scenario`` or ``(contract, rng) -> Scenario`` under ``<file>.<function>``."""
 
     def register(function: ScenarioFunction) -> NamedScenario:

@@ -147,8 +147,6 @@ class _Player:
             return "left"
         if self._connection is None:
             raise CannotBreak("this ASGI host has no harness.connection: it cannot reset or close a connection")
-        # What was written reaches the socket when the loop turns; a reset would overtake it.
-        await asyncio.sleep(0)
         if reset:
             self._connection.reset()
         else:

@@ -16,7 +16,7 @@ from reports.text import plural
 if TYPE_CHECKING:
     import pandas
 
-Rank = Literal["failed", "faults_fired", "calls"]
+Rank = Literal["faults_fired", "attempts", "calls"]
 
 FILE_CAP = 48 << 20
 """Bytes of a history that a report reads; a larger one takes longer to read than anybody waits for a report."""
@@ -187,26 +187,34 @@ class Histories:
             return "its history was not recorded"
         return Recording(scenario, seed, history)
 
-    def telling(self, wanted: tuple[str, ...], by: tuple[Rank, ...], most: int) -> Iterator[Recording]:
-        """Yield up to ``most`` recordings of scenarios that checked requirements of ``wanted`` (starts of ids).
+    def telling(self, wanted: tuple[str, ...], by: Rank, most: int) -> Iterator[Recording]:
+        """Yield up to ``most`` recordings of scenarios that judged clauses of ``wanted`` (starts of ``ID.clause``).
 
-        They are ranked by ``by``, the highest first: whether such a check failed, faults that fired, calls.
+        Broken ones come first, then those that judged most clauses of the first start, of the second, and so on, then
+        the largest by ``by``. Without ``wanted`` the size alone counts.
         """
         ranked = []
         for number, scenario in enumerate(self._record.scenarios):
-            checks = [check for check in scenario["checks"] if check["requirement"].startswith(wanted)]
-            if checks:
-                known = {**scenario, "failed": any(check["outcome"] == "fail" for check in checks)}
-                ranked.append(([-int(known.get(name) or 0) for name in by], number))
+            judged = [
+                (f"{check['requirement']}.{name}", clause)
+                for check in scenario["checks"]
+                for name, clause in check["clauses"].items()
+                if clause.get("passed") or clause.get("failed")
+            ]
+            told = [(name, clause) for name, clause in judged if not wanted or name.startswith(wanted)]
+            if told:
+                broken = any(clause.get("failed") for _, clause in told) and bool(wanted)
+                breadth = [len({name for name, _ in told if name.startswith(start)}) for start in wanted]
+                ranked.append(([-int(broken), *(-n for n in breadth), -int(scenario.get(by) or 0)], number))
         found = 0
         for _, number in sorted(ranked):
+            if found == most:
+                return
             scenario = self._record.scenarios[number]
             recording = self.of(scenario["scenario"], scenario["seed"], scenario.get("folder", ""))
             if isinstance(recording, Recording):
-                yield recording
                 found += 1
-            if found == most:
-                return
+                yield recording
 
     @property
     def read(self) -> tuple[Recording, ...]:

@@ -21,7 +21,7 @@ def profiles(record: Record) -> list[dict[str, Any]]:
         counts = record.counts_of(name)
         rows = [_row(identifier, entry) for identifier, entry in record.of_profile(name).items()]
         asked = sum(counts.values()) - counts["unsupported"]
-        words = [f"{counts['pass']} of {asked} kept"]
+        words = [f"{counts['pass']} of {asked} kept"] if asked else []
         words += [
             f"{counts[o]} {word}" for o, word in (("fail", "broken"), ("inconclusive", "inconclusive")) if counts[o]
         ]

@@ -38,6 +38,7 @@ _LEVELS = (
     Level(Detail(cards=0, views=0, pieces=2, clip=160), causes=200, rows=1000),
 )
 _ERRORS = 20
+_ORDER = {outcome: number for number, outcome in enumerate(OUTCOMES)}
 _SECTIONS = (
     ("faults", "Faults and circuit", ("faults",)),
     ("latency", "Latency", ("latency",)),
@@ -224,7 +225,7 @@ def _power(record: Record) -> Table | None:
 
 def _checks(record: Record, anchors: Mapping[tuple[str, str], str], most: int) -> dict[str, Any]:
     """Return the rows of all checks; where they are too many, those that passed as counts per checker."""
-    checks: Sequence[Check] = record.checks
+    checks: Sequence[Check] = sorted(record.checks, key=lambda check: _ORDER.get(check.outcome, 0))
     collapsed: list[tuple[str, ...]] = []
     if len(checks) > most:
         passes: dict[tuple[str, str], list[int]] = {}

@@ -25,7 +25,8 @@ GENERAL = (
 def the_general_minimum(contract: Contract) -> Scenario:
     """Exactly the minimum passes on every general surface, whatever the hold; one credit less does not."""
     minimum = contract.money.general_minimum_credits
-    accounts, calls = [], []
+    accounts: list[Account] = []
+    calls: list[Call] = []
     for name, make, model in GENERAL:
         for label, credits in (("exact", minimum), ("below", minimum - 1), ("empty", 0)):
             account = f"{name}-{label}"
@@ -47,7 +48,8 @@ def held_credits_are_not_available(contract: Contract) -> Scenario:
     """While a call holds credits, a second one that the posted balance alone would let in gets 402."""
     minimum = contract.money.general_minimum_credits
     slow = replace(QUICK, ttft_ms=400)
-    accounts, calls = [], []
+    accounts: list[Account] = []
+    calls: list[Call] = []
     for name, make, model in GENERAL:
         accounts.append(Account(name, credits=minimum + 10))
         calls.append(make(model, tier="general", account=name, reply=slow, at_ms=0, max_tokens=100_000))
@@ -112,7 +114,7 @@ def a_charge_above_its_hold(contract: Contract) -> Scenario:
     """An answer that costs more than was held is charged in full; the balance goes below zero, and calls get 402."""
     minimum = contract.money.enterprise_minimum_credits
     large = replace(QUICK, input=800_000, output=9_000)
-    calls = []
+    calls: list[Call] = []
     for account in ("a", "b"):
         make, model = (chat, "gpt-5-5") if account == "a" else (messages, "claude-sonnet-4-7")
         calls.append(make(model, account=account, max_tokens=16, reply=large, at_ms=0))

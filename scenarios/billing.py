@@ -87,7 +87,7 @@ def drawn_usage(rng: random.Random, context_tokens: int) -> Reply:
 @scenario
 def every_class_at_its_price(contract: Contract, rng: random.Random) -> Scenario:
     """Every open Enterprise text model, on every surface, streamed or not, costs its tokens class by class."""
-    calls = []
+    calls: list[Call] = []
     for model in text_models(contract, "enterprise"):
         for call in on_every_surface(model):
             calls.append(replace(call, at_ms=len(calls) * 10, reply=drawn_usage(rng, model.context_tokens)))
@@ -109,7 +109,7 @@ def every_class_at_its_price(contract: Contract, rng: random.Random) -> Scenario
 def general_models_at_their_price(contract: Contract, rng: random.Random) -> Scenario:
     """General models, older ids included, are billed by tokens like the Enterprise ones."""
     wanted = ("gpt-5.5", "deepseek-v3.2", "claude-sonnet-4-6", "claude-haiku-4-5", "gpt-5.1-codex", *contract.aliases)
-    calls = []
+    calls: list[Call] = []
     for name in wanted:
         model = contract.model("general", name)
         assert model is not None
@@ -126,7 +126,7 @@ def general_models_at_their_price(contract: Contract, rng: random.Random) -> Sce
 @scenario
 def cost_is_rounded_up_once(contract: Contract) -> Scenario:
     """At, just under and just over a whole number of credits, and at the smallest cost there is."""
-    calls = []
+    calls: list[Call] = []
     for model in text_models(contract, "enterprise"):
         assert model.price is not None
         per_token = Fraction(model.price.input) * contract.money.credits_per_usd / 1_000_000
@@ -185,7 +185,7 @@ def failed_calls_cost_nothing(contract: Contract) -> Scenario:
 @scenario
 def failover_is_charged_once(contract: Contract, rng: random.Random) -> Scenario:
     """The primary fails in ways that report usage of their own; the caller pays for the answer it got, once."""
-    calls = []
+    calls: list[Call] = []
     for surface, model in (("chat", "gpt-5-5"), ("messages", "claude-sonnet-4-7"), ("responses", "gpt-5-5")):
         for stream in (False, True):
             for _ in range(3):
@@ -271,7 +271,7 @@ def clients_that_leave(contract: Contract) -> Scenario:
     soon = Reply(chunks=4, ttft_ms=drain_ms / 10, gap_ms=drain_ms / 20, input=30_000, output=4_000)
     never = replace(soon, ttft_ms=drain_ms * 2)
     long = replace(soon, chunks=8, gap_ms=drain_ms / 2)
-    calls = []
+    calls: list[Call] = []
     for surface, model in (("chat", "gpt-5-5"), ("messages", "claude-sonnet-4-7"), ("responses", "gpt-5-5")):
         make = SURFACES[surface]
         calls += [

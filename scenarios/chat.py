@@ -166,16 +166,14 @@ BODIES: dict[str, dict[str, Any]] = {
 def everything_reaches_the_upstream_unchanged(contract: Contract, rng: random.Random) -> Scenario:
     """Every field of every JSON type arrives as it was sent, on every path, streamed or not, at every target tried."""
     calls: list[Call] = []
-    for stream in (False, True):
-        for call in on_every_path(contract, surfaces=SURFACES, stream=stream):
-            body = BODIES[call.surface]
-            calls.append(replace(call, fields={**body, "hypereal": {"cache": "auto"}}))
-            if stream and call.surface == "chat":
-                calls.append(replace(call, fields={"stream_options": {"include_usage": True, "x_more": WIDE}}))
-            if "managed" in call.path:
-                name = rng.choice(sorted(body))
-                calls.append(replace(call, fields={name: body[name]}))
-                calls.append(call)
+    for call in on_every_path(contract, surfaces=SURFACES):
+        body = BODIES[call.surface]
+        calls.append(replace(call, fields={**body, "hypereal": {"cache": "auto"}}))
+        if "managed" in call.path:
+            name = rng.choice(sorted(body))
+            calls += [call, replace(call, fields={name: body[name]}), replace(call, fields=body, stream=True)]
+            options = {"stream_options": {"include_usage": True, "x_more": WIDE}} if call.surface == "chat" else {}
+            calls.append(replace(call, fields=options, stream=True))
     counts = on_every_path(contract, surfaces=("count_tokens",))
     calls += [replace(call, fields={"tools": BODIES["messages"]["tools"], **_ANY}) for call in counts]
     numbered = Workload(spaced(with_drawn_replies(calls, rng))).numbered()

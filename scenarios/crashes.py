@@ -9,7 +9,7 @@ from harness.checkers.billing import streams_are_billed_at_their_end
 from harness.checkers.insurance import payouts_come_once
 from harness.checkers.ledger import money_is_neither_made_nor_lost
 from harness.contract import Contract
-from harness.scenario import Crash, Reply, Scenario, Workload, World, chat, evenly, messages, responses, scenario
+from harness.scenario import Call, Crash, Reply, Scenario, Workload, World, chat, evenly, messages, responses, scenario
 
 PRICED = Reply(chunks=4, ttft_ms=40, gap_ms=10, input=38_000, output=900)
 
@@ -17,7 +17,7 @@ PRICED = Reply(chunks=4, ttft_ms=40, gap_ms=10, input=38_000, output=900)
 @scenario
 def killed_under_load(contract: Contract, rng: random.Random) -> Scenario:
     """Killed at any instant, in the middle of commits: no charge that was told is lost, no hold stays open."""
-    calls = []
+    calls: list[Call] = []
     for n, at_ms in enumerate(evenly(90, 3_000)):
         make, model = ((chat, "gpt-5-5"), (messages, "claude-sonnet-4-7"), (responses, "gpt-5-5"))[n % 3]
         reply = replace(PRICED, ttft_ms=rng.randrange(5, 200))
@@ -38,7 +38,7 @@ def killed_under_load(contract: Contract, rng: random.Random) -> Scenario:
 def killed_while_settling(contract: Contract, rng: random.Random) -> Scenario:
     """Killed between a slow call's charge and its payout: at most one payout per charge."""
     slow = replace(PRICED, chunks=1, gap_ms=0)
-    calls = []
+    calls: list[Call] = []
     for n in range(12):
         make, model = ((chat, "gpt-5-5"), (messages, "claude-sonnet-4-7"), (responses, "gpt-5-5"))[n % 3]
         reply = replace(slow, ttft_ms=contract.insurance.threshold_ms + 10 + n)

@@ -11,7 +11,7 @@ from harness.checkers.departures import (
 from harness.checkers.remaining import remaining_headers_are_true
 from harness.checkers.slots import slots_are_bounded, slots_come_back
 from harness.contract import Contract
-from harness.scenario import Call, Reply, Scenario, Workload, World, chat, scenario
+from harness.scenario import Reply, Scenario, Workload, World, chat, scenario
 from mock_upstreams.faults import hang_before_headers, respond, stall
 from scenarios.failover import NO_BREAKER, SURFACES, Plan
 
@@ -31,21 +31,18 @@ def _departures(contract: Contract, drain_ms: float) -> Plan:
     long = replace(soon, chunks=40, gap_ms=drain_ms / 3 + 200)
     backoff_ms = contract.failover.backoff_ms
     for name, make, model in SURFACES:
-
-        def call(stream: bool, name: str = name, make=make, model: str = model, **options: object) -> Call:  # type: ignore[no-untyped-def]  # one of the call builders
-            return make(model, stream=stream, id=f"{name}-{'s' if stream else 'u'}", **options)
-
-        plan.add(call(False, reply=long, abort_ms=20), ("*", hang_before_headers()))
-        plan.add(call(True, reply=soon, abort_ms=20), ("*", hang_before_headers()))
-        plan.add(call(False, reply=replace(soon, ttft_ms=drain_ms / 2 + 30), abort_ms=20))
-        plan.add(call(True, reply=soon, abort_chunks=1))
-        plan.add(call(True, reply=long, abort_chunks=2))
-        plan.add(call(True, reply=soon, abort_chunks=2), ("*", stall(content=3)))
-        for stream in (False, True):
+        whole, stream = make(model, id=f"{name}-u"), make(model, id=f"{name}-s", stream=True)
+        plan.add(replace(whole, reply=long, abort_ms=20), ("*", hang_before_headers()))
+        plan.add(replace(stream, reply=soon, abort_ms=20), ("*", hang_before_headers()))
+        plan.add(replace(whole, reply=replace(soon, ttft_ms=drain_ms / 2 + 30), abort_ms=20))
+        plan.add(replace(stream, reply=soon, abort_chunks=1))
+        plan.add(replace(stream, reply=long, abort_chunks=2))
+        plan.add(replace(stream, reply=soon, abort_chunks=2), ("*", stall(content=3)))
+        for call in (whole, stream):
             # It leaves in the pause between two tries, and while a try is about to fail.
             pause_ms = backoff_ms * contract.failover.jitter_low_percent / 100
-            plan.add(call(stream, reply=soon, abort_ms=30 + pause_ms / 2), ("*", respond(status=503, after_s=0.03)))
-            plan.add(call(stream, reply=soon, abort_ms=20), ("*", respond(status=503, after_s=0.05)))
+            plan.add(replace(call, reply=soon, abort_ms=30 + pause_ms / 2), ("*", respond(status=503, after_s=0.03)))
+            plan.add(replace(call, reply=soon, abort_ms=20), ("*", respond(status=503, after_s=0.05)))
     return plan
 
 

@@ -37,7 +37,7 @@ def native_at_every_place(contract: Contract, rng: random.Random) -> Scenario:
         replace(call, **variant)
         for stream in (False, True)
         for call in on_every_path(contract, surfaces=("messages",), stream=stream)
-        for variant in variants
+        for variant in (rng.sample(variants, 2) if stream else variants)
     ]
     at_the_root = [*model_ids(contract, "enterprise", "messages"), *model_ids(contract, "general", "messages")]
     calls += [messages(id_, path=ROOT, stream=stream) for id_ in at_the_root for stream in (False, True)]
@@ -86,11 +86,12 @@ def thinking_and_tools_both_ways(contract: Contract, rng: random.Random) -> Scen
         ({"tools": tools}, 512, "tools"),
         ({}, 512, "unknown"),
     )
+    managed, *others = on_every_path(contract, surfaces=("messages",))
     calls = [
-        replace(call, fields=fields, max_tokens=most, reply=drawn_reply(rng, shape=shape))
+        replace(call, stream=stream, fields=fields, max_tokens=most, reply=drawn_reply(rng, shape=shape))
         for stream in (False, True)
-        for call in on_every_path(contract, surfaces=("messages",), stream=stream)
         for fields, most, shape in variants
+        for call in (managed, rng.choice(others))
     ]
     numbered = Workload(spaced(calls)).numbered()
     hit = tuple(call.id for call in rng.sample(numbered, 4))

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness.checkers.flaws import OFFICIAL_CLI
-from harness.checkers.wire import ROUTES
+from harness.checkers.wire import BODILESS, ROUTES
 from harness.contract import Contract
 from harness.scenario import Call, Reply
 
@@ -46,7 +46,7 @@ def on_every_path(contract: Contract, *, surfaces: Iterable[str] = (), **options
             continue
         tier = "enterprise" if route.tier == "root" else route.tier
         managed = {"tier": "managed" if tier == "enterprise" else "general"}
-        if route.surface in ("models", "ledger"):
+        if route.surface in BODILESS:
             surface = "raw" if route.surface == "ledger" else "models"
             yield Call(surface, "", path=path, method="GET", **{**managed, **options, "stream": False})
             continue
@@ -63,7 +63,7 @@ def spaced(calls: Iterable[Call], gap_ms: float = 10, start_ms: float = 0) -> tu
 
 def drawn_reply(rng: random.Random, **options: Any) -> Reply:
     """Return a reply with drawn timing and size."""
-    return Reply(chunks=rng.randrange(2, 8), ttft_ms=rng.randrange(1, 60), gap_ms=rng.choice((0, 1, 2, 5)), **options)
+    return Reply(chunks=rng.randrange(2, 6), ttft_ms=rng.randrange(1, 60), gap_ms=rng.choice((0, 1, 2, 5)), **options)
 
 
 def with_drawn_replies(calls: Iterable[Call], rng: random.Random, **options: Any) -> list[Call]:

@@ -45,7 +45,7 @@ def streams(contract: Contract) -> Iterator[Call]:
 def _framings(rng: random.Random) -> tuple[FaultSpec, ...]:
     return (
         split_utf8(),
-        slow_drip(size=rng.randrange(3, 60)),
+        slow_drip(size=rng.randrange(24, 96)),
         crlf(),
         comments(every=rng.randrange(1, 4)),
         pings(every=rng.randrange(1, 4)),
@@ -63,7 +63,8 @@ def _framed(contract: Contract, rng: random.Random, shapes: tuple[str, ...], *, 
     for number, framing in enumerate((None, *_framings(rng))):
         for call in streams(contract):
             call_id = f"{call.surface}-{number}"
-            calls.append(replace(call, id=call_id, reply=drawn_reply(rng, shape=rng.choice(shapes))))
+            reply = replace(drawn_reply(rng, shape=rng.choice(shapes)), chunks=rng.randrange(2, 5))
+            calls.append(replace(call, id=call_id, reply=reply))
             if framing is not None:
                 injections.append(Injection("primary", framing, calls=(call_id,)))
     return Scenario(

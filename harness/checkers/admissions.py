@@ -10,12 +10,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
-import orjson
-
 from harness.checkers.steps import StepSum
 from harness.checkers.wire import TEXT_SURFACES, Seen, seen
 from harness.contract import Contract, Limits, Model
-from harness.history import BODY_CAP, History
+from harness.history import History
 
 RELEASE_US = 100_000
 """How long after a call's last sign of life its slot may still be on its way back: the commit of its charge."""
@@ -24,7 +22,7 @@ SOCKET_SLACK_US = 100_000
 CHOP_US = 2_000
 """How long the simulated link may hold a piece back where it chops."""
 NEVER = 1 << 62
-_MAX_TOKENS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+_MAX_TOKENS = {"max_tokens", "max_completion_tokens", "max_output_tokens"}
 
 
 @dataclass(slots=True, eq=False)
@@ -250,7 +248,7 @@ def _made(history: History, contract: Contract) -> Admissions:
     for one in seen(history, contract):
         if one.tier == "enterprise" and one.model is not None and one.route and one.route.surface in TEXT_SURFACES:
             entry = _admission(one, one.model, history, contract, shown)
-            entry.judged = entry.hi < lost_us
+            entry.judged = entry.hi < lost_us and not one.plan.detail.get("upload_ms")
             made.entries.append(entry)
             limits = contract.limits(one.model)
             made.pools.setdefault(one.model.id, Pool(limits)).add_slot(entry)
@@ -276,7 +274,7 @@ def _admission(one: Seen, model: Model, history: History, contract: Contract, sh
         sent=call.sent,
         lo=call.sent - history.skew_us,
         hi=max(hi, call.sent) + history.skew_us,
-        tokens=_estimate(one, model, history),
+        tokens=_estimate(one, model),
         used=_used(one, contract),
         settled=(attempts[-1].attached if attempts else call.end, last_sign + RELEASE_US),
         busy_from=attempts[0].start if attempts else call.end,
@@ -296,22 +294,13 @@ def _was_admitted(one: Seen, shown: bool) -> bool | None:
     return False if 400 <= status < 500 else None
 
 
-def _estimate(one: Seen, model: Model, history: History) -> int | None:
-    """Return the tokens that GOV-05 reserves for the call, None if the length of its body is unknown."""
-    detail = one.plan.detail
-    body = history.bodies.get(one.call.request_sha) if one.call.request_sha else None
-    if body is not None and len(body) < BODY_CAP:
-        try:
-            asked = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            return None
-        wanted = next((asked[name] for name in _MAX_TOKENS if isinstance(asked.get(name), int)), None)
-        length = len(body)
-    else:
-        wanted, length = detail.get("max_tokens"), int(detail.get("prompt_bytes", 0))
-    if not length:
+def _estimate(one: Seen, model: Model) -> int | None:
+    """Return the tokens that GOV-05 reserves for the call, None if the length of its body or its limit is unknown."""
+    detail, length = one.plan.detail, one.call.request_bytes
+    if not length or detail.get("own_body") or set(detail.get("fields", ())) & _MAX_TOKENS:
         return None
-    return -(-length // 4) + (wanted if wanted is not None else model.default_output_tokens)
+    wanted = detail.get("max_tokens")
+    return -(-length // 4) + (int(wanted) if wanted is not None else model.default_output_tokens)
 
 
 def _used(one: Seen, contract: Contract) -> tuple[int, int]:
@@ -362,7 +351,8 @@ def _add_waiting(one: Admission, pool: Pool, window: Window, slack: int) -> None
     """Count the time in which the call waited for a slot: not at all if it was dealt with on arrival."""
     if one.hi <= one.sent:
         return
-    arrived, left, gone = one.sent + slack, one.hi - slack, one.hi + slack + 1
+    upload_us = round(1000 * float(one.seen.plan.detail.get("upload_ms", 0)))
+    arrived, left, gone = one.sent + slack + upload_us, one.hi - slack, one.hi + slack + 1
     pool.waiting.add(arrived + 1, left)
     pool.waiting_possible.add(one.sent, gone)
     window.waiting.add(arrived + 1, left)

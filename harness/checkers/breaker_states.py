@@ -82,7 +82,8 @@ def _blamed_for_start(
 def _why_opened(view: View, circuit: Circuit) -> Iterator[str]:
     """Yield the clauses by which the circuit opened: by failures or slow calls, at the end of a stream that broke."""
     ends = circuit.ended(view.since - circuit.rules.window_ms * 1000, view.since)
-    yield "opens_at_threshold" if would_trip(ends, NOTHING, circuit) else "slow_calls"
+    slow = circuit.rules.slow_ms is not None and not would_trip(ends, NOTHING, circuit)
+    yield "slow_calls" if slow else "opens_at_threshold"
     if any(e.at == view.since and e.attempt.stream and has_content(e.attempt) for e in ends):
         yield "counted_at_end"
 

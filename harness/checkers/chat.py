@@ -67,10 +67,12 @@ def streams_come_as_they_are_made(history: History, contract: Contract, verdict:
 
 def _ending(one: Seen, server: AttemptSpan, verdict: Verdict) -> None:
     """Judge how a whole chat stream ended: usage, then [DONE]."""
-    *_, before, last = ["", "", *one.call.reading.sequence.split()]
+    *_, before, last = kinds = ["", "", *one.call.reading.sequence.split()]
     verdict.case("done", last == "done", call=one.call, expected="done at the end", actual=one.call.reading.sequence)
     if server.reading.usage is not None:
-        ok = one.call.reading.usage is not None and before in ("usage", "finish")
+        # A provider may tell it in the chunk with the finish reason, instead of in one of its own.
+        final = before == "usage" or (before == "finish" and "usage" not in kinds)
+        ok = one.call.reading.usage is not None and final
         expected = "usage in the chunk before [DONE]"
         actual = f"{one.call.reading.sequence}; usage {one.call.reading.usage}"
         verdict.case("usage_in_final_chunk", ok, call=one.call, expected=expected, actual=actual)

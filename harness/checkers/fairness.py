@@ -96,8 +96,9 @@ def queue_is_shared(history: History, contract: Contract, verdict: Verdict) -> N
                         at_us=one.hi,
                     )
             elif one.judged and one.hi - one.sent > 2 * found.slack_us:
-                before = pool.waiting.at(one.sent)
-                theirs = before - found.window(one).waiting.at(one.sent)
+                # Just before: whoever had to make room for it left in the very instant.
+                before = pool.waiting.at(one.sent - 1)
+                theirs = before - found.window(one).waiting.at(one.sent - 1)
                 if before >= pool.limits.queue_length and theirs:
                     verdict.case("queue_share", True)  # the queue was full, and it got in
 

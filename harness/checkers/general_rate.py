@@ -140,10 +140,11 @@ def refusals_tell_when_to_return(history: History, contract: Contract, verdict: 
 
 
 def _reset(one: Request, user: User, history: History, told: str, verdict: Verdict) -> None:
-    if user.before.least(one.lo, one.hi) < user.limit:
+    zero_us = history.plan.options.get("wall_us")
+    if zero_us is None or user.before.least(one.lo, one.hi) < user.limit:
         return
     low_us, high_us = user.next_unit(one)
-    least, most = (history.plan.epoch_s + -(-at // 1_000_000) for at in (low_us, high_us + slack_us(history)))
+    least, most = (-(-(zero_us + at) // 1_000_000) for at in (low_us, high_us + slack_us(history)))
     verdict.case(
         "reset_epoch",
         told.isascii() and told.isdigit() and least <= int(told) <= most,
@@ -186,7 +187,12 @@ def general_traffic_is_ungoverned(history: History, contract: Contract, verdict:
             if one.refused:
                 held = user.others_possible(one) >= user.limit
                 verdict.case("user_rate_instead" if held else "general_ungoverned", held, call=one.id, actual=429)
-            elif one.admitted and listening and one.hi - one.seen.call.sent > 2 * slack + 1:
+            elif (
+                one.admitted
+                and listening
+                and not one.seen.plan.detail.get("upload_ms")
+                and one.hi - one.seen.call.sent > 2 * slack + 1
+            ):
                 waited = one.hi - one.seen.call.sent
                 verdict.case("general_ungoverned", False, call=one.id, expected="no queue", actual=f"{waited} us in it")
             if one.admitted and user.sure.at(one.hi) > user.limit:

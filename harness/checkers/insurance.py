@@ -14,6 +14,8 @@ from harness.history import History
 FIELDS = ("status", "trigger", "reason", "latency_ms", "threshold_ms", "credits_charged", "credits_compensated")
 STATUSES = ("paid", "not_triggered", "not_eligible", "pending")
 NONE = "none"
+SCHEDULING_US = 200_000
+"""How much later than it could, on sockets, a busy machine may let a process run."""
 
 
 def _insured(history: History, contract: Contract) -> Iterator[Seen]:
@@ -122,10 +124,12 @@ def _latency_bounds(one: Seen, history: History) -> tuple[int, int]:
     received = one.call.sent + upload_us
     low = server.end - (received + dial_us) - history.skew_us
     high = server.end + link_us - received + history.skew_us
-    if history.plan.mode != "sim":
-        # Scheduling delays on sockets come on top: the caller's own end is then the bound that holds.
-        high = max(high, one.call.end - one.call.sent + history.skew_us)
-        low -= 50_000
+    if history.skew_us:
+        # Scheduling delays on sockets come on top: the bound that holds is then the caller's own end, but for a caller
+        # that made it late itself.
+        own_end = server.end + SCHEDULING_US if one.plan.detail.get("read_pause_ms") else one.call.end
+        high = max(high, own_end - received + history.skew_us)
+        low -= SCHEDULING_US
     return max(0, low) // 1000, max(0, high) // 1000
 
 

@@ -165,7 +165,7 @@ def unlike(client: Reading, upstream: Reading, *fields: str) -> list[str]:
     found = []
     for name in fields:
         mine, theirs = getattr(client, name), getattr(upstream, name)
-        if mine != theirs and canonical(mine) != canonical(theirs):
+        if (mine != theirs) if isinstance(mine, str) else (canonical(mine) != canonical(theirs)):
             found.append(f"{name}: {_short(mine)} instead of {_short(theirs)}")
     return found
 

@@ -31,7 +31,7 @@ def _call_limit(one: Seen, history: History, contract: Contract, verdict: Verdic
     call, slack = one.call, 2 * slack_us(history) + 1
     limit_us = contract.timeouts.text_call_ms * 1000
     ran_us = call.end - call.sent
-    paused = "read_pause_ms" in one.plan.detail
+    paused = bool({"read_pause_ms", "upload_ms"} & set(one.plan.detail))
     if call.outcome in ("aborted", "open") or paused or ran_us < limit_us * 9 // 10:
         return
     served = one.attempts and failure_of(one.attempts[-1], call, contract) is None

@@ -33,16 +33,16 @@ def reservations_are_told(history: History, contract: Contract, verdict: Verdict
             continue
         least, most = window.other_tokens_sure(one), window.other_tokens_possible(one)
         room = window.limits.tokens - one.tokens
-        if most == 0:
+        if least == most:
             with_max = "max_tokens" in one.seen.plan.detail
             verdict.case(
                 "estimate_with_max_tokens" if with_max else "estimate_with_default",
-                told == room,
+                told == max(0, room - most),
                 call=one.id,
-                expected=f"{names.tpm_remaining}: {room}, with {one.tokens} reserved for itself",
+                expected=f"{names.tpm_remaining}: {room - most}, with {one.tokens} reserved for itself",
                 actual=told,
             )
-        elif least > 0 and window.others_unsettled(one):
+        if least > 0 and window.others_unsettled(one):
             verdict.case(
                 "reserved",
                 told <= max(0, room - least),
@@ -116,7 +116,7 @@ def _judge_refusal(one: Admission, window: Window, found: Admissions, wrong: _Wr
                 actual="429",
                 at_us=one.hi,
             )
-    if why == {"tokens"} and window.other_tokens_sure(one) + one.tokens > limit:
+    if why == {"tokens"} and max(window.other_tokens_sure(one), window.tokens_sure.at(one.hi)) + one.tokens > limit:
         verdict.case("concurrent" if window.others_unsettled(one) else "probe_does_not_fit", True)
 
 

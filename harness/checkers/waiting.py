@@ -118,7 +118,8 @@ def waiters_are_served_in_order(history: History, contract: Contract, verdict: V
 
 def _in_order(pool: Pool, found: Admissions, verdict: Verdict) -> None:
     latest: dict[str, tuple[int, str]] = {}
-    arrivals = sorted((one for one in pool.entries if one.admitted and one.seen.attempts), key=lambda one: one.sent)
+    admitted = (one for one in pool.entries if one.admitted and one.judged and one.seen.attempts)
+    arrivals = sorted(admitted, key=lambda one: one.sent)
     arrived = 0
     for one in arrivals:
         while arrivals[arrived].sent + found.slack_us < one.sent:  # it had certainly come before

@@ -72,7 +72,7 @@ def _targets(function: Any) -> Any:
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: runs/<n>.")
 @click.option("-q", "--quiet", is_flag=True, help="Verdict and failures only.")
 @click.pass_context
-def run(ctx: click.Context, **options: Any) -> None:
+def run(ctx: click.Context, /, **options: Any) -> None:
     """Run scenarios and judge every requirement that they check.
 
     SCENARIO is a scenario's name, a scenario file's name for all in it, a pattern (failover.*), or a part of the
@@ -86,7 +86,7 @@ def run(ctx: click.Context, **options: Any) -> None:
 @harness.command()
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: runs/<n>.")
 @click.pass_context
-def demo(ctx: click.Context, out: Path | None) -> None:
+def demo(ctx: click.Context, /, out: Path | None) -> None:
     """Run the core on the reference gateway, then break it on purpose and show what that looks like."""
     from harness.cli.run import demo_command
 
@@ -96,7 +96,7 @@ def demo(ctx: click.Context, out: Path | None) -> None:
 @harness.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.pass_context
-def judge(ctx: click.Context, folder: Path) -> None:
+def judge(ctx: click.Context, /, folder: Path) -> None:
     """Judge and render a recorded run again, whoever recorded it."""
     from harness.cli.run import judge_command
 
@@ -106,7 +106,7 @@ def judge(ctx: click.Context, folder: Path) -> None:
 @harness.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.pass_context
-def replay(ctx: click.Context, folder: Path) -> None:
+def replay(ctx: click.Context, /, folder: Path) -> None:
     """Run a run that was recorded in sim again, and compare it bit for bit."""
     from harness.cli.run import replay_command
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter  # noqa: TID251 - how long the command took, for the person who waits
-from typing import Any
+from typing import Any, cast
 
 import click
 import orjson
@@ -34,7 +34,7 @@ from harness.runner import (
     run_job,
     run_jobs,
 )
-from harness.target import Target, TargetError
+from harness.target import Mode, Target, TargetError
 
 RUNS = Path("runs")
 
@@ -78,7 +78,7 @@ def run_command(
         Job(
             scenario=name,
             seed=one,
-            mode=mode,  # type: ignore[arg-type] - click checked the choice
+            mode=cast(Mode, mode),
             target=spec,
             mutant=mutant,
             overlay=overlay,
@@ -241,7 +241,7 @@ def _run_again(plan: Any, scratch: Path) -> bytes | None:
         record = run_job(job, SUITE)
         if "folder" not in record:
             return None
-        return (scratch / record["folder"] / "history.jsonl").read_bytes()
+        return (scratch / str(record["folder"]) / "history.jsonl").read_bytes()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

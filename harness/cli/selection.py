@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import click
 
 from harness.cli.terminal import near
-from harness.contract import Contract, Requirement, load_requirements
+from harness.contract import Contract, load_requirements
 from harness.scenario import SCENARIOS, NamedScenario
 
 PARTS = ("core", "ceilings")
@@ -28,13 +28,13 @@ class Selection:
 def select(names: Sequence[str], profiles: Sequence[str], requirements: Sequence[str], contract: Contract) -> Selection:
     """Return what the names, profiles and ids select. Raises click.UsageError, naming what there is."""
     catalogue = load_requirements()
-    wanted = _wanted(profiles, requirements, catalogue)
+    wanted = _wanted(profiles, requirements)
     chosen = [name for pattern in names for name in _named(pattern)] or list(SCENARIOS)
     if wanted:
         chosen = [name for name in chosen if _checked(SCENARIOS[name], contract) & wanted]
     if not chosen:
         raise click.UsageError("nothing selected: no scenario fits all of what was asked; see harness list scenarios")
-    expected = frozenset() if names else (wanted or frozenset(catalogue))
+    expected = frozenset[str]() if names else frozenset(wanted or catalogue)
     return Selection(tuple(dict.fromkeys(chosen)), frozenset(wanted), expected)
 
 
@@ -64,9 +64,7 @@ def _named(pattern: str) -> list[str]:
     return found
 
 
-def _wanted(
-    profiles: Sequence[str], requirements: Sequence[str], catalogue: dict[str, Requirement] | object
-) -> set[str]:
+def _wanted(profiles: Sequence[str], requirements: Sequence[str]) -> set[str]:
     known = load_requirements()
     all_profiles = sorted({requirement.profile for requirement in known.values()})
     wanted: set[str] = set()

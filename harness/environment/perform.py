@@ -220,6 +220,7 @@ class Performance:
             limit_s=self._limit_s,
             bodies=self.scenario.bodies,
         )
+        span["request_bytes"] = len(request.body)
         self._scan("answer", call.id, answer, *(value.encode() for value in span["headers"].values()))
         if span["claims"].get("leaked"):
             # The driver has blotted out the caller's own key already: only its word tells of it.
@@ -308,8 +309,14 @@ class Performance:
                 *(("journal",) if stage.control else ()),
                 *(("bodies",) if self.scenario.bodies else ()),
             ],
-            "options": orjson.loads(orjson.dumps(scenario_data, default=_as_text)),
+            "options": {**orjson.loads(orjson.dumps(scenario_data, default=_as_text)), **self._wall()},
         }
+
+    def _wall(self) -> dict[str, int]:
+        """Return the gateway's wall time at the run's zero in microseconds, where the harness is the one to set it."""
+        if self.stage.mode == "remote":
+            return {}
+        return {"wall_us": round((self.stage.epoch_s + self._zero_s - self.stage.gateway_zero_s) * 1e6)}
 
     def _planned(self, call: Call) -> dict[str, Any]:
         detail = {
@@ -321,6 +328,10 @@ class Performance:
             detail["literal_secret"] = True  # nobody's key; which one, no record tells
         if "reply" in detail:
             detail["reply"] = asdict(call.reply)
+        if call.fields:
+            detail["fields"] = sorted(call.fields)  # their names alone: values may be anything
+        if call.body is not None:
+            detail["own_body"] = True
         return {
             "id": call.id,
             "account": call.account,

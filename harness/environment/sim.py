@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from harness.contract import Contract
 from harness.environment.control import UpstreamControl
@@ -114,22 +114,22 @@ async def _run(
         await network.stop(GATEWAY)
 
 
-def _crasher(network: Network, stage: Stage) -> Callable[[int | None], asyncio.Future[None]]:
+def _crasher(network: Network, stage: Stage) -> Callable[[int | None], Awaitable[None]]:
     """Return what kills the gateway as kill -9 would, and starts it again on what was committed."""
 
     async def crash(after_appends: int | None) -> None:
         running = stage.running
         assert running.crash is not None
         assert running.restart is not None
-        crashed = asyncio.get_running_loop().create_future()
-        running.crash(after_appends, lambda: crashed.done() or crashed.set_result(None))
-        await crashed
+        crashed = asyncio.Event()
+        running.crash(after_appends, crashed.set)
+        await crashed.wait()
         network.kill(GATEWAY)
         running.app = await running.restart()
         network.serve(GATEWAY, running.app)
         await network.start(GATEWAY)
 
-    return crash  # type: ignore[return-value]
+    return crash
 
 
 def _scheme(scenario: Scenario, role: str) -> str:

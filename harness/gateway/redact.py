@@ -11,7 +11,9 @@ from harness.gateway.deployment import Deployment
 REDACTED = "[redacted]"
 _LETTERS = r"[A-Za-z0-9._~+/=-]"
 _KEYS = re.compile(rf"(?<![A-Za-z0-9])(?:ck_{_LETTERS}+|sk-{_LETTERS}{{8,}}|Bearer\s+{_LETTERS}{{4,}})")
-_ADDRESSES = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\"'<>]+|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b", re.IGNORECASE)
+_ADDRESSES = re.compile(
+    r"[a-z][a-z0-9+.-]*://[^\s\"'<>]*[^\s\"'<>.,;:!?)]|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b", re.IGNORECASE
+)
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f]+")
 
 
@@ -26,11 +28,14 @@ class Redactor:
         self._hosts = _any_of(
             part for host in hosts for part in (host.netloc, host.hostname or "") if "." in part or ":" in part
         )
+        # Hosts are often named after what they are in the chains, also those that this deployment does not know.
+        roles = "|".join(map(re.escape, deployment.upstreams))
+        self._roles = re.compile(rf"\b(?:{roles})(?:\.[A-Za-z0-9-]+)+(?::\d+)?") if roles else None
 
     def clean(self, text: str, limit: int = 2_000) -> str:
         """Return ``text`` on one line, cut at ``limit`` characters, without keys, credentials and addresses."""
         text = _UNPRINTABLE.sub(" ", text)
-        for pattern in (self._secrets, _KEYS, _ADDRESSES, self._hosts):
+        for pattern in (self._secrets, _KEYS, _ADDRESSES, self._hosts, self._roles):
             if pattern is not None:
                 text = pattern.sub(REDACTED, text)
         return text if len(text) <= limit else text[:limit] + "..."

@@ -5,6 +5,7 @@ It rounds nothing and estimates nothing: prices, insurance and ledger are compon
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from harness.gateway.components import Components
 
 UNBILLED_DISCONNECT = "unbilled_disconnect"
+PAYOUT_PAUSES_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
+"""Between the tries of a payout: together less than the second within which a stream has to be settled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +83,25 @@ class Settler:
         """Settle the latency insurance of a charged call, and credit the payout if it is due."""
         settlement = parts.insurer.settle(bill.credits, self.latency_us(call), self.eligible(call))
         if settlement.credits_compensated:
-            try:
-                await parts.ledger.payout(call.account, call.label, settlement.credits_compensated, bill.entry)
+            if await self.pay_out(parts, call, bill, settlement.credits_compensated):
                 call.compensated = settlement.credits_compensated
-            except StoreError:
+            else:
                 # The answer is paid for and stays good; what is owed is told by the flag.
                 call.flag("payout_failed")
                 settlement = replace(settlement, status="pending", credits_compensated=0)
         call.insurance = settlement.status
         return settlement
+
+    async def pay_out(self, parts: Components, call: Call, bill: Bill, credits: int) -> bool:
+        """Credit the payout, trying again for a while if the store takes nothing. False if it is owed all the same."""
+        for pause_s in (*PAYOUT_PAUSES_S, None):
+            try:
+                return await parts.ledger.payout(call.account, call.label, credits, bill.entry)
+            except StoreError:
+                if pause_s is None:
+                    break
+                await asyncio.sleep(pause_s)
+        return False
 
     def latency_us(self, call: Call) -> int:
         """Return the time from the request's full receipt to the last upstream byte, waits for the client left out."""

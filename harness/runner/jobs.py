@@ -25,6 +25,7 @@ from harness.scenario import SCENARIOS, Scenario
 from harness.target import Mode, Mutate, Overlay, Target, TargetError, Unsupported
 
 EVERYTHING = frozenset[str]()
+LATE_RETRIES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,26 @@ def build(job: Job, target: Target) -> tuple[Scenario, Contract]:
 
 
 def run_job(job: Job, suite: Suite) -> dict[str, Any]:
-    """Run and judge one job; whatever goes wrong is in the record, under ``error``."""
+    """Run and judge one job; whatever goes wrong is in the record, under ``error``.
+
+    On sockets a run whose generator lagged says nothing about the gateway: it is made again, a bounded number of times.
+    """
     suite.load()
     started = time.process_time()
+    for again in range(1 if job.mode == "sim" else 1 + LATE_RETRIES):
+        with contextlib.closing(Recorder()) as recorder:
+            record = _record(job, suite, recorder)
+            if record.get("late") and again < LATE_RETRIES:
+                continue
+            if job.folder and (job.keep_passes or record["outcome"] != "pass") and record["outcome"] != "unsupported":
+                record["folder"] = f"{job.scenario}-{job.seed}"
+                recorder.write(Path(job.folder) / record["folder"])
+            break
+    record["cpu_s"] = round(time.process_time() - started, 4)
+    return record
+
+
+def _record(job: Job, suite: Suite, recorder: Recorder) -> dict[str, Any]:
     record: dict[str, Any] = {
         "scenario": job.scenario,
         "seed": job.seed,
@@ -80,18 +98,17 @@ def run_job(job: Job, suite: Suite) -> dict[str, Any]:
         "errors": [],
         "error": None,
     }
-    recorder = Recorder()
     try:
         target = suite.target(job.target)
         made, contract = build(job, target)
+        record["overlays"] = list(contract.overlays)
         record["could_judge"] = sorted({f"{c.requirement}.{clause}" for c in made.checks for clause in c.clauses})
         try:
             _run(made, target, contract, job, recorder, suite.mutate(job.mutant) if job.mutant else None)
         finally:
             # What was recorded before a target died or the harness was stopped is kept.
             record["digest"] = recorder.digest()
-        history = recorder.history()
-        record.update(judge(history, contract, made.checks))
+        record.update(judge(recorder.history(), contract, made.checks))
         if record["errors"]:
             record["outcome"] = "error"
             record["error"] = {"kind": "harness", "message": f"{len(record['errors'])} checkers crashed"}
@@ -105,12 +122,6 @@ def run_job(job: Job, suite: Suite) -> dict[str, Any]:
             "message": f"{type(error).__name__}: {error}",
             "cause": traceback.format_exc(limit=-6),
         }
-    if job.folder and (job.keep_passes or record["outcome"] != "pass") and record["outcome"] != "unsupported":
-        folder = Path(job.folder) / f"{job.scenario}-{job.seed}"
-        recorder.write(folder)
-        record["folder"] = folder.name
-    recorder.close()
-    record["cpu_s"] = round(time.process_time() - started, 4)
     return record
 
 

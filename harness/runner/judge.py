@@ -22,7 +22,8 @@ def judge(history: History, contract: Contract, checks: Iterable[Checker]) -> di
     A planned fault that never fired, or a late generator, turns what passed into inconclusive; what failed stays.
     A checker that crashes makes the record an error, never a pass.
     """
-    doubts = [*_unfired(history), *_lateness(history)]
+    late = _lateness(history)
+    doubts = [*_unfired(history), *late]
     checked = []
     errors = []
     for check in checks:
@@ -36,6 +37,7 @@ def judge(history: History, contract: Contract, checks: Iterable[Checker]) -> di
     return {
         "outcome": worst(outcomes).value,
         "doubts": doubts,
+        "late": bool(late),
         "errors": errors,
         "checks": checked,
         "calls": len(history.calls),

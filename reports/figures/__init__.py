@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from reports.figures.drawing import Figure, Marked
+from reports.figures.drawing import Figure, Marked, styled
 from reports.histories import Histories, Rank, Recording
 from reports.record import Record
 from reports.text import line
@@ -18,15 +18,16 @@ _CANDIDATES = 3
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A figure that reports may have: its subject, the requirements whose scenarios show it, and how it is drawn.
+    """A figure that reports may have, and how it is drawn.
 
-    ``by`` ranks those scenarios, the highest first. ``draw`` returns None for a recording that has nothing to show.
+    ``wanted`` are the clauses (starts of ``ID.clause``) whose scenarios show its subject, the most telling first; of
+    several such scenarios the largest by ``by`` is drawn. ``draw`` returns None for a recording with nothing to show.
     """
 
     name: str
     title: str
     wanted: tuple[str, ...]
-    by: tuple[Rank, ...]
+    by: Rank
     draw: Callable[[Recording, Marked], Figure | None]
 
 
@@ -38,43 +39,58 @@ def kinds() -> tuple[Kind, ...]:
     from reports.figures.limits import admitted_against_ceiling, in_flight_against_cap
     from reports.figures.money import charged_and_recomputed
 
-    first: tuple[Rank, ...] = ("failed", "calls")
     return (
         Kind(
             "faults",
             "Calls, faults and the circuit",
-            ("BRK-", "FAIL-"),
-            ("failed", "faults_fired", "calls"),
+            ("BRK-02.", "BRK-", "FAIL-02.", "FAIL-"),
+            "faults_fired",
             calls_and_faults,
         ),
-        Kind("latency", "Latency by surface", ("",), ("calls",), latency_by_surface),
-        Kind("in_flight", "In flight against the cap", ("GOV-02", "GOV-03", "GOV-09"), first, in_flight_against_cap),
+        Kind("latency", "Latency by surface", (), "attempts", latency_by_surface),
         Kind(
-            "admitted", "Admitted per window against the ceiling", ("GOV-04", "RATE-"), first, admitted_against_ceiling
+            "in_flight",
+            "In flight against the cap",
+            ("GOV-02.cap", "GOV-02.", "GOV-03."),
+            "attempts",
+            in_flight_against_cap,
         ),
         Kind(
-            "charged", "Charged, told and recomputed", ("BILL-01", "BILL-03", "BILL-05"), first, charged_and_recomputed
+            "admitted",
+            "Admitted per window against the ceiling",
+            ("GOV-04.next_refused", "GOV-04.", "RATE-01."),
+            "calls",
+            admitted_against_ceiling,
         ),
-        Kind("insurance", "Latency against the insurance threshold", ("INS-",), first, latency_against_threshold),
+        Kind("charged", "Charged, told and recomputed", ("BILL-01.", "BILL-03."), "attempts", charged_and_recomputed),
+        Kind(
+            "insurance",
+            "Latency against the insurance threshold",
+            ("INS-03.at_threshold", "INS-03.over", "INS-03.", "INS-"),
+            "calls",
+            latency_against_threshold,
+        ),
     )
 
 
 def draw_all(record: Record, histories: Histories) -> dict[str, Figure | None]:
     """Draw every kind from the recording that tells most of it; None where no recording shows its subject."""
     drawn: dict[str, Figure | None] = {}
-    for kind in kinds():
-        candidates = histories.telling(kind.wanted, kind.by, _CANDIDATES)
-        figures = (kind.draw(recording, _marked(record, recording, kind.wanted)) for recording in candidates)
-        drawn[kind.name] = next((figure for figure in figures if figure is not None), None)
+    with styled():
+        for kind in kinds():
+            candidates = histories.telling(kind.wanted, kind.by, _CANDIDATES)
+            figures = (kind.draw(recording, _marked(record, recording, kind.wanted)) for recording in candidates)
+            drawn[kind.name] = next((figure for figure in figures if figure is not None), None)
     return drawn
 
 
 def _marked(record: Record, recording: Recording, wanted: tuple[str, ...]) -> Marked:
-    """Return the calls of ``recording`` that a broken promise of ``wanted`` names, with what it says of them."""
+    """Return the calls of ``recording`` that a broken promise of ``wanted``'s requirements names, and what it says."""
+    about = tuple({start.partition(".")[0] for start in wanted})
     return {
         piece["call"]: line(f"expected {piece['expected']}; actual {piece['actual']}")
         for check in record.checks
-        if (check.scenario, check.seed) == (recording.scenario, recording.seed) and check.requirement.startswith(wanted)
+        if (check.scenario, check.seed) == (recording.scenario, recording.seed) and check.requirement.startswith(about)
         for piece in check.because("fail")
         if piece["call"]
     }

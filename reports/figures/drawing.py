@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from reports.text import line
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure as Canvas
 
 Marked = Mapping[str, str]
@@ -26,7 +28,7 @@ SERIES = ("#0f0f01", "#0f0f02", "#0f0f03", "#0f0f04", "#0f0f05", "#0f0f06")
 BLUE, ORANGE, GREEN, RED, VIOLET, GREY = SERIES
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
 LINES = ("-", "--", ":", "-.", (0, (1, 1)), (0, (5, 1, 1, 1)))
-_WIDTH_IN = 8.4
+_WIDTH_IN = 11.0
 _SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "harness",
@@ -62,15 +64,22 @@ class Figure:
     rows: Sequence[Sequence[str]]
 
 
-def canvas(height_in: float, heights: Sequence[float] = (1,)) -> tuple[Canvas, list[Axes]]:
-    """Return an empty figure of stacked axes that share their x axis."""
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw and write figures in the report's style: inside this alone."""
     import matplotlib
-    from matplotlib.figure import Figure as Canvas
 
     with matplotlib.rc_context(_SETTINGS):
-        made = Canvas(figsize=(_WIDTH_IN, height_in))
-        axes = made.subplots(len(heights), 1, sharex=True, height_ratios=list(heights), squeeze=False)
-    made.subplots_adjust(left=0.085, right=0.985, top=1 - 0.12 / height_in, bottom=0.42 / height_in, hspace=0.16)
+        yield
+
+
+def canvas(height_in: float, heights: Sequence[float] = (1,), left: float = 0.065) -> tuple[Canvas, list[Axes]]:
+    """Return an empty figure of stacked axes that share their x axis; ``left`` is the share kept for their labels."""
+    from matplotlib.figure import Figure as Canvas
+
+    made = Canvas(figsize=(_WIDTH_IN, height_in))
+    axes = made.subplots(len(heights), 1, sharex=True, height_ratios=list(heights), squeeze=False)
+    made.subplots_adjust(left=left, right=0.99, top=1 - 0.1 / height_in, bottom=0.45 / height_in, hspace=0.14)
     made.patch.set_visible(False)
     stacked = [row[0] for row in axes]
     for one in stacked:
@@ -78,13 +87,38 @@ def canvas(height_in: float, heights: Sequence[float] = (1,)) -> tuple[Canvas, l
     return made, stacked
 
 
+def plain_numbers(axis: Axis) -> None:
+    """Label a logarithmic axis at 1, 2 and 5 of each decade, with plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def whole_numbers(axis: Axis) -> None:
+    """Label an axis that counts at whole numbers alone."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def signed_decades(axis: Axis, least: float, most: float) -> None:
+    """Label a symmetric logarithmic axis that is linear within one at 0, ±1, ±10, ±100 and so on."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    decades = [10.0**power for power in range(7)]
+    ticks = [0.0, *(d for d in decades if d <= most * 1.5), *(-d for d in decades if -d >= least * 1.5)]
+    axis.set_major_locator(FixedLocator(sorted(ticks)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+,.0f}" if value else "0"))
+    axis.set_minor_locator(NullLocator())
+
+
 def finished(made: Canvas, name: str, label: str) -> Markup:
     """Return the figure as SVG to stand in HTML: ids led by ``name``, colours by variables, its size the page's."""
-    import matplotlib
-
     out = io.StringIO()
-    with matplotlib.rc_context(_SETTINGS):
-        made.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    made.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     svg = out.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->|<\?.*?\?>", "", svg, flags=re.DOTALL)

@@ -20,6 +20,7 @@ from reports.figures.drawing import (
     cells,
     finished,
     label,
+    whole_numbers,
 )
 from reports.histories import Recording
 from reports.text import plural, seconds
@@ -54,7 +55,9 @@ def calls_and_faults(recording: Recording, marked: Marked) -> Figure | None:
     edges = numpy.linspace(start_s, end_s, _BINS + 1)
     faults = _windows(recording, end_s)[:_FAULTS]
     made, (calls, attempts, strips) = canvas(
-        2.5 + 0.17 * max(1, len(faults) + len(states)), (1.1, 1.1, 0.16 * max(2, len(faults) + len(states)))
+        3.0 + 0.2 * max(1, len(faults) + len(states)),
+        (1.1, 1.1, 0.18 * max(2, len(faults) + len(states))),
+        left=0.175,
     )
     counts = _stack(
         calls,
@@ -73,9 +76,11 @@ def calls_and_faults(recording: Recording, marked: Marked) -> Figure | None:
     )
     failed = [a.end / 1e6 for a in recording.attempt_spans if a.ended == "fault"]
     _failures(attempts, failed, edges)
+    whole_numbers(calls.yaxis)
+    whole_numbers(attempts.yaxis)
     calls.set_ylabel("calls sent")
     attempts.set_ylabel("attempts")
-    _strips(strips, faults, states)
+    _strips(strips, faults, states, end_s - start_s)
     strips.set_xlabel("seconds of the run")
     strips.set_xlim(start_s, end_s)
     words = f"{plural(len(recording.spans), 'call')}, {plural(len(recording.attempt_spans), 'attempt')}, " + plural(
@@ -111,19 +116,18 @@ def _stack(axes: Axes, edges: numpy.ndarray, series: dict[str, list[float]], col
         if not instants:
             continue
         counts, _ = numpy.histogram(instants, edges)
-        axes.bar(
-            edges[:-1],
-            counts,
-            numpy.diff(edges),
-            bottom=base,
-            align="edge",
+        axes.stairs(
+            base + counts,
+            edges,
+            baseline=base,
+            fill=True,
             color=colours[name],
             hatch=hatch,
             alpha=0.75,
             linewidth=0,
             label=f"{label(name)} {len(instants):,}",
         )
-        base += counts
+        base = base + counts
         totals[name] = len(instants)
     if totals:
         axes.legend(loc="upper right", ncols=len(totals), handlelength=1.2, columnspacing=1)
@@ -146,10 +150,10 @@ def _windows(recording: Recording, end_s: float) -> list[tuple[str, float, float
     found = []
     for injection in recording.history.plan.injections:
         stop = injection.get("stop_ms")
-        name = f"{injection['fault']['name']} at {injection['role']}"
+        role = "every upstream" if injection["role"] == "*" else injection["role"]
         until = end_s if stop is None else min(end_s, stop / 1e3)
-        found.append((name, injection.get("start_ms", 0) / 1e3, until))
-    return found
+        found.append((f"{injection['fault']['name']} at {role}", injection.get("start_ms", 0) / 1e3, until))
+    return list(dict.fromkeys(found))
 
 
 def _states(recording: Recording) -> dict[str, list[tuple[float, float, str]]]:
@@ -176,7 +180,10 @@ def _states(recording: Recording) -> dict[str, list[tuple[float, float, str]]]:
 
 
 def _strips(
-    axes: Axes, faults: Sequence[tuple[str, float, float]], states: dict[str, list[tuple[float, float, str]]]
+    axes: Axes,
+    faults: Sequence[tuple[str, float, float]],
+    states: dict[str, list[tuple[float, float, str]]],
+    span_s: float,
 ) -> None:
     """Draw fault windows and circuit states as labelled strips."""
     names = []
@@ -191,10 +198,11 @@ def _strips(
             axes.broken_barh(
                 [(since, until - since)], (row + 0.15, 0.7), facecolor=colour, alpha=0.6, hatch=hatch, linewidth=0
             )
-            axes.text(since, row + 0.5, f" {label(state)}", fontsize=7, va="center", clip_on=True)
+            if until - since > 0.009 * span_s * len(state):  # else the words run into the next stretch
+                axes.text(since, row + 0.5, f" {label(state)}", fontsize=7.5, va="center", clip_on=True)
         names.append(f"circuit {model}")
     axes.set_ylim(max(len(names), 1), 0)
-    axes.set_yticks([n + 0.5 for n in range(len(names))], [label(name) for name in names], fontsize=7)
+    axes.set_yticks([n + 0.5 for n in range(len(names))], [label(name) for name in names], fontsize=8)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
 

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from reports.figures.drawing import BLUE, GREEN, GREY, ORANGE, RED, Figure, Marked, canvas, cells, finished, label
+from reports.figures.drawing import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    RED,
+    Figure,
+    Marked,
+    canvas,
+    cells,
+    finished,
+    label,
+    signed_decades,
+)
 from reports.histories import Recording
 from reports.text import plural
 
@@ -24,18 +37,18 @@ def latency_against_threshold(recording: Recording, marked: Marked) -> Figure | 
     calls["near"] = calls["distance"].abs()
     calls = calls.sort_values(["near", "id"], kind="stable")
     statuses = sorted(set(calls["insurance"]), key=lambda s: (list(_LOOKS).index(s) if s in _LOOKS else 9, s))
-    made, (axes,) = canvas(0.75 + 0.38 * len(statuses))
+    made, (axes,) = canvas(0.75 + 0.42 * len(statuses), left=0.1)
     for row, status in enumerate(statuses):
         own = calls[calls["insurance"] == status].head(_DRAWN)
         colour, marker = _LOOKS.get(status, (RED, "X"))
         # Spread over a band, in a fixed order, so that equal latencies do not hide each other.
         spread = [row + 0.5 + ((n * 5) % 9 - 4) * 0.07 for n in range(len(own))]
         axes.plot(
-            own["latency"] / 1e3, spread, linestyle="none", marker=marker, markersize=4, color=colour, alpha=0.75, mew=0
+            own["distance"], spread, linestyle="none", marker=marker, markersize=4, color=colour, alpha=0.75, mew=0
         )
         wrong = own["id"].isin(list(marked)).tolist()
         axes.plot(
-            (own["latency"] / 1e3)[wrong],
+            own["distance"][wrong],
             [at for at, bad in zip(spread, wrong, strict=True) if bad],
             linestyle="none",
             marker="o",
@@ -43,16 +56,24 @@ def latency_against_threshold(recording: Recording, marked: Marked) -> Figure | 
             mfc="none",
             mec=RED,
         )
-    axes.axvline(threshold / 1e3, color=RED, linewidth=1, linestyle=(0, (6, 3)))
+    least, most = min(-1.0, float(calls["distance"].min())), max(1.0, float(calls["distance"].max()))
+    axes.set_xscale("symlog", linthresh=1)
+    axes.set_xlim(least * 2, most * 2)
+    signed_decades(axes.xaxis, least, most)
+    axes.axvline(0, color=RED, linewidth=1, linestyle=(0, (6, 3)))
     axes.annotate(
-        f"threshold {threshold / 1e3:g} s", (threshold / 1e3, 1), xycoords=("data", "axes fraction"), fontsize=8,
-        va="top", xytext=(3, 0), textcoords="offset points",
-    )  # fmt: skip
+        f"threshold {threshold / 1e3:g} s",
+        (0, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="top",
+        fontsize=8,
+    )
     axes.set_yticks([n + 0.5 for n in range(len(statuses))], [label(status) for status in statuses])
     axes.set_ylim(len(statuses), -0.25)
-    axes.set_xlim(left=0)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel("latency of the call (s)")
+    axes.set_xlabel("milliseconds past the threshold (logarithmic on both sides)")
     near = calls.head(_TOLD)[["id", "surface", "latency", "distance", "insurance", "booked", "paid"]]
     columns, rows = cells(
         near.rename(

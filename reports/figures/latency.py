@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.figures.drawing import LINES, SERIES, Figure, Marked, canvas, cells, finished, label
+from reports.figures.drawing import LINES, SERIES, Figure, Marked, canvas, cells, finished, label, plain_numbers
 from reports.histories import Recording
 from reports.text import plural
 
@@ -23,7 +23,7 @@ def latency_by_surface(recording: Recording, marked: Marked) -> Figure | None:
     calls["kind"] = calls["surface"] + calls["stream"].map({True: ", streamed", False: ""})
     calls["first byte"] = (calls["first_byte"] - calls["sent"]) / 1e3
     calls["beside"] = (calls["end"] - calls["sent"] - calls["upstream_us"]) / 1e3
-    made, (axes,) = canvas(2.5)
+    made, (axes,) = canvas(2.9)
     rows = []
     for (kind, own), colour, line in zip(
         calls.groupby("kind", sort=True), SERIES[:4] + SERIES[:4], LINES + LINES, strict=False
@@ -47,6 +47,7 @@ def latency_by_surface(recording: Recording, marked: Marked) -> Figure | None:
             }
         )
     axes.set_xscale("log")
+    plain_numbers(axes.xaxis)
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("latency of answered calls (ms)")
     axes.set_ylabel("share of calls")

@@ -6,7 +6,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from reports.figures.drawing import LINES, ORANGE, RED, SERIES, Figure, Marked, canvas, cells, finished, label
+from reports.figures.drawing import (
+    LINES,
+    ORANGE,
+    RED,
+    SERIES,
+    Figure,
+    Marked,
+    canvas,
+    cells,
+    finished,
+    label,
+    whole_numbers,
+)
 from reports.histories import Recording
 from reports.text import plural
 
@@ -55,7 +67,7 @@ def in_flight_against_cap(recording: Recording, marked: Marked) -> Figure | None
     steps = _nearest_first(found)
     if not steps:
         return None
-    made, (axes,) = canvas(2.3)
+    made, (axes,) = canvas(2.6)
     _draw(axes, steps, "cap")
     axes.set_ylabel("attempts in flight")
     axes.legend(loc="upper left", ncols=_SHOWN)
@@ -98,7 +110,7 @@ def admitted_against_ceiling(recording: Recording, marked: Marked) -> Figure | N
     steps = _nearest_first(one for one in found if len(one.instants))
     if not steps:
         return None
-    made, (axes,) = canvas(2.3)
+    made, (axes,) = canvas(2.6)
     _draw(axes, steps, "ceiling")
     refused = calls[calls["status"] == 429]
     if len(refused):
@@ -174,6 +186,7 @@ def _draw(axes: Axes, steps: list[_Steps], word: str) -> None:
         )
     top = max(max(one.limit, one.peak) for one in shown)
     axes.set_ylim(0, top * 1.3)
+    whole_numbers(axes.yaxis)
     axes.set_xlabel("seconds of the run")
 
 

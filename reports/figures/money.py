@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reports.figures.drawing import GREY, RED, SERIES, Figure, Marked, canvas, cells, finished, label
+from reports.figures.drawing import GREY, RED, SERIES, Figure, Marked, canvas, cells, finished, label, plain_numbers
 from reports.histories import Recording
 from reports.text import plural
 
@@ -28,7 +28,7 @@ def charged_and_recomputed(recording: Recording, marked: Marked) -> Figure | Non
         return None
     broken = calls["id"].isin(list(marked))
     shown = pandas.concat([calls[broken].head(_DRAWN), calls[~broken].iloc[:: 1 + len(calls) // _DRAWN]])
-    made, (charged, off) = canvas(3.4, (2.4, 1))
+    made, (charged, off) = canvas(4.0, (2.4, 1))
     busiest = list(calls["model"].value_counts().index[:_MODELS])
     for model, colour, marker in zip(busiest, SERIES, _MARKERS, strict=False):
         own = shown[shown["model"] == model]
@@ -43,6 +43,7 @@ def charged_and_recomputed(recording: Recording, marked: Marked) -> Figure | Non
     for axes, column in ((charged, "charged"), (off, "off")):
         axes.plot(ringed.index, ringed[column], linestyle="none", marker="o", markersize=9, mfc="none", mec=RED)
     charged.set_yscale("symlog", linthresh=10)
+    plain_numbers(charged.yaxis)
     charged.set_ylim(0, max(10.0, float(calls["charged"].max())) * 12)
     charged.set_ylabel("credits charged")
     charged.legend(loc="upper left", ncols=6, handletextpad=0.1, columnspacing=1)

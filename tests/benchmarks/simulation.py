@@ -95,7 +95,7 @@ def main() -> None:
     seconds, made, answered, digest = simulate(unstreamed(calls))
     print(f"stock httpx, ASGITransport, Starlette echo   {stock * 1e6:7.0f} us a call")
     print(
-        f"unstreamed  {made} calls, {answered} answered 200, {seconds:.2f} s CPU, {seconds / made * 1e6:.0f} us a call, "
+        f"unstreamed  {made} calls, {answered} answered 200, {seconds:.2f} s CPU, {seconds / made * 1e6:.0f} us each, "
         f"{seconds / made / stock:.2f} x stock httpx   history {digest}"
     )
     seconds, made, answered, digest = simulate(streamed(streams))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from harness.checker import Outcome
+from harness.checker import Checker, Outcome
 from harness.checkers.auth import (
     anthropic_api_key_is_accepted_on_managed_messages,
     bad_keys_are_refused_for_free,
@@ -410,7 +410,7 @@ CASES = [
         both(violation, refused(MESSAGES, "suspended_key", CLAUDE, account="b")),
     ),
 ]
-CHECKS = {case.check for case in CASES}
+CHECKS: list[Checker] = list(dict.fromkeys(case.check for case in CASES))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -422,13 +422,13 @@ def test_a_kept_clause_passes_and_a_broken_one_fails(case: Case) -> None:
     assert bad.outcome(case.check, case.clause) is FAIL
 
 
-@pytest.mark.parametrize("check", sorted(CHECKS, key=lambda check: check.name), ids=lambda check: check.name)
-def test_every_clause_of_a_checker_is_tried(check: Any) -> None:
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: str(check.name))
+def test_every_clause_of_a_checker_is_tried(check: Checker) -> None:
     assert {case.clause for case in CASES if case.check is check} == set(check.clauses)
 
 
-@pytest.mark.parametrize("check", sorted(CHECKS, key=lambda check: check.name), ids=lambda check: check.name)
-def test_an_empty_history_has_no_case_of_anything(check: Any) -> None:
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: str(check.name))
+def test_an_empty_history_has_no_case_of_anything(check: Checker) -> None:
     assert check(Wire().history(), Wire().contract).clauses == {}
 
 
@@ -454,7 +454,7 @@ def flaws(wire: Wire) -> list[tuple[str, ...] | None]:
         ({"path": "/v1/nothing"}, None),
         ({"path": LIST, "model": ""}, ()),
         ({"detail": {"method": "GET"}}, ("method_not_allowed",)),
-        ({"detail": {"auth": "x-api-key"}}, ("invalid_key",)),
+        ({"detail": {"auth": "x-api-key"}}, None),
         ({"detail": {"headers": {"x-api-key": "ck_nobody"}}}, None),
         ({"path": COUNT, "model": CLAUDE, "detail": {"auth": ["bearer", "x-api-key"]}}, ()),
         ({"account": "poor"}, ("insufficient_balance",)),

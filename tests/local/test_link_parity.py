@@ -54,7 +54,7 @@ class Sockets:
         self.story: Story | None = None
         self.log: list[str] = []
         self.ended = asyncio.Event()
-        config = uvicorn.Config(self.app, http=Protocol, log_config=None, access_log=False)
+        config = uvicorn.Config(self.app, interface="asgi3", http=Protocol, log_config=None, access_log=False)
         config.load()
         self.server = uvicorn.Server(config)
         self.server.lifespan = config.lifespan_class(config)

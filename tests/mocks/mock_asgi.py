@@ -42,7 +42,7 @@ class JumpingLoop(asyncio.SelectorEventLoop):
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run ``work`` to its end in virtual time, and see to it that no task is left behind."""
+    """Run ``work`` to its end in virtual time, and see to it that no task and no timer is left behind."""
     loop = JumpingLoop()
     try:
         result = loop.run_until_complete(work)
@@ -50,6 +50,8 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
         loop.run_until_complete(asyncio.sleep(0))
         left = [task for task in asyncio.all_tasks(loop) if not task.done()]
         assert not left, f"tasks left behind: {left}"
+        timers = [timer for timer in loop._scheduled if not timer.cancelled()]  # type: ignore[attr-defined]
+        assert not timers, f"timers left behind: {timers}"
         return result
     finally:
         loop.close()
@@ -158,7 +160,6 @@ async def ask(
     await app(scope, receive, send)
     if timer is not None:
         timer.cancel()
-    gone.cancel()
     return link
 
 

@@ -84,6 +84,14 @@ def test_a_message_stream_keeps_the_protocols_order() -> None:
     assert names.count("ping") == 1
 
 
+def test_a_message_stream_counts_up_to_its_usage() -> None:
+    link, _ = served("messages", "in=5 cached=6 written=7 out=40", stream=True)
+    begun, ended = link.events[0]["message"]["usage"], link.events[-2]["usage"]
+    assert (begun["output_tokens"], ended["output_tokens"]) == (1, 40)
+    for name in ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"):
+        assert begun[name] == ended[name] > 0
+
+
 def test_a_responses_stream_is_numbered_and_closes_what_it_opens() -> None:
     link, attempt = served("responses", "chunks=2 shape=mixed", stream=True)
     assert [event["sequence_number"] for event in link.events] == list(range(len(link.events)))

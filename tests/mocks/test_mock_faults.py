@@ -183,6 +183,12 @@ def test_a_break_always_comes_before_the_terminal_event(surface: str, point: dic
 
 
 @each
+def test_a_break_after_as_many_chunks_as_there_are_comes_before_the_last(surface: str) -> None:
+    whole = chunks_of(plain(surface, stream=True))
+    assert chunks_of(struck(surface, cut_after(chunks=len(whole)), stream=True)) == whole[:-1]
+
+
+@each
 def test_a_break_may_come_inside_an_event(surface: str) -> None:
     parts = struck(surface, reset_after(content=1, inside=True), stream=True)
     clean = struck(surface, reset_after(content=1), stream=True)

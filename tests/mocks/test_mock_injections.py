@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -153,6 +154,22 @@ def test_every_problem_of_every_injection_is_told_at_once() -> None:
     with pytest.raises(ValueError, match="injection") as caught:
         read_injections([injection("crlff", id="a"), injection("bom", nth=0, first=0, id="b")])
     assert [line.split(":")[0] for line in str(caught.value).splitlines()] == ["injection a", *["injection b"] * 2]
+
+
+def test_the_window_is_that_of_the_arrival() -> None:
+    async def work() -> Any:
+        app = create_app()
+        await start(app, injections=[injection("respond", params={"status": 503}, start_ms=1_000, stop_ms=3_000)])
+        path = f"/r/primary/{PATHS['chat']}"
+        found = []
+        for _ in range(3):
+            found.append((await ask(app, path, request("chat", "ttft=1.5"))).status)
+            await asyncio.sleep(1.0)
+        return found, (await journal(app))[1]
+
+    statuses, faults = run(work())
+    assert statuses == [200, 503, 200]
+    assert [fault["at"] for fault in faults] == [2_500_000]
 
 
 def test_an_injection_strikes_the_attempts_it_was_declared_for() -> None:

@@ -96,6 +96,13 @@ def test_a_lawful_fault_is_served_and_read_as_it_was_sent(surface: str, fault: s
     assert attempt["reading"]["terminal"] is True
 
 
+@pytest.mark.parametrize("fault", ["wrong_content_type", "json_although_streamed"])
+def test_an_answer_that_could_be_read_but_not_relied_on_is_not_terminal(fault: str) -> None:
+    _, attempt = one("chat", "", injection(fault, params={}), stream=fault == "json_although_streamed")
+    assert (attempt["ended"], attempt["reading"]["terminal"]) == ("fault", False)
+    assert attempt["reading"]["text"] != ""
+
+
 def test_several_faults_are_all_named() -> None:
     _, attempt = one("chat", "", injection("crlf"), injection("cut_after"), stream=True)
     assert (attempt["fault"], attempt["ended"]) == ("crlf+cut_after", "fault")

@@ -53,7 +53,7 @@ def test_a_chat_stream() -> None:
         chunk({"tool_calls": [{"index": 0, "id": "t0", "function": {"name": "f", "arguments": ""}}]}),
         chunk({"tool_calls": [{"index": 0, "function": {"arguments": '{"x"'}}]}),
         chunk({"tool_calls": [{"index": 1, "id": "t1", "function": {"name": "g", "arguments": "{}"}}]}),
-        chunk({"tool_calls": [{"index": 0, "function": {"arguments": ":1}"}}]}),
+        chunk({"tool_calls": [{"index": 0, "id": "other", "function": {"arguments": ":1}"}}]}),
         chunk({}, "tool_calls"),
         {"choices": [], "usage": {"total_tokens": 3}},
         "[DONE]",

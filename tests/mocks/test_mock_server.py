@@ -146,7 +146,7 @@ def test_runs_are_bounded_and_the_oldest_goes(monkeypatch: pytest.MonkeyPatch) -
 
     async def work() -> Any:
         app = create_app()
-        for name in ("a", "b", "c", "d"):
+        for name in ("a", "b", "c", "d", "d", "d"):
             await start(app, name)
         return [(await ask(app, f"/control/{name}/journal", method="GET")).status for name in ("a", "b", "d")]
 

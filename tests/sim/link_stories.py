@@ -4,7 +4,7 @@ A story's two sides write one log; pauses separate what the sides do by turns, s
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -263,13 +263,9 @@ story(
 
 # Applications that break
 
-_CHUNKED_BREAK = (
-    "RemoteProtocolError peer closed connection without sending complete message body (incomplete chunked read)"
-)
-_COUNTED_BREAK = (
-    "RemoteProtocolError peer closed connection without sending complete message body (received {} bytes, expected 10)"
-)
-_NO_ANSWER = "RemoteProtocolError Server disconnected without sending a response."
+BROKEN = "client: RemoteProtocolError peer closed connection without sending complete message body"
+BROKEN_CHUNKED = f"{BROKEN} (incomplete chunked read)"
+NO_ANSWER = "client: RemoteProtocolError Server disconnected without sending a response."
 _500 = (
     "client: 500 Internal Server Error content-length=21 connection=close",
     "client: read Internal Server Error",
@@ -334,10 +330,10 @@ def _break_told(how: str, *, counted: bool, after: str) -> list[str]:
     seen = [] if after == "nothing" else [f"client: 200 OK {framing}"]
     if after == "some":
         seen.append("client: read some")
-    broken = _COUNTED_BREAK.format(4 if after == "some" else 0) if counted else _CHUNKED_BREAK
+    broken = f"{BROKEN} (received {4 if after == 'some' else 0} bytes, expected 10)" if counted else BROKEN_CHUNKED
     if after == "nothing":
-        broken = _NO_ANSWER
-    seen.append("client: " + ("ReadError" if how == "reset" else broken))
+        broken = NO_ANSWER
+    seen.append("client: ReadError" if how == "reset" else broken)
     return [*seen, "app: got http.disconnect", "app: goes on"] if how in ("cut", "reset") else seen
 
 

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 import httpx
 
 from harness.sim.asgi import Receive, Scope, Send
-from tests.sim.link_stories import Caller, Log, body, head, pause, story, told
+from tests.sim.link_stories import BROKEN, BROKEN_CHUNKED, NO_ANSWER, App, Caller, Log, body, head, pause, story, told
 
 # Clients that leave
 
 
-def _told_of_leaving(*, after: str) -> object:
+def _told_of_leaving(*, after: str) -> App:
     async def app(scope: Scope, receive: Receive, send: Send, log: Log) -> None:
         log(told(await receive()))
         if after != "nothing":
@@ -103,7 +103,7 @@ story(
 
 
 async def _impatient(caller: Caller) -> None:
-    await caller.get(read_s=0.06)
+    await caller.get(read_s=0.1)
 
 
 story(
@@ -246,8 +246,8 @@ story(
 
 
 async def _refuses_unread(scope: Scope, receive: Receive, send: Send, log: Log) -> None:
-    await head(send, ("content-length", "9"), status=413)
-    await body(send, "too large")
+    await head(send, ("content-length", "9"), status=403)
+    await body(send, "forbidden")
     log(told(await receive()))
 
 
@@ -263,8 +263,8 @@ story(
     "an answer before the body was read, which is thrown away",
     _refuses_unread,
     "app: got http.disconnect",
-    "client: 413 Request Entity Too Large content-length=9",
-    "client: read too large",
+    "client: 403 Forbidden content-length=9",
+    "client: read forbidden",
     "client: end",
     client=_posts_much,
 )
@@ -421,8 +421,7 @@ story(
     "client: 200 OK content-length=10",
     "client: read 1234567",
     "app: Response content longer than Content-Length",
-    "client: RemoteProtocolError peer closed connection without sending complete message body (received 7 bytes, expected 10)",
-    client=None,
+    f"{BROKEN} (received 7 bytes, expected 10)",
 )
 
 
@@ -442,7 +441,7 @@ story(
     "app: Response content shorter than Content-Length",
     "client: 200 OK content-length=10",
     "client: read 123",
-    "client: RemoteProtocolError peer closed connection without sending complete message body (received 3 bytes, expected 10)",
+    f"{BROKEN} (received 3 bytes, expected 10)",
 )
 
 
@@ -481,7 +480,7 @@ story(
     _starts_twice,
     _HEAD,
     "app: Expected ASGI message 'http.response.body', but got 'http.response.start'.",
-    "client: RemoteProtocolError peer closed connection without sending complete message body (incomplete chunked read)",
+    BROKEN_CHUNKED,
 )
 
 
@@ -505,10 +504,9 @@ async def _illegal_status(scope: Scope, receive: Receive, send: Send, log: Log) 
     await head(send, status=999)
 
 
-_NO_ANSWER = "client: RemoteProtocolError Server disconnected without sending a response."
-story("a header value with a line break", _illegal_value, "app: Invalid HTTP header value.", _NO_ANSWER)
-story("a header name with a space", _illegal_name, "app: Invalid HTTP header name.", _NO_ANSWER)
-story("a status out of range", _illegal_status, _NO_ANSWER)
+story("a header value with a line break", _illegal_value, "app: Invalid HTTP header value.", NO_ANSWER)
+story("a header name with a space", _illegal_name, "app: Invalid HTTP header name.", NO_ANSWER)
+story("a status out of range", _illegal_status, NO_ANSWER)
 
 
 async def _returns_something(scope: Scope, receive: Receive, send: Send, log: Log) -> int:

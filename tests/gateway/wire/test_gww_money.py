@@ -36,7 +36,7 @@ from harness.gateway.call import Call
 from harness.gateway.components import Components
 from harness.gateway.relay import Relay
 from harness.gateway.settlement import Settler
-from harness.gateway.store import StoreError
+from harness.gateway.store import MemoryStore, StoreError
 
 GENERAL = {**CHAT, "model": "gpt-5"}
 INSURANCE_FIELDS = {
@@ -273,21 +273,24 @@ def test_two_slow_calls_of_one_name_are_both_paid(reuse: str) -> None:
     assert kinds == ["hold", "post", "payout"] * 2
 
 
-def test_a_payout_that_the_store_does_not_keep_is_owed_and_said_so() -> None:
-    class Failing(Settler):
+@pytest.mark.parametrize(("refusals", "paid"), [(1, True), (6, True), (7, False)])
+def test_a_payout_that_the_store_refuses_is_tried_again_and_if_owed_said_so(refusals: int, paid: bool) -> None:
+    class Refused(Settler):
         async def insure(self, parts: Components, call: Call, bill: Any) -> Any:
-            assert hasattr(parts.store, "fail")
-            parts.store.fail(1)
+            assert isinstance(parts.store, MemoryStore)
+            parts.store.fail(refusals)
             return await super().insure(parts, call, bill)
 
     heard, gateway = asked(
         Upstreams(primary=ok(chat_answer(), after_s=100)),
-        change=lambda parts: replace(parts, settler=Failing(parts.contract)),
+        change=lambda parts: replace(parts, settler=Refused(parts.contract)),
     )
     assert heard.status == 200
-    assert heard.json["hypereal"]["insurance"]["status"] == "pending"
-    assert gateway.kinds() == ["hold", "post"]
-    assert gateway.row()["flags"] == ["payout_failed"]
+    assert heard.json["hypereal"]["insurance"]["status"] == ("paid" if paid else "pending")
+    assert gateway.kinds() == ["hold", "post", *(["payout"] if paid else [])]
+    assert gateway.row()["flags"] == ([] if paid else ["payout_failed"])
+    assert gateway.row()["compensated"] == int(paid)
+    assert gateway.row()["at"] < 101_000_000
 
 
 # Labels and rows.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from reports.causes import Cause, Piece
@@ -43,14 +43,15 @@ class Ids:
 
 
 def cards(causes: Sequence[Cause], histories: Histories, detail: Detail, ids: Ids) -> list[dict[str, Any]]:
-    """Return the cards of ``causes``; the calls of the first ones as seen from all sides."""
-    return [_card(number, cause, histories, detail, ids) for number, cause in enumerate(causes)]
+    """Return the cards of ``causes``; those first in line show calls as seen from all sides, each call once."""
+    showcase = _Showcase(histories, detail.views)
+    return [_card(number, cause, showcase, detail, ids) for number, cause in enumerate(causes)]
 
 
-def _card(number: int, cause: Cause, histories: Histories, detail: Detail, ids: Ids) -> dict[str, Any]:
+def _card(number: int, cause: Cause, showcase: _Showcase, detail: Detail, ids: Ids) -> dict[str, Any]:
     anchor = ids.take(cause.anchor)
     pieces = cause.pieces[: detail.pieces]
-    views, tables, notes = _seen(pieces, histories, detail.views) if number < detail.cards else ([], [], [])
+    seen = showcase.of(pieces, anchor) if number < detail.cards else Seen()
     where = [f"{line(name)} (seed {line(', '.join(map(str, seeds)), 80)})" for name, seeds in cause.where.items()]
     entry = cause.entry
     source = entry.get("source") or (f"{entry['origin']} here" if entry.get("origin") else "")
@@ -62,16 +63,14 @@ def _card(number: int, cause: Cause, histories: Histories, detail: Detail, ids: 
         "count": f"{cause.failed:,} of {plural(cause.cases, 'case')}, {plural(len(cause.where), 'scenario')}",
         "failed": f"{cause.failed:,}",
         "promise": line(cause.clause_text or entry.get("text", ""), 1000),
-        "source": f"Source: {line(source)}." if source else "",
+        "source": f"({line(source)})" if source else "",
         "told": line(cause.checks[0].promise, 500),
         "pieces": [
             {"expected": clipped(piece.data["expected"]), "actual": clipped(piece.data["actual"])} for piece in pieces
         ],
         "rows": [_row(piece, detail.clip) for piece in pieces],
-        "where": where[:20],
-        "views": views,
-        "tables": tables,
-        "notes": notes,
+        "where": [*where[:3], *([f"{len(where) - 3} more"] if len(where) > 3 else [])],
+        "seen": seen,
         "open": number < _FIRST,
         "replay": clipped(cause.replay),
         "replay_id": ids.take(f"replay-{anchor}"),
@@ -91,33 +90,57 @@ def _row(piece: Piece, clip: int) -> tuple[str, ...]:
     )
 
 
-def _seen(pieces: Sequence[Piece], histories: Histories, most: int) -> tuple[list[CallView], list[Table], list[str]]:
-    """Return the calls of ``pieces`` from all sides, what was in flight when no call is named, and what is missing."""
-    views: list[CallView] = []
-    tables: list[Table] = []
-    notes: list[str] = []
-    seen: set[tuple[str, int, str]] = set()
-    for piece in pieces:
-        key = (piece.check.scenario, piece.check.seed, piece.call or f"at {piece.at_us}")
-        if key in seen or len(views) + len(tables) >= most:
-            continue
-        seen.add(key)
-        recording = histories.of(piece.check.scenario, piece.check.seed, piece.check.folder)
-        if not isinstance(recording, Recording):
-            note = f"{line(piece.check.scenario)}, seed {piece.check.seed}: {line(recording, 500)}."
-            if note not in notes:
-                notes.append(note)
-        elif piece.call:
+@dataclass(slots=True)
+class Seen:
+    """What a card shows beside its evidence: calls, links to cards that show a call already, tables, gaps."""
+
+    views: list[CallView] = field(default_factory=list)
+    elsewhere: list[tuple[str, str]] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+class _Showcase:
+    """Shows the calls that evidence names, each on the first card that names it."""
+
+    def __init__(self, histories: Histories, most: int) -> None:
+        self._histories = histories
+        self._most = most
+        self._shown: dict[tuple[str, int, str], str] = {}
+
+    def of(self, pieces: Sequence[Piece], anchor: str) -> Seen:
+        """Return what the card called ``anchor`` shows of ``pieces``: few calls or instants, and what is missing."""
+        seen = Seen()
+        for piece in pieces:
+            if len(seen.views) + len(seen.elsewhere) + len(seen.tables) >= self._most:
+                break
+            check = piece.check
+            key = (check.scenario, check.seed, piece.call or f"at {piece.at_us}")
+            card = self._shown.get(key)
+            if card is not None:
+                if card != anchor:
+                    seen.elsewhere.append((line(piece.call) or milliseconds(piece.at_us), card))
+                continue
+            recording = self._histories.of(check.scenario, check.seed, check.folder)
+            if not isinstance(recording, Recording):
+                note = f"{line(check.scenario)}, seed {check.seed}: {line(recording, 500)}."
+                seen.notes = list(dict.fromkeys([*seen.notes, note]))[:3]
+                continue
+            self._shown[key] = anchor
+            self._show(piece, recording, seen)
+        return seen
+
+    @staticmethod
+    def _show(piece: Piece, recording: Recording, seen: Seen) -> None:
+        if piece.call:
             found = view(recording, piece.call)
             if found is not None:
-                views.append(found)
+                seen.views.append(found)
             else:
-                notes.append(f"Call {line(piece.call)} is not in the recorded history.")
+                seen.notes.append(f"Call {line(piece.call)} is not in the recorded history.")
         elif piece.at_us is not None:
             table = in_flight_at(recording, piece.at_us)
-            if table.rows:
-                tables.append(table)
-    return views, tables, notes[:3]
+            seen.tables += [table] if table.rows else []
 
 
 def _issue(cause: Cause, pieces: Sequence[Piece]) -> str:

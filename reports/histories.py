@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from harness.contract import Contract, ContractError, contract_from_json
 from harness.history import AttemptSpan, CallSpan, History, HistoryError, read_history
 from reports.record import Record
-from reports.text import plural
+from reports.thin import read_thin
 
 if TYPE_CHECKING:
     import pandas
 
 Rank = Literal["faults_fired", "attempts", "calls"]
 
-FILE_CAP = 48 << 20
-"""Bytes of a history that a report reads; a larger one takes longer to read than anybody waits for a report."""
-_TOTAL_CAP = 96 << 20
+THIN = 8 << 20
+"""Bytes from which on a history is read without the content of calls that nobody asks for."""
+CAP = 160 << 20
+"""Bytes of histories that a report reads in all; more takes longer than anybody waits for a report."""
 _RECOVERY = ("recovery", "recovery_warmup")
 """Tags of the harness's own probes after the scenario, which no figure is about."""
 
@@ -155,7 +156,12 @@ class Histories:
     def __init__(self, record: Record) -> None:
         self._record = record
         self._read: dict[str, Recording | str] = {}
-        self._left = _TOTAL_CAP
+        self._left = CAP
+        self._named: dict[tuple[str, int], set[str]] = {}
+        for check in record.checks:
+            if check.evidence:
+                calls = {piece["call"] for piece in check.evidence}
+                self._named.setdefault((check.scenario, check.seed), set()).update(calls)
 
     def path(self, folder: str) -> Path:
         """Return where a scenario's record says that its history is; a run folder may also hold one directly."""
@@ -176,11 +182,12 @@ class Histories:
         if not path.is_file():
             return "its history was not recorded"
         size = path.stat().st_size
-        if size > min(FILE_CAP, self._left):
-            return f"its history is too large to draw from ({plural(size >> 20, 'MiB')[:-1]})"
+        if size > self._left:
+            return f"its history was not read: {size >> 20} MiB are more than a report takes the time for"
         self._left -= size
         try:
-            history = read_history(folder)
+            named = self._named.get((scenario, seed), set())
+            history = read_history(folder) if size < THIN else read_thin(folder, named)
         except HistoryError as error:
             return f"its history cannot be read: {error}".replace(str(self._record.folder), ".")
         if (history.plan.scenario, history.plan.seed) != (scenario, seed):
@@ -191,7 +198,7 @@ class Histories:
         """Yield up to ``most`` recordings of scenarios that judged clauses of ``wanted`` (starts of ``ID.clause``).
 
         Broken ones come first, then those that judged most clauses of the first start, of the second, and so on, then
-        the largest by ``by``. Without ``wanted`` the size alone counts.
+        the largest by ``by``.
         """
         ranked = []
         for number, scenario in enumerate(self._record.scenarios):
@@ -201,9 +208,9 @@ class Histories:
                 for name, clause in check["clauses"].items()
                 if clause.get("passed") or clause.get("failed")
             ]
-            told = [(name, clause) for name, clause in judged if not wanted or name.startswith(wanted)]
+            told = [(name, clause) for name, clause in judged if name.startswith(wanted)]
             if told:
-                broken = any(clause.get("failed") for _, clause in told) and bool(wanted)
+                broken = any(clause.get("failed") for _, clause in told)
                 breadth = [len({name for name, _ in told if name.startswith(start)}) for start in wanted]
                 ranked.append(([-int(broken), *(-n for n in breadth), -int(scenario.get(by) or 0)], number))
         found = 0

@@ -140,21 +140,21 @@ class Record:
         argv = self.environment.get("argv")
         if isinstance(argv, list) and argv:
             return shlex.join(str(part) for part in argv)
-        return shlex.join(["harness", "run", *map(str, self.run.get("selection") or ()), *self._options()])
+        return self._again(*map(str, self.run.get("selection") or ()), seed=self.seeds)
 
     def replay(self, scenario: Mapping[str, Any]) -> str:
         """Return the command that runs ``scenario``'s record again: the recorded one, or one made of its run."""
         if scenario.get("replay"):
             return str(scenario["replay"])
         key = (scenario["scenario"], scenario["seed"])
-        return self._replays.get(key) or shlex.join(["harness", "run", key[0], "--seed", str(key[1]), *self._options()])
+        return self._replays.get(key) or self._again(key[0], seed=str(key[1]))
 
-    def _options(self) -> list[str]:
+    def _again(self, *names: str, seed: str) -> str:
         run = self.run
-        options = ["--mode", str(run["mode"])]
+        parts = ["harness", "run", *names, "--mode", str(run["mode"]), "--seeds" if ".." in seed else "--seed", seed]
         if run["target"] != "reference":
-            options += ["--target", str(run["target"])]
-        return [*options, *(["--mutant", str(run["mutant"])] if run["mutant"] else [])]
+            parts += ["--target", str(run["target"])]
+        return shlex.join([*parts, *(["--mutant", str(run["mutant"])] if run["mutant"] else [])])
 
     @cached_property
     def _replays(self) -> Mapping[tuple[str, int], str]:

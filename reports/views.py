@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 NONE = "–"
-_TEXT = 240
-_HEADERS = ("x-hypereal-", "x-ratelimit-", "retry-after", "x-request-id", "request-id", "content-type")
+_TEXT = 320
+_OWN = "x-hypereal-"
+_HEADERS = (_OWN, "x-ratelimit-", "retry-after", "x-request-id", "request-id", "content-type")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +64,9 @@ def view(recording: Recording, call_id: str) -> CallView | None:
     entries, rows = history.entries_of(call_id), history.rows_of(call_id)
     planned = history.planned.get(call_id)
     path = planned.path if planned is not None else call.surface
-    title = f"{call_id}  {recording.detail(call_id, 'method', 'POST')} {path}  {call.model}"
+    title = f"{call_id}: {recording.detail(call_id, 'method', 'POST')} {path}, {call.model}"
     if call.stream:
-        title += "  streamed"
+        title += ", streamed"
     return CallView(
         title=line(title),
         timeline=timeline(call, attempts, entries, history.faults),
@@ -102,18 +103,25 @@ def _facts(
     yield _same("ended whole", _yes(answer.terminal), _yes(served.terminal) if served else None, whole)
     yield _same(
         "usage",
-        _json(answer.usage),
-        _json(served.usage) if served else None,
+        _flat(answer.usage),
+        _flat(served.usage) if served else None,
         whole,
-        gateway=_json(row.usage) if row else NONE,
+        gateway=_flat(row.usage) if row else NONE,
     )
     yield from _money(call, entries, row)
+    governed = [f"{name.removeprefix(_OWN)} {line(value)}" for name, value in call.headers.items() if _governs(name)]
+    if governed:
+        yield Fact("told at admission", "\n".join(governed), NONE, NONE)
     yield Fact(
         "time",
         milliseconds(call.end - call.sent),
         f"{row.latency_ms:,} ms" if row else NONE,
         " + ".join(milliseconds(attempt.end - attempt.start) for attempt in attempts) or NONE,
     )
+
+
+def _governs(header: str) -> bool:
+    return header.endswith("-remaining") or (header.startswith(_OWN) and header.endswith("-circuit"))
 
 
 def _same(name: str, caller: str | None, upstream: str | None, whole: bool, *, gateway: str = NONE) -> Fact:
@@ -134,17 +142,17 @@ def _money(call: CallSpan, entries: Sequence[LedgerEntry], row: UsageRow | None)
     if known:
         yield Fact(
             "credits charged",
-            NONE if told is None else f"told {told}",
+            NONE if told is None else f"told {_credits(told)}",
             ", ".join(gateway) or NONE,
             NONE,
             differs=len(set(known)) > 1,
         )
     if "balance_before" in billing or posts:
         before_after = [f"{entry.balance - entry.credits:,} → {entry.balance:,}" for entry in posts]
-        told_balance = f"{billing.get('balance_before', NONE)} → {billing.get('balance_after', NONE)}"
+        told_balance = f"{_credits(billing.get('balance_before'))} → {_credits(billing.get('balance_after'))}"
         yield Fact("balance", told_balance if billing else NONE, ", ".join(before_after) or NONE, NONE)
     if insurance or payouts or (row and row.compensated):
-        said = f"{insurance.get('status')}, {paid} credits" if insurance else NONE
+        said = f"told {_credits(paid)} ({insurance.get('status', NONE)})" if insurance else NONE
         kept = [f"booked {payouts:,}"] if entries else []
         kept += [f"logged {row.compensated:,} ({row.insurance})"] if row else []
         yield Fact("insurance", said, ", ".join(kept) or NONE, NONE)
@@ -237,9 +245,21 @@ def _json(value: Any) -> str:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode() if value else NONE
 
 
+def _flat(value: Any, path: str = "") -> str:
+    """Return what is not zero or empty in a usage object, one dotted name with its number a line."""
+    if isinstance(value, Mapping):
+        inner = (_flat(item, f"{path}.{name}" if path else str(name)) for name, item in sorted(value.items()))
+        return "\n".join(filter(None, inner)) or ("" if path else NONE)
+    return f"{path} {_credits(value)}" if value else ""
+
+
+def _credits(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else line(NONE if value is None else value)
+
+
 def _yes(value: bool) -> str:
     return "yes" if value else "no"
 
 
 def _short(value: str | None) -> str:
-    return line(value, _TEXT) if value else NONE
+    return clipped(value, _TEXT) if value else NONE

@@ -62,19 +62,36 @@ def streams(reply: Reply, shapes: tuple[str, ...] = ("text",)) -> list[Call]:
 def broken_in_every_way(contract: Contract, rng: random.Random) -> Scenario:
     """After the first content, in the middle, and just before the terminal event: an error event, and nothing more."""
     plan = Plan()
-    for number, call in enumerate(streams(Reply(chunks=6, ttft_ms=10, gap_ms=3))):
-        points = ({"content": 1}, {"content": rng.randrange(2, 5)}, {"chunks": LAST})
-        for point in points:
+    points = ({"content": 1}, {"content": rng.randrange(2, 5)}, {"chunks": LAST})
+    for call in streams(Reply(chunks=6, ttft_ms=10, gap_ms=3)):
+        for number in range(len(breaks(contract, points[0]))):
+            choice = breaks(contract, rng.choice(points))
+            plan.add(call, ("*", choice[-1 - number % len(choice)]))
+        plan.add(call, ("*", malformed_event(content=1)))
+        # A broken second answer ends the stream as a first one does; the first target's failure is never seen.
+        for fault in breaks(contract, {"content": 1})[:2]:
+            plan.add(call, ("primary", respond(status=503)), ("second", fault))
+    return _scenario(plan)
+
+
+@scenario(part="ceilings")
+def broken_everywhere(contract: Contract) -> Scenario:
+    """The whole matrix: every way of breaking, at every point, on every surface."""
+    plan = Plan()
+    for call in streams(Reply(chunks=6, ttft_ms=10, gap_ms=3)):
+        for point in ({"content": 1}, {"content": 3}, {"chunks": LAST}):
             for fault in breaks(contract, point):
                 plan.add(call, ("*", fault))
-        # A broken second answer ends the stream as a first one does; the first target's failure is never seen.
-        for fault in breaks(contract, {"content": 1 + number})[:5]:
-            plan.add(call, ("primary", respond(status=503)), ("second", fault))
+    return _scenario(plan)
+
+
+def _scenario(plan: Plan) -> Scenario:
     return Scenario(
         world=World(overlay=NO_BREAKER),
         workload=plan.workload,
         injections=tuple(plan.injections),
         checks=(*CHECKS, time_limits_hold),
+        recovers=False,
     )
 
 
@@ -82,14 +99,16 @@ def broken_in_every_way(contract: Contract, rng: random.Random) -> Scenario:
 def broken_in_every_shape(contract: Contract) -> Scenario:
     """Tool calls and thinking are content as text is: a break behind them is never hidden by another answer."""
     plan = Plan()
-    for call in streams(Reply(chunks=5, ttft_ms=10, gap_ms=3), SHAPES[1:]):
-        for fault in (reset_after(content=1), truncate(content=2), malformed_event(content=1), stall(content=3)):
+    faults = (reset_after(content=1), truncate(content=2), malformed_event(content=1), stall(content=3))
+    for turn, call in enumerate(streams(Reply(chunks=5, ttft_ms=10, gap_ms=3), SHAPES[1:])):
+        for fault in faults[turn % 2 :: 2]:
             plan.add(call, ("*", fault))
     return Scenario(
         world=World(overlay=NO_BREAKER),
         workload=plan.workload,
         injections=tuple(plan.injections),
         checks=CHECKS,
+        recovers=False,
     )
 
 
@@ -97,14 +116,15 @@ def broken_in_every_shape(contract: Contract) -> Scenario:
 def broken_in_pieces(contract: Contract) -> Scenario:
     """The same over slow links that split and merge the bytes anywhere."""
     plan = Plan()
-    for call in streams(Reply(chunks=5, ttft_ms=10, gap_ms=8)):
-        for fault in breaks(contract, {"content": 2}):
+    for turn, call in enumerate(streams(Reply(chunks=5, ttft_ms=10, gap_ms=8))):
+        for fault in breaks(contract, {"content": 2})[turn % 2 :: 2]:
             plan.add(call, ("*", fault))
     return Scenario(
         world=World(overlay=NO_BREAKER),
         workload=plan.workload,
         injections=tuple(plan.injections),
         checks=CHECKS,
+        recovers=False,
         connect_ms=3,
         latency_ms=7,
         chop=True,

@@ -6,10 +6,23 @@ import random
 from dataclasses import replace
 
 from harness.checkers.billing import streams_are_billed_at_their_end
-from harness.checkers.insurance import payouts_come_once
+from harness.checkers.insurance import payouts_come_once, slow_successes_are_paid
 from harness.checkers.ledger import money_is_neither_made_nor_lost
 from harness.contract import Contract
-from harness.scenario import Call, Crash, Reply, Scenario, Workload, World, chat, evenly, messages, responses, scenario
+from harness.scenario import (
+    Call,
+    Crash,
+    Reply,
+    Scenario,
+    StoreFailure,
+    Workload,
+    World,
+    chat,
+    evenly,
+    messages,
+    responses,
+    scenario,
+)
 
 PRICED = Reply(chunks=4, ttft_ms=40, gap_ms=10, input=38_000, output=900)
 
@@ -49,4 +62,23 @@ def killed_while_settling(contract: Contract, rng: random.Random) -> Scenario:
         workload=Workload(tuple(calls)),
         crashes=(Crash(at_ms=settling + rng.randrange(0, 20), after_appends=rng.randrange(1, 20)),),
         checks=(payouts_come_once, money_is_neither_made_nor_lost, streams_are_billed_at_their_end),
+    )
+
+
+@scenario
+def a_settlement_that_the_store_refuses(contract: Contract, rng: random.Random) -> Scenario:
+    """The store refuses payouts for a while: each is settled again, and paid once in the end."""
+    slow = replace(PRICED, chunks=1, gap_ms=0)
+    calls: list[Call] = []
+    for n in range(12):
+        make, model = ((chat, "gpt-5-5"), (messages, "claude-sonnet-4-7"), (responses, "gpt-5-5"))[n % 3]
+        reply = replace(slow, ttft_ms=contract.insurance.threshold_ms + 10 + 60 * n)
+        calls.append(make(model, at_ms=0, stream=n % 2 == 0, reply=reply))
+    answered = contract.insurance.threshold_ms + 10
+    return Scenario(
+        world=World(),
+        workload=Workload(tuple(calls)),
+        # A charge is committed within two milliseconds of its answer: what the store refuses then is its payout.
+        store_failures=tuple(StoreFailure(answered + 60 * n + 0.01) for n in sorted(rng.sample(range(12), 5))),
+        checks=(payouts_come_once, money_is_neither_made_nor_lost, slow_successes_are_paid),
     )

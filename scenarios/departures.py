@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 from harness.checkers.departures import (
@@ -12,7 +13,7 @@ from harness.checkers.remaining import remaining_headers_are_true
 from harness.checkers.slots import slots_are_bounded, slots_come_back
 from harness.contract import Contract
 from harness.scenario import Reply, Scenario, Workload, World, chat, scenario
-from mock_upstreams.faults import hang_before_headers, respond, stall
+from mock_upstreams.faults import FaultSpec, hang_before_headers, respond, stall
 from scenarios.failover import NO_BREAKER, SURFACES, Plan
 
 CHECKS = (
@@ -23,26 +24,35 @@ CHECKS = (
 PROBE = Reply(chunks=1, ttft_ms=1, gap_ms=0)
 
 
-def _departures(contract: Contract, drain_ms: float) -> Plan:
-    """Return clients that leave in every way, each model's well apart so that a probe during and after it is lone."""
+def _departures(contract: Contract, drain_ms: float, rng: random.Random) -> Plan:
+    """Return clients that leave in every way, each on two surfaces, so far apart that the probes of one are lone."""
     gap_ms = drain_ms * 2 + 1_500
     plan = Plan(gap_ms)
     soon = Reply(chunks=4, ttft_ms=40, gap_ms=drain_ms / 10 + 20)
     long = replace(soon, chunks=40, gap_ms=drain_ms / 3 + 200)
-    backoff_ms = contract.failover.backoff_ms
-    for name, make, model in SURFACES:
-        whole, stream = make(model, id=f"{name}-u"), make(model, id=f"{name}-s", stream=True)
-        plan.add(replace(whole, reply=long, abort_ms=20), ("*", hang_before_headers()))
-        plan.add(replace(stream, reply=soon, abort_ms=20), ("*", hang_before_headers()))
-        plan.add(replace(whole, reply=replace(soon, ttft_ms=drain_ms / 2 + 30), abort_ms=20))
-        plan.add(replace(stream, reply=soon, abort_chunks=1))
-        plan.add(replace(stream, reply=long, abort_chunks=2))
-        plan.add(replace(stream, reply=soon, abort_chunks=2), ("*", stall(content=3)))
-        for call in (whole, stream):
-            # It leaves in the pause between two tries, and while a try is about to fail.
-            pause_ms = backoff_ms * contract.failover.jitter_low_percent / 100
-            plan.add(replace(call, reply=soon, abort_ms=30 + pause_ms / 2), ("*", respond(status=503, after_s=0.03)))
-            plan.add(replace(call, reply=soon, abort_ms=20), ("*", respond(status=503, after_s=0.05)))
+    pause_ms = contract.failover.backoff_ms * contract.failover.jitter_low_percent / 100
+    silent, fails, about_to_fail = (
+        hang_before_headers(),
+        respond(status=503, after_s=0.03),
+        respond(status=503, after_s=0.05),
+    )
+    ways: tuple[tuple[bool, dict[str, object], FaultSpec | None], ...] = (
+        (False, {"reply": long, "abort_ms": 20}, silent),
+        (True, {"reply": soon, "abort_ms": 20}, silent),
+        (False, {"reply": replace(soon, ttft_ms=drain_ms / 2 + 30), "abort_ms": 20}, None),
+        (True, {"reply": soon, "abort_chunks": 1}, None),
+        (True, {"reply": long, "abort_chunks": 2}, None),
+        (True, {"reply": soon, "abort_chunks": 2}, stall(content=3)),
+        # It leaves in the pause between two tries, and while a try is about to fail.
+        (False, {"reply": soon, "abort_ms": 30 + pause_ms / 2}, fails),
+        (True, {"reply": soon, "abort_ms": 30 + pause_ms / 2}, fails),
+        (False, {"reply": soon, "abort_ms": 20}, about_to_fail),
+        (True, {"reply": soon, "abort_ms": 20}, about_to_fail),
+    )
+    for stream, options, fault in ways:
+        for name, make, model in rng.sample(SURFACES, 2):
+            call = make(model, id=f"{name}-{'s' if stream else 'u'}", stream=stream, **options)
+            plan.add(call, *((("*", fault),) if fault is not None else ()))
     return plan
 
 
@@ -58,22 +68,23 @@ def _with_probes(plan: Plan, drain_ms: float) -> Workload:
 
 
 @scenario
-def clients_leave(contract: Contract) -> Scenario:
+def clients_leave(contract: Contract, rng: random.Random) -> Scenario:
     """Nothing more is tried for a client that left; its upstream may finish within the drain time, in its slot."""
     drain_ms = contract.timeouts.drain_ms
-    plan = _departures(contract, drain_ms)
+    plan = _departures(contract, drain_ms, rng)
     return Scenario(
         world=World(overlay=NO_BREAKER),
         workload=_with_probes(plan, drain_ms),
         injections=tuple(plan.injections),
         checks=(*CHECKS, slots_come_back),
+        recovers=False,
     )
 
 
 @scenario
-def clients_leave_without_drain(contract: Contract) -> Scenario:
+def clients_leave_without_drain(contract: Contract, rng: random.Random) -> Scenario:
     """With a drain time of 0 the upstream call ends as its client leaves, and the slot is free."""
-    plan = _departures(contract, 0)
+    plan = _departures(contract, 0, rng)
     return Scenario(
         world=World(overlay={**NO_BREAKER, "timeouts.drain_ms": 0}),
         workload=_with_probes(plan, 0),

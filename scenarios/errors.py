@@ -183,13 +183,17 @@ def bad_inputs(contract: Contract, call: Call, rng: random.Random) -> Iterator[C
     no_json = [b"", b"{", text[:-1], b"model=x", text + text, b"[" * 2_000]
     bad_bytes = [b"\xff", b"\xc3(", b"\xed\xa0\x80", b"\xf0\x9f\x98"]
     prompt = "input" if call.surface == "responses" else "messages"
-    wrong: list[dict[str, Any]] = [{"model": 5}, {"model": [call.model]}, {prompt: 5}, {prompt: {"role": "user"}}]
+    wrong: list[dict[str, Any]] = [{"model": 5}]
+    others: list[dict[str, Any]] = [{"model": [call.model]}, {prompt: 5}, {prompt: {"role": "user"}}]
     if call.surface != "count_tokens":
+        # What a gateway must read itself, so that no upstream's refusal can stand in for its own.
         limit = "max_output_tokens" if call.surface == "responses" else "max_tokens"
-        wrong += [{"stream": "yes"}, {"stream": 1}, {limit: "many"}]
-    no_objects = [b"null", b'["model", 1]', *(json.dumps({**good, **fields}).encode() for fields in wrong)]
+        wrong += [{"stream": "yes"}, {limit: "many"}]
+        others += [{"stream": 1}, {limit: [1]}]
+    typed = [json.dumps({**good, **fields}).encode() for fields in (*wrong, *rng.sample(others, 2))]
     yield from (replace(call, body=body, tag=NOT_JSON) for body in rng.sample(no_json, 2))
-    yield from (replace(call, body=body, tag=WRONG_FIELD_TYPE) for body in rng.sample(no_objects, 4))
+    for body in (*typed, rng.choice((b"null", b'["model", 1]'))):
+        yield replace(call, body=body, tag=WRONG_FIELD_TYPE)
     for bad in rng.sample(bad_bytes, 2):
         yield replace(call, body=text.replace(b'"x"', b'"' + bad + b'"'), tag=BAD_UTF8)
     for kind in ("text/plain", "application/x-www-form-urlencoded"):

@@ -106,8 +106,9 @@ class Plan:
         return Workload(tuple(self.calls))
 
 
-def down_to(depth: int, fault: FaultSpec) -> Iterable[tuple[str, FaultSpec, int] | tuple[str, FaultSpec]]:
-    """Return faults for the first try alone (0), the whole primary (1), or primary and second target (2)."""
+def somewhere(fault: FaultSpec, rng: random.Random) -> Iterable[tuple[str, FaultSpec, int] | tuple[str, FaultSpec]]:
+    """Return the fault at the first try alone, at the whole primary, or at primary and second target."""
+    depth = rng.choice((0, 0, 1, 1, 2))
     if depth == 0:
         return (("primary", fault, 1),)
     return tuple((role, fault) for role in ("primary", "second")[:depth])
@@ -120,9 +121,9 @@ def server_errors(contract: Contract, rng: random.Random) -> Scenario:
     for status in (500, 502, 503, 504, 529):
         for call in everywhere():
             fault = respond(status=status, after_s=rng.randrange(1, 300) / 1e3)
-            plan.add(call, *down_to(len(plan.calls) % 3, fault))
+            plan.add(call, *somewhere(fault, rng))
             if status == 503:
-                plan.add(in_general(call), *down_to(len(plan.calls) % 3, fault))
+                plan.add(in_general(call), *somewhere(fault, rng))
     return Scenario(
         world=World(overlay=NO_BREAKER),
         workload=plan.workload,
@@ -139,12 +140,13 @@ def rate_limited_upstreams(contract: Contract, rng: random.Random) -> Scenario:
     for told_s in (None, 1.0, cap_s, cap_s + 1):
         for call in everywhere():
             fault = respond(status=429, retry_after_s=told_s, after_s=rng.randrange(1, 100) / 1e3)
-            plan.add(call, *down_to(len(plan.calls) % 3, fault))
+            plan.add(call, *somewhere(fault, rng))
     return Scenario(
         world=World(overlay=NO_BREAKER),
         workload=plan.workload,
         injections=tuple(plan.injections),
         checks=(rate_limited_upstreams_move_on, *MOVED),
+        recovers=False,
     )
 
 
@@ -164,6 +166,7 @@ def silent_upstreams(contract: Contract) -> Scenario:
         workload=plan.workload,
         injections=tuple(plan.injections),
         checks=(timeouts_move_on, time_limits_hold, *MOVED),
+        recovers=False,
     )
 
 
@@ -182,6 +185,7 @@ def to_the_millisecond(contract: Contract) -> Scenario:
         injections=tuple(plan.injections),
         checks=(timeouts_move_on, time_limits_hold, *ORDER),
         exact=True,
+        recovers=False,
     )
 
 
@@ -206,6 +210,7 @@ def calls_up_to_their_limit(contract: Contract) -> Scenario:
         workload=plan.workload,
         injections=tuple(plan.injections),
         checks=(time_limits_hold, exhausted_calls_get_one_error, nothing_is_added_to_a_broken_stream),
+        recovers=False,
     )
 
 
@@ -235,17 +240,32 @@ def _broken(call: Call) -> list[FaultSpec]:
 
 
 @scenario
-def broken_answers(contract: Contract) -> Scenario:
+def broken_answers(contract: Contract, rng: random.Random) -> Scenario:
     """Connections and answers broken in every way before any content: the next try answers."""
+    plan = Plan()
+    for number, call in enumerate(everywhere()):
+        for fault in _broken(call)[number // 2 % 2 :: 2]:
+            plan.add(call, *somewhere(fault, rng))
+    return _broken_answers(plan)
+
+
+@scenario(part="ceilings")
+def broken_answers_everywhere(contract: Contract, rng: random.Random) -> Scenario:
+    """The whole matrix: every way of breaking, on every surface, streamed or not."""
     plan = Plan()
     for call in everywhere():
         for fault in _broken(call):
-            plan.add(call, *down_to(len(plan.calls) % 3, fault))
+            plan.add(call, *somewhere(fault, rng))
+    return _broken_answers(plan)
+
+
+def _broken_answers(plan: Plan) -> Scenario:
     return Scenario(
         world=World(overlay=NO_BREAKER),
         workload=plan.workload,
         injections=tuple(plan.injections),
         checks=(broken_answers_move_on, *MOVED),
+        recovers=False,
     )
 
 
@@ -271,6 +291,7 @@ def _unreachable(state: str) -> Scenario:
         workload=plan.workload,
         injections=tuple(plan.injections),
         checks=(broken_answers_move_on, *MOVED),
+        recovers=False,
     )
 
 
@@ -285,6 +306,7 @@ def unconnectable_primary(contract: Contract) -> Scenario:
         workload=plan.workload,
         checks=(timeouts_move_on, targets_are_tried_in_order, nothing_is_added_to_a_broken_stream),
         exact=True,
+        recovers=False,
     )
 
 
@@ -314,15 +336,14 @@ def client_and_target_faults(contract: Contract) -> Scenario:
     """The client's own faults come back at once; those of credential or target move on, and end in 502."""
     rules = contract.failover
     plan = Plan()
-    for call in everywhere():
-        for number, status in enumerate(rules.client_fault_statuses):
+    for turn, call in enumerate(everywhere()):
+        for number, status in enumerate(rules.client_fault_statuses[turn % 2 :: 2]):
             at = ("primary", "second")[number % 2]
             before = (("primary", respond(status=503)),) if at == "second" else ()
             plan.add(call, *before, (at, respond(status=status, message=SPILT)))
-        for status in rules.target_fault_statuses:
+        for status in rules.target_fault_statuses[turn % 2 :: 2]:
             plan.add(call, ("primary", respond(status=status)))
-        worst = rules.target_fault_statuses[0]
-        plan.add(call, ("*", respond(status=worst, message=SPILT)))
+            plan.add(call, ("*", respond(status=status, message=SPILT)))
         plan.add(call, ("primary", respond(status=503), 1), ("*", respond(status=rules.target_fault_statuses[2])))
     return Scenario(
         world=World(overlay=NO_BREAKER),
@@ -336,6 +357,7 @@ def client_and_target_faults(contract: Contract) -> Scenario:
             *ORDER,
         ),
         bodies=True,
+        recovers=False,
     )
 
 
@@ -344,21 +366,23 @@ def all_targets_fail(contract: Contract, rng: random.Random) -> Scenario:
     """Every target fails, in every mixture that decides the status: one clean error, unpaid, that leaks nothing."""
     beyond_s = contract.failover.backoff_cap_ms / 1e3 + 3
     busy = respond(status=429, message=SPILT)
-    plan = Plan()
-    for call in everywhere():
-        late_s = rng.randrange(1, 200) / 1e3
-        plan.add(call, ("*", respond(status=503, message=SPILT, after_s=late_s)))
-        plan.add(call, ("*", busy))
-        plan.add(
-            call,
+    mixtures = (
+        (("*", respond(status=503, message=SPILT, after_s=rng.randrange(1, 200) / 1e3)),),
+        (("*", busy),),
+        (
             ("primary", respond(status=429, retry_after_s=2.0)),
-            ("second", respond(status=429, retry_after_s=beyond_s, after_s=late_s)),
+            ("second", respond(status=429, retry_after_s=beyond_s, after_s=rng.randrange(1, 200) / 1e3)),
             ("third", respond(status=429, retry_after_s=1.0)),
-        )
-        plan.add(call, ("primary", busy), ("second", respond(status=500)), ("third", busy))
-        plan.add(call, ("primary", respond(status=500)), ("second", busy), ("third", hang_before_headers()))
-        plan.add(call, ("primary", hang_before_headers(), 1), ("*", reset_before_headers()))
-        plan.add(call, ("*", error_in_200(message=SPILT)))
+        ),
+        (("primary", busy), ("second", respond(status=500)), ("third", busy)),
+        (("primary", respond(status=500)), ("second", busy), ("third", hang_before_headers())),
+        (("primary", hang_before_headers(), 1), ("*", reset_before_headers())),
+        (("*", error_in_200(message=SPILT)),),
+    )
+    plan = Plan()
+    for turn, call in enumerate(everywhere()):
+        for number in range(4):
+            plan.add(call, *mixtures[(turn * 4 + number) % len(mixtures)])
     return Scenario(
         world=World(overlay=NO_BREAKER),
         workload=plan.workload,
@@ -370,6 +394,7 @@ def all_targets_fail(contract: Contract, rng: random.Random) -> Scenario:
             *ORDER,
         ),
         bodies=True,
+        recovers=False,
     )
 
 
@@ -398,4 +423,5 @@ def failing_behind_pings(contract: Contract) -> Scenario:
             exhausted_calls_leak_and_cost_nothing,
             *ORDER,
         ),
+        recovers=False,
     )

@@ -55,6 +55,7 @@ def one_quota_for_all_keys(contract: Contract, rng: random.Random) -> Scenario:
         world=replace(WORLD, overlay={"user_rate.requests": limit}),
         workload=Workload(_keyed(calls)),
         checks=CHECKS,
+        recovers=False,
     )
 
 
@@ -85,6 +86,7 @@ def coming_back_when_told(contract: Contract, rng: random.Random) -> Scenario:
         world=replace(WORLD, overlay={"user_rate.requests": limit}),
         workload=Workload(_keyed(calls)),
         checks=(user_quota_holds, refusals_tell_when_to_return),
+        recovers=False,
     )
 
 
@@ -105,6 +107,7 @@ def ungoverned_beside_enterprise(contract: Contract) -> Scenario:
         world=replace(WORLD, overlay=overlay),
         workload=Workload(_keyed(calls)),
         checks=(general_traffic_is_ungoverned, user_quota_holds),
+        recovers=False,
     )
 
 
@@ -115,5 +118,8 @@ def the_contracts_user_rate(contract: Contract, rng: random.Random) -> Scenario:
     times = sorted(rng.randrange(int(window_ms * 2_000)) / 1e3 for _ in range(limit * 5 // 2))
     calls = [chat("gpt-5.5", tier="general", at_ms=at_ms, reply=PROBE) for at_ms in times]
     return Scenario(
-        world=WORLD, workload=Workload(_keyed(calls)), checks=(user_quota_holds, general_traffic_is_ungoverned)
+        world=WORLD,
+        workload=Workload(_keyed(calls)),
+        checks=(user_quota_holds, general_traffic_is_ungoverned),
+        recovers=False,
     )

@@ -170,8 +170,10 @@ def every_way_out(contract: Contract) -> Scenario:
         calls.append(replace(together[0], at_ms=now_ms, reply=PROBE, stream=False, abort_ms=None, tag="probe"))
         now_ms += 300
 
-    for make, model in ((chat, MODEL), (messages, "claude-sonnet-4-7"), (responses, "deepseek-v4-pro")):
-        for stream in (False, True):
+    for turn, (make, model) in enumerate(
+        ((chat, MODEL), (messages, "claude-sonnet-4-7"), (responses, "deepseek-v4-pro"))
+    ):
+        for stream in (False, True) if turn == 0 else (turn == 1,):
             call = make(model, stream=stream, reply=lasting(30))
             then("success", 200, call)
             then("fails", 12_000, call)
@@ -191,6 +193,7 @@ def every_way_out(contract: Contract) -> Scenario:
         store_failures=tuple(failures),
         checks=(slots_come_back, slots_are_bounded, governor_is_announced, remaining_headers_are_true),
         exact=True,
+        recovers=False,
     )
 
 
@@ -201,7 +204,7 @@ def a_storm_of_everything(contract: Contract, rng: random.Random) -> Scenario:
     drain_ms = contract.timeouts.drain_ms
     calls: list[Call] = []
     injections: list[Injection] = []
-    for number in range(110):
+    for number in range(80):
         leaves = rng.randrange(1_000, 1_500_000) / 1e3 if rng.random() < 0.25 else None
         reply = Reply(chunks=4, ttft_ms=rng.randrange(1_000, 900_000) / 1e3, gap_ms=rng.randrange(1_000, 60_000) / 1e3)
         calls.append(
@@ -209,7 +212,7 @@ def a_storm_of_everything(contract: Contract, rng: random.Random) -> Scenario:
                 MODEL,
                 id=f"s{number}",
                 account=rng.choice("ab"),
-                at_ms=rng.randrange(9_000_000) / 1e3,
+                at_ms=rng.randrange(6_500_000) / 1e3,
                 stream=rng.random() < 0.5,
                 reply=reply,
                 abort_ms=leaves,

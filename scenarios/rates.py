@@ -60,6 +60,7 @@ def the_nth_and_the_next(contract: Contract, rng: random.Random) -> Scenario:
         world=replace(WORLD, overlay={"text.requests": limit}),
         workload=Workload(tuple(_keyed(calls))),
         checks=(*REQUESTS, quotas_are_apart, governor_is_announced),
+        recovers=False,
     )
 
 
@@ -78,6 +79,7 @@ def each_unit_runs_out_by_itself(contract: Contract) -> Scenario:
         workload=Workload(tuple(_keyed(calls))),
         checks=REQUESTS,
         exact=True,
+        recovers=False,
     )
 
 
@@ -96,6 +98,7 @@ def what_takes_no_unit(contract: Contract) -> Scenario:
         workload=Workload(tuple(_keyed([*refused, *moving, *rest, *beyond, *again]))),
         injections=(Injection("primary", respond(status=503), calls=tuple(call.id for call in moving)),),
         checks=REQUESTS,
+        recovers=False,
     )
 
 
@@ -121,6 +124,7 @@ def units_are_taken_at_the_grant(contract: Contract) -> Scenario:
         workload=Workload(tuple(_keyed(calls))),
         checks=REQUESTS,
         exact=True,
+        recovers=False,
     )
 
 
@@ -175,6 +179,7 @@ def tokens_to_the_token(contract: Contract, rng: random.Random) -> Scenario:
         workload=Workload(tuple(_keyed(calls))),
         checks=(*TOKENS, quotas_are_apart),
         exact=True,
+        recovers=False,
     )
 
 
@@ -199,6 +204,7 @@ def tokens_at_one_instant(contract: Contract) -> Scenario:
         world=replace(WORLD, overlay={"text.tokens": limit}),
         workload=Workload(tuple(_keyed(calls))),
         checks=(*TOKENS, refused_calls_cost_nothing),
+        recovers=False,
     )
 
 
@@ -221,6 +227,7 @@ def failures_use_no_tokens(contract: Contract) -> Scenario:
         workload=Workload(tuple(_keyed(calls))),
         injections=(Injection("*", respond(status=503), calls=("fails0", "fails1")),),
         checks=(*TOKENS, refused_calls_cost_nothing),
+        recovers=False,
     )
 
 

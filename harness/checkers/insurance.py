@@ -301,7 +301,7 @@ def payouts_come_once(history: History, contract: Contract, verdict: Verdict) ->
     if not history.has_tap("books"):
         return
     crashed = any(note.kind == "crash" for note in history.notes)
-    refused = any(note.kind == "store_refuses" for note in history.notes)
+    refused = any(note.kind == "store_failure" for note in history.notes)
     for one in _insured(history, contract):
         paid, cost = payouts(history, one.call.id), posts(history, one.call.id)
         if not paid and not cost:

@@ -207,7 +207,7 @@ class ClientStream:
         due_s = self._last_s + self._ping_s
         now_s = self._loop.time()
         if due_s - now_s < _CLOCK_STEP_S:  # a sum of floats may lie a little behind the instant it stands for
-            if not self._queue:  # a client that is behind hears enough
+            if not self._backlog:  # a client that is behind hears enough
                 self.ping()
             due_s = now_s + self._ping_s
         self._timer = self._loop.call_at(due_s, self._tick)

@@ -10,7 +10,7 @@ from harness.gateway.deployment import Deployment
 
 REDACTED = "[redacted]"
 _LETTERS = r"[A-Za-z0-9._~+/=-]"
-_KEYS = re.compile(rf"(?<![A-Za-z0-9])(?:ck_{_LETTERS}+|sk-{_LETTERS}{{8,}}|Bearer\s+{_LETTERS}{{4,}})")
+_KEYS = re.compile(rf"(?<![A-Za-z0-9])(?:ck_{_LETTERS}+|sk-{_LETTERS}{{8,}}|Bearer\s+{_LETTERS}{{16,}})")
 _ADDRESSES = re.compile(
     r"[a-z][a-z0-9+.-]*://[^\s\"'<>]*[^\s\"'<>.,;:!?)]|\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b", re.IGNORECASE
 )

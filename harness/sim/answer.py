@@ -153,7 +153,7 @@ class Answer(httpx.AsyncByteStream):
 
     def waiter(self) -> asyncio.Future[None]:
         """Return what ends when something arrives."""
-        reader = self._reader = self._loop.create_future()
+        reader = self._reader = asyncio.Future(loop=self._loop)
         return reader
 
     def _readable(self) -> asyncio.Future[None]:
@@ -161,7 +161,7 @@ class Answer(httpx.AsyncByteStream):
             self._read_due = self._loop.time() + self._read_s
             if self._watch is None:
                 self._watch = self._loop.call_at(self._read_due, self._overdue)
-        reader = self._reader = self._loop.create_future()
+        reader = self._reader = asyncio.Future(loop=self._loop)
         return reader
 
     def _overdue(self) -> None:

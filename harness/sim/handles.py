@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any, Protocol, TypeVar
@@ -44,24 +45,28 @@ class Handle(asyncio.Handle):
 
 
 class Timer(Handle, asyncio.TimerHandle):
-    """A callback that becomes ready at an instant."""
+    """A callback that becomes ready at an instant. ``owner`` is the loop until then."""
 
-    __slots__ = ("_owner", "due_us", "pending")
+    __slots__ = ("_when_us", "owner")
 
     def __init__(
-        self, due_us: float, owner: TimerOwner, callback: Callable[..., Any], args: tuple[Any, ...], context: Context
+        self,
+        owner: TimerOwner,
+        when_us: float,
+        callback: Callable[..., Any],
+        args: tuple[Any, ...],
+        context: Context,
     ) -> None:
         self._callback = callback
         self._args = args
         self._context = context
         self._cancelled = False
-        self._owner = owner
-        self.due_us = due_us
-        self.pending = True
+        self._when_us = when_us
+        self.owner: TimerOwner | None = owner
 
     def when(self) -> float:
         """Return the instant in seconds of the loop's time."""
-        return self.due_us / 1_000_000
+        return self._when_us / 1_000_000
 
     def cancel(self) -> None:
         """Drop the callback."""
@@ -69,9 +74,9 @@ class Timer(Handle, asyncio.TimerHandle):
             self._cancelled = True
             self._callback = None
             self._args = ()
-            if self.pending:
-                self.pending = False
-                self._owner.timer_cancelled()
+            owner, self.owner = self.owner, None
+            if owner is not None and self._when_us != math.inf:
+                owner.timer_cancelled()
 
 
 class SimFuture(asyncio.Future[T]):

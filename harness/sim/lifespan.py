@@ -17,6 +17,7 @@ class Lifespan:
         self._app = app
         self._name = name
         self._inbox: asyncio.Queue[Event] = asyncio.Queue()
+        self._begun = False
         self._started = asyncio.Event()
         self._stopped = asyncio.Event()
         self._failure: str | None = None
@@ -36,13 +37,14 @@ class Lifespan:
 
     async def start(self) -> None:
         """Wait until the application started. Raises StartupError if it says that it cannot."""
+        self._begun = True
         self._inbox.put_nowait({"type": "lifespan.startup"})
         await self._started.wait()
         self._check("start")
 
     async def stop(self) -> None:
-        """Wait until the application shut down. Raises StartupError if it says that it cannot."""
-        if not self._stopped.is_set():
+        """Wait until the application shut down, if it was started. Raises StartupError if it says that it cannot."""
+        if self._begun and not self._stopped.is_set():
             self._inbox.put_nowait({"type": "lifespan.shutdown"})
             await self._stopped.wait()
         self._check("shut down")

@@ -1,37 +1,29 @@
 """An asyncio event loop in virtual time: its clock jumps to the next timer; it opens no socket and starts no thread.
 
 Everything else is asyncio: tasks, futures, locks, timeouts and queues are the standard library's. What differs is what
-a simulation needs: time is whole microseconds, timers of one instant run first in, first out, sets of tasks and futures
-order by creation instead of memory address, the cyclic garbage collector runs at fixed steps only, a hang is an error
-that names every pending task, and the first failure that nobody handles ends the run.
+a simulation needs: sets of tasks and futures order by creation instead of memory address, a process can be killed, a
+hang is an error that names every pending task, and the first failure that nobody handles ends the run.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import heapq
 import math
 import weakref
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from contextvars import Context, copy_context
-from typing import Any, TypeVar, TypeVarTuple
+from collections.abc import AsyncGenerator, Coroutine, Generator
+from contextvars import Context
+from typing import Any, TypeVar
 
-from harness.sim.errors import DeadlockError, LivelockError, OverrunError, SimulationError
+from harness.sim.clockwork import Clockwork
+from harness.sim.errors import SimulationError
 from harness.sim.guard import guarded, refuse
-from harness.sim.handles import Handle, SimFuture, SimTask, Timer
+from harness.sim.handles import SimFuture, SimTask
 from harness.sim.process import Process, bury, current_process
 from harness.sim.where import waiting_lines
 
 T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 AnyCoroutine = Coroutine[Any, Any, T] | Generator[Any, None, T]
-
-COLLECT_EVERY = 1 << 18
-"""Callbacks between two collections of garbage: at fixed steps, so that finalizers run at fixed steps."""
-TURNS = 1_000_000
-"""Turns of the loop within one instant after which it is taken to turn for ever."""
 
 
 def run(main: Coroutine[Any, Any, T], *, until_us: int | None = None, start_us: int = 0) -> T:
@@ -52,154 +44,20 @@ def _refused(name: str) -> Any:
     return method
 
 
-class VirtualLoop(asyncio.BaseEventLoop):
+class VirtualLoop(Clockwork):
     """An asyncio event loop in virtual time. ``start_us`` is the first instant, in whole microseconds."""
 
-    _stopping: bool  # asyncio's
-    _closed: bool  # asyncio's
-
     def __init__(self, start_us: int = 0) -> None:
-        super().__init__()
-        self.now_us = start_us
-        self._until_us: float = math.inf
-        self._ready: deque[Handle] = deque()
-        self._timers: list[tuple[int, int, Timer]] = []
-        self._cancelled_timers = 0
-        self._serial = 0
-        self._before_collection = COLLECT_EVERY
-        self._collections = 0
+        super().__init__(start_us)
         self._tasks: list[weakref.ref[SimTask[Any]]] = []
         self._tasks_full = 1024
         self._failure: BaseException | None = None
         self._winding_up = False
-        self._killed = False
         self._graveyard: list[SimTask[Any] | AsyncGenerator[Any, Any]] = []
         """What belonged to killed processes: kept, because to free it would run its handlers."""
         # In order of birth, with the process of each: asyncio's own is a set, whose order is memory addresses.
         self._asyncgens: weakref.WeakKeyDictionary[AsyncGenerator[Any, Any], Process | None]
         self._asyncgens = weakref.WeakKeyDictionary()
-
-    # Time and callbacks
-
-    def time(self) -> float:
-        """Return the virtual time in seconds."""
-        return self.now_us / 1_000_000
-
-    def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> Handle:
-        """Run ``callback`` in the next turn of the loop, after what is already ready."""
-        if self._closed:
-            raise RuntimeError("Event loop is closed")
-        handle = Handle(callback, args, context if context is not None else copy_context())
-        if self._killed and self._is_dead(handle):
-            handle.cancel()
-        else:
-            self._ready.append(handle)
-        return handle
-
-    def call_soon_threadsafe(
-        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
-    ) -> Handle:
-        """Run ``callback`` soon; there is only one thread."""
-        return self.call_soon(callback, *args, context=context)
-
-    def call_later(
-        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
-    ) -> Timer:
-        """Run ``callback`` after ``delay`` seconds, rounded to whole microseconds; an infinite delay never ends."""
-        return self._set_timer(self.now_us + delay * 1_000_000, callback, args, context)
-
-    def call_at(
-        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
-    ) -> Timer:
-        """Run ``callback`` at ``when`` in seconds of ``time()``, rounded to whole microseconds."""
-        return self._set_timer(when * 1_000_000, callback, args, context)
-
-    def _set_timer(
-        self, when_us: float, callback: Callable[..., Any], args: tuple[Any, ...], context: Context | None
-    ) -> Timer:
-        if self._closed:
-            raise RuntimeError("Event loop is closed")
-        due_us = when_us if when_us == math.inf else round(when_us)
-        if due_us == self.now_us and when_us > due_us + 0.01:
-            due_us += 1  # a shorter delay than the clock's step still has to let time pass, or its owner spins
-        timer = Timer(due_us, self, callback, args, context if context is not None else copy_context())
-        if self._killed and self._is_dead(timer):
-            timer.cancel()
-        elif due_us != math.inf:
-            self._serial += 1
-            heapq.heappush(self._timers, (int(due_us), self._serial, timer))
-        return timer
-
-    @staticmethod
-    def _is_dead(handle: Handle) -> bool:
-        process = handle._context.get(current_process)
-        return process is not None and not process.alive
-
-    def timer_cancelled(self) -> None:
-        """Note that a timer was cancelled, and drop such timers when they are the greater part."""
-        self._cancelled_timers += 1
-        if self._cancelled_timers > 100 and self._cancelled_timers * 2 > len(self._timers):
-            self._timers[:] = [entry for entry in self._timers if not entry[2].cancelled()]
-            heapq.heapify(self._timers)
-            self._cancelled_timers = 0
-
-    def _run_once(self) -> None:
-        """Run what is ready, turn by turn, until ``stop()``; whenever nothing is ready, jump to the next timer."""
-        ready = self._ready
-        timers = self._timers
-        turns = 0
-        while True:
-            if not ready and not self._stopping:
-                self._advance()
-                turns = 0
-            now_us = self.now_us
-            while timers and timers[0][0] <= now_us:
-                timer = heapq.heappop(timers)[2]
-                if timer._cancelled:
-                    self._cancelled_timers -= 1
-                else:
-                    timer.pending = False
-                    ready.append(timer)
-            due = len(ready)
-            self._before_collection -= due
-            if self._before_collection < 0:
-                self._collect()
-            turns += 1
-            if turns > TURNS:
-                raise LivelockError(f"the loop turns for ever at {self.time()} s; pending:\n{self._pending_lines()}")
-            for _ in range(due):
-                handle = ready.popleft()
-                if not handle._cancelled:
-                    try:
-                        handle._context.run(handle._callback, *handle._args)
-                    except (KeyboardInterrupt, SystemExit):
-                        raise
-                    except BaseException as error:
-                        message = f"Exception in callback {handle!r}"
-                        self.call_exception_handler({"message": message, "exception": error, "handle": handle})
-            if self._stopping:
-                return
-
-    def _advance(self) -> None:
-        timers = self._timers
-        while timers and timers[0][2]._cancelled:
-            heapq.heappop(timers)
-            self._cancelled_timers -= 1
-        if not timers:
-            raise DeadlockError(
-                f"deadlock at {self.time()} s: nothing is ready, no timer is set; pending:\n{self._pending_lines()}"
-            )
-        when_us = timers[0][0]
-        if when_us > self._until_us:
-            raise OverrunError(
-                f"the run is not done at its limit of {self._until_us / 1e6} s; pending:\n{self._pending_lines()}"
-            )
-        self.now_us = when_us
-
-    def _collect(self) -> None:
-        self._before_collection = COLLECT_EVERY
-        self._collections += 1
-        gc.collect(2 if self._collections % 8 == 0 else 1)
 
     # Tasks and futures
 
@@ -238,7 +96,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
         tasks waits for ever: across processes there are only connections.
         """
         process.alive = False
-        self._killed = True
         for ref in self._tasks:
             task = ref()
             if task is not None and task.process is process and not task.done():
@@ -246,9 +103,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         for agen in [agen for agen, owner in self._asyncgens.items() if owner is process]:
             del self._asyncgens[agen]
             self._graveyard.append(agen)
-        for handle in (*self._ready, *(entry[2] for entry in self._timers)):
-            if not handle.cancelled() and self._is_dead(handle):
-                handle.cancel()
+        self.drop_callbacks(process)
 
     def _freeze(self, task: SimTask[Any]) -> None:
         task._log_destroy_pending = False  # it is pending, and nobody shall wonder
@@ -265,8 +120,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if not self._closed:
             self.call_soon(self.create_task, agen.aclose())
 
-    def _pending_lines(self) -> str:
-        return waiting_lines(self.tasks()) or "  no task"
+    def pending_lines(self) -> str:
+        """Return a line for each pending task of a living process, for errors."""
+        return waiting_lines(self.tasks())
 
     # Failures
 

@@ -47,7 +47,7 @@ def kinds() -> tuple[Kind, ...]:
             "faults_fired",
             calls_and_faults,
         ),
-        Kind("latency", "Latency by surface", (), "attempts", latency_by_surface),
+        Kind("latency", "Latency by surface", ("FAIL-01.", "FAIL-02.", "BILL-01."), "attempts", latency_by_surface),
         Kind(
             "in_flight",
             "In flight against the cap",

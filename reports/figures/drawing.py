@@ -104,14 +104,14 @@ def whole_numbers(axis: Axis) -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
-def signed_decades(axis: Axis, least: float, most: float) -> None:
-    """Label a symmetric logarithmic axis that is linear within one at 0, ±1, ±10, ±100 and so on."""
+def decades(axis: Axis, least: float, most: float, *, signed: bool = False) -> None:
+    """Label a symmetric logarithmic axis that is linear within one: 0, 1, 10, 100 and so on, and their negatives."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-    decades = [10.0**power for power in range(7)]
-    ticks = [0.0, *(d for d in decades if d <= most * 1.5), *(-d for d in decades if -d >= least * 1.5)]
+    powers = [10.0**power for power in range(9)]
+    ticks = [0.0, *(p for p in powers if p <= most * 1.5), *(-p for p in powers if -p >= least * 1.5)]
     axis.set_major_locator(FixedLocator(sorted(ticks)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+,.0f}" if value else "0"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+,.0f}" if signed and value else f"{value:,.0f}"))
     axis.set_minor_locator(NullLocator())
 
 

@@ -150,7 +150,7 @@ def _windows(recording: Recording, end_s: float) -> list[tuple[str, float, float
     found = []
     for injection in recording.history.plan.injections:
         stop = injection.get("stop_ms")
-        role = "every upstream" if injection["role"] == "*" else injection["role"]
+        role = "all" if injection["role"] == "*" else injection["role"]
         until = end_s if stop is None else min(end_s, stop / 1e3)
         found.append((f"{injection['fault']['name']} at {role}", injection.get("start_ms", 0) / 1e3, until))
     return list(dict.fromkeys(found))

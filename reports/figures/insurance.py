@@ -12,9 +12,9 @@ from reports.figures.drawing import (
     Marked,
     canvas,
     cells,
+    decades,
     finished,
     label,
-    signed_decades,
 )
 from reports.histories import Recording
 from reports.text import plural
@@ -59,7 +59,7 @@ def latency_against_threshold(recording: Recording, marked: Marked) -> Figure | 
     least, most = min(-1.0, float(calls["distance"].min())), max(1.0, float(calls["distance"].max()))
     axes.set_xscale("symlog", linthresh=1)
     axes.set_xlim(least * 2, most * 2)
-    signed_decades(axes.xaxis, least, most)
+    decades(axes.xaxis, least, most, signed=True)
     axes.axvline(0, color=RED, linewidth=1, linestyle=(0, (6, 3)))
     axes.annotate(
         f"threshold {threshold / 1e3:g} s",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.figures.drawing import LINES, SERIES, Figure, Marked, canvas, cells, finished, label, plain_numbers
+from reports.figures.drawing import GREY, SERIES, Figure, Marked, canvas, cells, finished, label, plain_numbers
 from reports.histories import Recording
 from reports.text import plural
 
@@ -20,19 +20,24 @@ def latency_by_surface(recording: Recording, marked: Marked) -> Figure | None:
     calls = calls[(calls["outcome"] == "ok") & calls["arrived"].notna()].copy()
     if len(calls) < _LEAST:
         return None
-    calls["kind"] = calls["surface"] + calls["stream"].map({True: ", streamed", False: ""})
     calls["first byte"] = (calls["first_byte"] - calls["sent"]) / 1e3
     calls["beside"] = (calls["end"] - calls["sent"] - calls["upstream_us"]) / 1e3
     made, (axes,) = canvas(2.9)
     rows = []
-    for (kind, own), colour, line in zip(
-        calls.groupby("kind", sort=True), SERIES[:4] + SERIES[:4], LINES + LINES, strict=False
-    ):
+    colours = dict(zip(sorted(set(calls["surface"])), SERIES, strict=False))
+    for (surface, stream), own in calls.groupby(["surface", "stream"], sort=True):
+        kind = f"{surface}, streamed" if stream else str(surface)
         ordered = numpy.sort(own["latency_ms"].to_numpy())
         share = numpy.arange(1, len(ordered) + 1) / len(ordered)
         keep = numpy.unique(numpy.linspace(0, len(ordered) - 1, min(_POINTS, len(ordered))).round().astype(int))
         axes.step(
-            ordered[keep], share[keep], where="post", color=colour, linestyle=line, linewidth=1.4, label=label(kind)
+            ordered[keep],
+            share[keep],
+            where="post",
+            color=colours.get(str(surface), GREY),
+            linestyle="--" if stream else "-",
+            linewidth=1.4,
+            label=label(kind),
         )
         quantiles = own["latency_ms"].quantile([0.5, 0.95, 0.99], interpolation="higher").tolist()
         rows.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from reports.figures.drawing import GREY, RED, SERIES, Figure, Marked, canvas, cells, finished, label, plain_numbers
+from reports.figures.drawing import GREY, RED, SERIES, Figure, Marked, canvas, cells, decades, finished, label
 from reports.histories import Recording
 from reports.text import plural
 
@@ -42,9 +42,10 @@ def charged_and_recomputed(recording: Recording, marked: Marked) -> Figure | Non
     ringed = shown[shown["id"].isin(list(marked))]
     for axes, column in ((charged, "charged"), (off, "off")):
         axes.plot(ringed.index, ringed[column], linestyle="none", marker="o", markersize=9, mfc="none", mec=RED)
-    charged.set_yscale("symlog", linthresh=10)
-    plain_numbers(charged.yaxis)
-    charged.set_ylim(0, max(10.0, float(calls["charged"].max())) * 12)
+    dearest = max(10.0, float(calls["charged"].max()))
+    charged.set_yscale("symlog", linthresh=1)
+    charged.set_ylim(-0.2, dearest * 12)
+    decades(charged.yaxis, 0, dearest)
     charged.set_ylabel("credits charged")
     charged.legend(loc="upper left", ncols=6, handletextpad=0.1, columnspacing=1)
     off.vlines(shown.index, 0, shown["off"].fillna(0), color=RED, linewidth=1.4)

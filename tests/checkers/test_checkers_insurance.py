@@ -238,7 +238,7 @@ def test_a_charge_has_one_payout_at_most(times: int, charges: int, wanted: Outco
     book = Book()
     book.account("a")
     book.note("crash")
-    book.note("store_refuses")
+    book.note("store_failure")
     book.plan("c1")
     for _ in range(charges):
         book.post("c1", COST)

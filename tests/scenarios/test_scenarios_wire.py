@@ -101,10 +101,8 @@ def judged_in_sim() -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("requirement", REQUIREMENTS)
 def test_the_reference_gateway_is_seen_to_keep_every_claimed_clause(requirement: str) -> None:
-    claimed = reference_claims().clauses_of(load_requirements()[requirement])
-    assert {clause: judged_in_sim().get(f"{requirement}.{clause}") for clause in claimed} == dict.fromkeys(
-        claimed, {"pass"}
-    )
+    for clause in reference_claims().clauses_of(load_requirements()[requirement]):
+        assert judged_in_sim().get(f"{requirement}.{clause}") == {"pass"}, clause
 
 
 @pytest.mark.parametrize("requirement", REQUIREMENTS)

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from harness.sim import BlockingCallError, Network, SimTransport, VirtualLoop, run
+from harness.sim.asgi import Receive, Scope, Send
 
 BLOCKING: dict[str, Callable[[], object]] = {
     "time.sleep": lambda: time.sleep(0.001),
@@ -92,7 +93,7 @@ def test_a_swallowed_error_still_fails_the_run() -> None:
 
 
 def test_an_application_that_blocks_fails_the_run_and_is_named_with_its_host() -> None:
-    async def app(scope: dict[str, object], receive: object, send: object) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         BLOCKING["os.system"]()
 
     async def main() -> int:

@@ -5,12 +5,13 @@ import contextlib
 import gc
 import sys
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
 import httpx
 import pytest
 
 from harness.sim import Link, Network, SimTransport, VirtualLoop, current_host, run
+from harness.sim.asgi import Receive, Scope, Send
 
 Log = list[object]
 
@@ -40,7 +41,7 @@ async def noisy(log: Log) -> AsyncIterator[None]:
         log.append("asynccontextmanager")
 
 
-async def ticks(log: Log) -> AsyncIterator[int]:
+async def ticks(log: Log) -> AsyncGenerator[int, None]:
     try:
         for number in range(1000):
             await asyncio.sleep(0.1)
@@ -108,7 +109,7 @@ WAITS = [
 def test_no_handler_of_a_killed_process_runs_ever(wait: Callable[[Log], Awaitable[None]]) -> None:
     log: Log = []
 
-    async def app(scope: dict[str, object], receive: object, send: object) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
         with Noisy(log):
             async with Noisy(log), noisy(log):
                 try:
@@ -211,14 +212,14 @@ def test_a_killed_process_sends_no_byte() -> None:
     got: Log = []
     arrived: Log = []
 
-    async def upstream(scope: dict[str, object], receive: object, send: object) -> None:
+    async def upstream(scope: Scope, receive: Receive, send: Send) -> None:
         arrived.append(scope["path"])
 
     async def main() -> None:
         network = Network()
         network.serve("upstream", upstream)
 
-        async def gateway(scope: dict[str, object], receive: object, send: Callable[[object], Awaitable[None]]) -> None:
+        async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"before", "more_body": True})
             await asyncio.sleep(1)
@@ -228,7 +229,7 @@ def test_a_killed_process_sends_no_byte() -> None:
 
         network.serve("gateway", gateway)
         response = await SimTransport(network, "client").handle_async_request(httpx.Request("GET", "http://gateway/"))
-        stream = aiter(response.stream)
+        stream = aiter(response.aiter_raw())
         got.append(await anext(stream))
         with pytest.raises(httpx.ReadError):
             await anext(stream)
@@ -242,17 +243,17 @@ def test_a_killed_process_sends_no_byte() -> None:
 def test_connections_of_a_killed_process_are_reset_at_the_other_ends() -> None:
     log: Log = []
 
-    async def upstream(scope: dict[str, object], receive: Callable[[], Awaitable[object]], send: object) -> None:
+    async def upstream(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         event = await receive()
-        log.append((asyncio.get_running_loop().time(), event["type"]))  # type: ignore[index]
+        log.append((asyncio.get_running_loop().time(), event["type"]))
 
     async def main() -> None:
         network = Network()
         network.serve("upstream", upstream)
         inner = SimTransport(network, "gateway")
 
-        async def gateway(scope: dict[str, object], receive: object, send: object) -> None:
+        async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
             await inner.handle_async_request(httpx.Request("POST", "http://upstream/", content=b"x"))
 
         network.serve("gateway", gateway)
@@ -270,7 +271,7 @@ def test_connections_of_a_killed_process_are_reset_at_the_other_ends() -> None:
 
 
 def test_what_was_under_way_when_the_sender_was_killed_still_arrives() -> None:
-    async def gateway(scope: dict[str, object], receive: object, send: Callable[[object], Awaitable[None]]) -> None:
+    async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"under way", "more_body": True})
         await asyncio.sleep(100)
@@ -282,7 +283,7 @@ def test_what_was_under_way_when_the_sender_was_killed_still_arrives() -> None:
         response = await SimTransport(network, "client").handle_async_request(httpx.Request("GET", "http://gateway/"))
         got: list[object] = []
         try:
-            async for chunk in response.stream:
+            async for chunk in response.aiter_raw():
                 got.append(chunk)
         except httpx.ReadError:
             got.append(asyncio.get_running_loop().time())
@@ -295,7 +296,7 @@ def test_a_restarted_host_is_another_process() -> None:
     log: Log = []
 
     def gateway(life: int) -> Callable[..., Awaitable[None]]:
-        async def app(scope: dict[str, object], receive: object, send: Callable[[object], Awaitable[None]]) -> None:
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
             if life == 1:
                 await asyncio.sleep(5)
             log.append((life, current_host()))
@@ -391,4 +392,4 @@ def test_only_a_virtual_loop_kills() -> None:
     asyncio.run(main())
 
 
-async def _nothing(scope: dict[str, object], receive: object, send: object) -> None: ...
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None: ...

@@ -59,7 +59,8 @@ async def call(transport: SimTransport, sent: httpx.Request | None = None) -> by
 
 async def _connects(network: Network, url: str, **timeouts: float) -> tuple[str, str, object, int]:
     try:
-        await SimTransport(network, "client").handle_async_request(request(url, **timeouts))
+        sent = httpx.Request("POST", url, extensions={"timeout": timeouts})
+        await SimTransport(network, "client").handle_async_request(sent)
     except httpx.TransportError as error:
         return f"{type(error).__name__} {error.request.method}", str(error), type(error.__cause__), now_us()
     return "connected", "", None, now_us()
@@ -112,7 +113,7 @@ def test_a_listener_changes_for_those_who_connect_later() -> None:
         network.serve("server", echo, aliases=["other"])
         seen = []
         for state in ("open", "refusing", "tls_failing", "open"):
-            network.listen("server", state)  # type: ignore[arg-type]  # the literals above
+            network.listen("server", state)
             seen.append((await _connects(network, "http://server/"))[0])
             seen.append((await _connects(network, "http://other/"))[0])
         return seen

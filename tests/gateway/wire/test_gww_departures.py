@@ -126,6 +126,7 @@ def test_a_client_that_leaves_the_queue_leaves_no_trace() -> None:
         assert len(gateway.upstreams.attempts) == 2
         await gateway.committed()
         assert [row["outcome"] for row in gateway.rows()] == ["aborted", "ok", "ok"]
+        assert gateway.rows()[0]["flags"] == ["unbilled_disconnect"]
         assert gateway.kinds() == ["hold", "post", "hold", "post"]
         assert gateway.free_slots() == 1
 
@@ -135,7 +136,7 @@ def test_a_client_that_leaves_the_queue_leaves_no_trace() -> None:
 @pytest.mark.parametrize("failure", [status(400), status(503)])
 def test_disconnects_are_no_failures_to_a_circuit_and_real_ones_are(failure: Reply) -> None:
     async def test(gateway: Bench) -> list[str]:
-        states = []
+        states: list[str] = []
         for _ in range(2):
             await gateway.ask(MANAGED_CHAT, CHAT, leave_s=1.0)
             states.append(gateway.parts.breaker.state(("gpt-5-5", "primary"), gateway.parts.clock.now_us()))
@@ -172,14 +173,30 @@ def test_a_client_that_leaves_while_it_sends_is_nobodys_call() -> None:
 
 def test_a_stream_whose_client_left_writes_no_more_and_pings_nobody() -> None:
     events = chat_events("a", "b")
-    parts = [*events[:2], 3.0, *events[2:4], 20.0]
+    parts: list[bytes | float | Exception] = [*events[:2], 3.0, *events[2:4], 20.0]
     gateway = left(Upstreams(primary=stream(*parts)), 1.0, streamed=True, overlay={"timeouts.ping_ms": 500})
     assert gateway.row()["flags"] == ["unbilled_disconnect"]
     assert gateway.kinds() == ["hold", "void"]
 
 
+def test_an_upstream_that_waits_for_a_reader_goes_on_when_the_reader_leaves() -> None:
+    events = chat_events(*("x" * 500_000 for _ in range(24)))
+
+    async def test(gateway: Bench) -> Bench:
+        await gateway.ask(MANAGED_CHAT, {**CHAT, "stream": True}, leave_s=3.0, reads_slowly_s=100.0)
+        await gateway.committed()
+        return gateway
+
+    gateway = bench(test, Upstreams(primary=stream(*gapped(events, 0.01))))
+    (attempt,) = gateway.upstreams.attempts
+    assert attempt.complete
+    assert 3.0 <= attempt.end_s < 4.0
+    assert gateway.kinds() == ["hold", "post"]
+    assert gateway.row()["outcome"] == "aborted"
+
+
 def test_an_error_event_in_the_drain_is_no_charge() -> None:
-    parts = [chat_events("a")[1], 3.0, data({"error": {"message": "no"}})]
+    parts: list[bytes | float | Exception] = [chat_events("a")[1], 3.0, data({"error": {"message": "no"}})]
     gateway = left(Upstreams(primary=stream(*parts)), 1.0, streamed=True)
     assert gateway.row()["outcome"] == "aborted"
     assert gateway.kinds() == ["hold", "void"]

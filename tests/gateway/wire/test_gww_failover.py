@@ -109,7 +109,7 @@ def test_a_failed_attempt_moves_the_call_on(failure: Reply, surface: str, stream
     assert gateway.free_slots() == 80
 
 
-_CHAT_OPENS = [data(chat_chunk())]
+_CHAT_OPENS: list[bytes | float | Exception] = [data(chat_chunk())]
 STREAM_FAILURES: dict[str, tuple[str, list[bytes | float | Exception]]] = {
     "chat cut after its role": ("chat", _CHAT_OPENS),
     "chat reset after its role": ("chat", [*_CHAT_OPENS, httpx.ReadError("reset")]),
@@ -139,6 +139,15 @@ def test_a_stream_that_breaks_before_its_content_leaves_no_trace(
     events = b"".join(SURFACES[surface][3]("second"))
     wanted = [line.split(b": ", 1)[1] for line in events.split(b"\n") if line.startswith(b"data: ")]
     assert len(heard.events) == len(wanted)
+    assert upstreams.roles == ["primary", "primary", "second"]
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "text/plain; charset=utf-8", "application/octet-stream", ""])
+def test_a_right_answer_under_a_wrong_type_is_none(content_type: str) -> None:
+    wrong = Reply(content_type=content_type, parts=(orjson.dumps(chat_answer("primary")),))
+    upstreams = Upstreams(primary=wrong, second=good("chat", False))
+    heard, _ = asked(upstreams)
+    assert heard.json["choices"][0]["message"]["content"] == "second"
     assert upstreams.roles == ["primary", "primary", "second"]
 
 

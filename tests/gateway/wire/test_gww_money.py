@@ -153,6 +153,18 @@ def test_the_token_window_is_settled_to_what_was_used() -> None:
     assert second == first - 1_200
 
 
+def test_the_slot_is_free_while_the_charge_is_still_to_be_committed() -> None:
+    async def test(gateway: Bench) -> None:
+        task = asyncio.ensure_future(gateway.ask(MANAGED_CHAT, CHAT))
+        await asyncio.sleep(2.0)
+        assert (gateway.free_slots(), task.done()) == (79, False)
+        await asyncio.sleep(2.0)
+        assert (gateway.free_slots(), task.done()) == (80, False)
+        assert (await task).status == 200
+
+    bench(test, Upstreams(primary=ok(chat_answer(), after_s=3.0)), commit_s=20.0)
+
+
 # Who can pay.
 
 

@@ -11,6 +11,7 @@ VECTORS = [
     ("no space after the colon", b"data:a\n\n", [("", "a")]),
     ("only one space is stripped", b"data:  a\n\n", [("", " a")]),
     ("CRLF", b"data: a\r\n\r\ndata: b\r\n\r\n", [("", "a"), ("", "b")]),
+    ("CRLF and a name", b"event: x\r\ndata: a\r\n\r\n", [("x", "a")]),
     ("CR", b"data: a\r\rdata: b\r\r", [("", "a"), ("", "b")]),
     ("mixed line ends", b"event: x\rdata: a\r\n\ndata: b\n\r\n", [("x", "a"), ("", "b")]),
     ("a name", b"event: x\ndata: a\n\n", [("x", "a")]),

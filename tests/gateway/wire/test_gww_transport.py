@@ -238,23 +238,18 @@ def test_a_redirect_is_an_answer_like_any_other() -> None:
 
 
 def test_many_calls_at_once_do_not_wait_for_each_other() -> None:
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal together
-        await request_of(reader)
-        together += 1
-        if together == count:
-            all_here.set()
-        await all_here.wait()
-        writer.write(SIZED + b"0123456789")
-        await writer.drain()
-
-    count, together = 150, 0
+    count, here = 150, []
 
     async def main() -> list[str]:
-        nonlocal all_here
         all_here = asyncio.Event()
-        transport = SocketTransport()
-        slow = dict.fromkeys(TIMEOUTS, 20.0)
+
+        async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            here.append(await request_of(reader))
+            if len(here) == count:
+                all_here.set()
+            await all_here.wait()
+            writer.write(SIZED + b"0123456789")
+            await writer.drain()
 
         async def one(port: int) -> str:
             request = httpx.Request("POST", f"http://127.0.0.1:{port}/", content=b"hello", extensions={"timeout": slow})
@@ -263,10 +258,10 @@ def test_many_calls_at_once_do_not_wait_for_each_other() -> None:
             await answer.close()
             return (body or b"").decode()
 
+        transport, slow = SocketTransport(), dict.fromkeys(TIMEOUTS, 20.0)
         async with serving(handler) as port:
             result = await asyncio.gather(*(one(port) for _ in range(count)))
         await transport.aclose()
         return result
 
-    all_here: asyncio.Event
     assert asyncio.run(main()) == ["0123456789"] * count

@@ -1,0 +1,180 @@
+"""Virtual time: callbacks and timers in whole microseconds, turn by turn; it knows what runs next, not what it is for.
+
+Timers of one instant run first in, first out. A callback whose process is dead is dropped. Garbage is collected at
+fixed steps only. Nothing to do and no timer is a deadlock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import heapq
+import math
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from typing import Any, TypeVarTuple
+
+from harness.sim.errors import DeadlockError, LivelockError, OverrunError
+from harness.sim.handles import Handle, Timer
+from harness.sim.process import Process, current_process
+
+Ts = TypeVarTuple("Ts")
+
+COLLECT_EVERY = 1 << 18
+"""Callbacks between two collections of garbage: fixed steps, so that what finalizers do happens at fixed steps."""
+COLLECTIONS_AT_ONE_INSTANT = 16
+"""Collections without the clock moving after which the loop is taken to turn for ever."""
+
+
+class Clockwork(asyncio.BaseEventLoop):
+    """The clock, the callbacks that are ready, and the timers. ``now_us`` is the time in whole microseconds."""
+
+    _stopping: bool  # asyncio's
+    _closed: bool  # asyncio's
+
+    def __init__(self, start_us: int = 0) -> None:
+        super().__init__()
+        self.now_us = start_us
+        self._until_us: float = math.inf
+        self._ready: deque[Handle] = deque()
+        self._timers: list[tuple[int, int, Timer]] = []
+        self._due_now = False
+        self._cancelled_timers = 0
+        self._serial = 0
+        self._killed = False
+        self._before_collection = COLLECT_EVERY
+        self._collections = 0
+        self._collected_at = [-1] * COLLECTIONS_AT_ONE_INSTANT
+
+    def time(self) -> float:
+        """Return the virtual time in seconds."""
+        return self.now_us / 1_000_000
+
+    def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> Handle:
+        """Run ``callback`` in the next turn, after what is already ready."""
+        handle = Handle(callback, args, context if context is not None else copy_context())
+        if self._closed or self._killed:
+            self._check(handle)
+        self._ready.append(handle)
+        return handle
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> Handle:
+        """Run ``callback`` soon; there is only one thread."""
+        return self.call_soon(callback, *args, context=context)
+
+    def call_later(
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> Timer:
+        """Run ``callback`` after ``delay`` seconds, rounded to whole microseconds; an infinite delay never ends."""
+        return self._set_timer(self.now_us + delay * 1_000_000, callback, args, context)
+
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> Timer:
+        """Run ``callback`` at ``when`` in seconds of ``time()``, rounded to whole microseconds."""
+        return self._set_timer(when * 1_000_000, callback, args, context)
+
+    def _set_timer(
+        self, when_us: float, callback: Callable[..., Any], args: tuple[Any, ...], context: Context | None
+    ) -> Timer:
+        timer = Timer(self, when_us, callback, args, context if context is not None else copy_context())
+        if self._closed or self._killed:
+            self._check(timer)
+        if when_us == math.inf:
+            return timer
+        due_us = round(when_us)
+        if due_us <= self.now_us:
+            if due_us == self.now_us and when_us > due_us + 0.01:
+                due_us += 1  # a delay shorter than the clock's step still lets time pass, or its owner would spin
+            else:
+                self._due_now = True
+        self._serial += 1
+        heapq.heappush(self._timers, (due_us, self._serial, timer))
+        return timer
+
+    def _check(self, handle: Handle) -> None:
+        """Raise if the loop is closed; cancel ``handle`` if its process is dead."""
+        if self._closed:
+            raise RuntimeError("Event loop is closed")
+        process = handle._context.get(current_process)
+        if process is not None and not process.alive:
+            handle.cancel()
+
+    def timer_cancelled(self) -> None:
+        """Note that a timer was cancelled, and drop such timers when they are the greater part."""
+        self._cancelled_timers += 1
+        if self._cancelled_timers > 100 and self._cancelled_timers * 2 > len(self._timers):
+            self._timers[:] = [entry for entry in self._timers if not entry[2].cancelled()]
+            heapq.heapify(self._timers)
+            self._cancelled_timers = 0
+
+    def drop_callbacks(self, process: Process) -> None:
+        """Cancel the callbacks and timers of ``process``, those to come included."""
+        self._killed = True
+        for handle in (*self._ready, *(entry[2] for entry in self._timers)):
+            if not handle.cancelled() and handle._context.get(current_process) is process:
+                handle.cancel()
+
+    def pending_lines(self) -> str:
+        """Return a line for each pending task, for errors."""
+        raise NotImplementedError
+
+    def _run_once(self) -> None:
+        """Run what is ready, turn by turn, until ``stop()``; whenever nothing is ready, jump to the next timer."""
+        ready = self._ready
+        while True:
+            if self._due_now or not ready:
+                self._make_ready()
+            due = len(ready)
+            self._before_collection -= due
+            if self._before_collection < 0:
+                self._collect()
+            for _ in range(due):
+                handle = ready.popleft()
+                if not handle._cancelled:
+                    try:
+                        handle._context.run(handle._callback, *handle._args)
+                    except (KeyboardInterrupt, SystemExit):
+                        raise
+                    except BaseException as error:
+                        message = f"Exception in callback {handle!r}"
+                        self.call_exception_handler({"message": message, "exception": error, "handle": handle})
+            if self._stopping:
+                return
+
+    def _make_ready(self) -> None:
+        """Make the timers of this instant ready; if nothing is ready at all, go to the next instant that has one."""
+        ready = self._ready
+        timers = self._timers
+        self._due_now = False
+        if not ready and not self._stopping:
+            while timers and timers[0][2]._cancelled:
+                heapq.heappop(timers)
+                self._cancelled_timers -= 1
+            if not timers:
+                raise DeadlockError(self._say("deadlock", "nothing is ready, no timer is set"))
+            if timers[0][0] > self._until_us:
+                raise OverrunError(self._say("overrun", f"not done at its limit of {self._until_us / 1e6} s"))
+            self.now_us = max(self.now_us, timers[0][0])
+        now_us = self.now_us
+        while timers and timers[0][0] <= now_us:
+            timer = heapq.heappop(timers)[2]
+            if timer._cancelled:
+                self._cancelled_timers -= 1
+            else:
+                timer.owner = None
+                ready.append(timer)
+
+    def _collect(self) -> None:
+        self._before_collection = COLLECT_EVERY
+        self._collections += 1
+        gc.collect(2 if self._collections % 8 == 0 else 1)
+        self._collected_at = [*self._collected_at[1:], self.now_us]
+        if self._collected_at[0] == self.now_us:
+            raise LivelockError(self._say("livelock", "callbacks make each other ready for ever"))
+
+    def _say(self, what: str, why: str) -> str:
+        return f"{what} at {self.time()} s: {why}; pending:\n{self.pending_lines() or '  no task'}"

@@ -20,8 +20,8 @@ from mock_upstreams.player import Ending, Tape
 from mock_upstreams.reading import read_answer
 
 NOTICE_US = 2_000
-"""How late a departure may be noticed: a caller is certainly attached until so long before. A socket's FIN is seen in
-the next turn of a loop that may be busy, and in no fixed order among the connections."""
+"""How late a departure is taken to be noticed where the connection cannot tell: what happens at one instant happens in
+no fixed order among the connections."""
 
 CREDENTIALS = frozenset({"authorization", "x-api-key", "anthropic-api-key", "api-key", "x-goog-api-key", "cookie"})
 _NOT_KEPT = frozenset({"host"})
@@ -117,7 +117,8 @@ class Journal:
         start, end = self.us(attempt.start_s), self.us(end_s)
         attached, left = end, None
         if ended == "left":
-            attached = max(start, end - NOTICE_US)
+            known_us = end - NOTICE_US if tape.attached_s is None else self.us(tape.attached_s)
+            attached = max(start, min(known_us, end))
             left = (attached, end)
         return {
             "span": "attempt",

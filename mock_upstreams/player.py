@@ -23,7 +23,10 @@ Ending = Literal["whole", "broken", "left"]
 
 
 class Connection(Protocol):
-    """What carries the answer, as far as ASGI does not reach it."""
+    """What carries the answer, as far as ASGI does not reach it.
+
+    It may also have ``attached_s``: an instant of the loop's clock at which the caller was certainly still there.
+    """
 
     def reset(self) -> None:
         """Send RST."""
@@ -49,6 +52,8 @@ class Tape:
     sent: list[bytes] = field(default_factory=list)
     left_s: float | None = None
     """When the caller's departure was noticed."""
+    attached_s: float | None = None
+    """When the caller was certainly still there, if the connection can tell."""
 
 
 async def play(
@@ -60,10 +65,14 @@ async def play(
     otherwise each chunk is one message. Raises CannotBreak if a connection is to be broken that cannot be.
     """
     player = _Player(receive, send, connection, tape)
+    ending: Ending | None = None
     try:
-        return await player.play(parts)
+        ending = await player.play(parts)
     finally:
-        player.close()
+        # After a complete answer the server ends the watch by itself; a cancellation would leave garbage behind.
+        if ending != "whole":
+            player.close()
+    return ending
 
 
 class _Player:
@@ -181,6 +190,7 @@ class _Player:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         self._tape.left_s = self._loop.time()
+        self._tape.attached_s = getattr(self._connection, "attached_s", None)
         if self._waiter is not None:
             _wake(self._waiter)
 

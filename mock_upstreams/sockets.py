@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -30,7 +31,34 @@ _GARBAGE = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\
 _KEEP_ALIVE_S = 75
 _BACKLOG = 2048
 _CLOSING_S = 5.0
+_PULSE_S = 0.005
 _NO_LINGER = struct.pack("ii", 1, 0)
+
+
+class Pulse:
+    """Beats every few milliseconds while the loop turns, so that it is known when the loop last saw to its sockets.
+
+    A FIN is noticed some turns of the loop after it came, and a busy machine's turns are long: only what was not seen
+    three beats ago had not come by then.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._beats = deque([self._loop.time()] * 3, maxlen=3)
+        self._timer = self._loop.call_later(_PULSE_S, self._beat)
+
+    @property
+    def seen_s(self) -> float:
+        """An instant up to which everything that came has been seen."""
+        return self._beats[0]
+
+    def stop(self) -> None:
+        """Beat no more."""
+        self._timer.cancel()
+
+    def _beat(self) -> None:
+        self._beats.append(self._loop.time())
+        self._timer = self._loop.call_later(_PULSE_S, self._beat)
 
 
 class SocketConnection:
@@ -40,6 +68,11 @@ class SocketConnection:
 
     def __init__(self, protocol: BreakableProtocol) -> None:
         self._protocol = protocol
+
+    @property
+    def attached_s(self) -> float:
+        """An instant at which the caller was certainly still there, if it was then known to be."""
+        return self._protocol.pulse.seen_s
 
     def reset(self) -> None:
         """Send RST: what is not yet on the wire is lost."""
@@ -56,6 +89,7 @@ class SocketConnection:
 class BreakableProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol, with a connection that can be broken, and with bounded heads."""
 
+    pulse: Pulse
     _head_bytes = 0
 
     def on_message_begin(self) -> None:
@@ -115,6 +149,7 @@ async def serving(
     config.timeout_keep_alive = _KEEP_ALIVE_S
     config.load()
     state = ServerState()
+    pulse = Pulse()
     sockets: list[socket.socket] = []
     servers: list[asyncio.Server] = []
     try:
@@ -123,12 +158,13 @@ async def serving(
             bound = _bound_socket(host, control_port if role == CONTROL else 0)
             sockets.append(bound)
             if listener != "refusing":
-                servers.append(await _listen(bound, config, state, failing=listener == "tls_failing"))
+                servers.append(await _listen(bound, config, state, pulse, failing=listener == "tls_failing"))
             scheme = "https" if listener == "tls_failing" else "http"
             addresses[role] = f"{scheme}://{f'[{host}]' if ':' in host else host}:{bound.getsockname()[1]}"
         yield addresses
     finally:
         await _close(servers, sockets, state)
+        pulse.stop()
 
 
 def _states(roles: Sequence[str], listeners: Mapping[str, str]) -> dict[str, str]:
@@ -157,11 +193,17 @@ def _bound_socket(host: str, port: int = 0) -> socket.socket:
     return bound
 
 
-async def _listen(bound: socket.socket, config: Config, state: ServerState, *, failing: bool) -> asyncio.Server:
+async def _listen(
+    bound: socket.socket, config: Config, state: ServerState, pulse: Pulse, *, failing: bool
+) -> asyncio.Server:
     loop = asyncio.get_running_loop()
 
     def protocol() -> asyncio.Protocol:
-        return _GarbageProtocol() if failing else BreakableProtocol(config, state, {}, loop)
+        if failing:
+            return _GarbageProtocol()
+        made = BreakableProtocol(config, state, {}, loop)
+        made.pulse = pulse
+        return made
 
     return await loop.create_server(protocol, sock=bound, backlog=_BACKLOG)
 

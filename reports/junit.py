@@ -70,9 +70,9 @@ def _told(check: Check, outcome: str) -> str:
     pieces = list(check.because(outcome))
     for piece in pieces[:_SHOWN]:
         where = f"call {piece['call']}" if piece["call"] else "run"
-        attempts = f"  attempts {', '.join(piece['attempts'][:4])}" if piece.get("attempts") else ""
+        attempts = f", attempts {', '.join(piece['attempts'][:4])}" if piece.get("attempts") else ""
         lines += [
-            f"clause    {line(piece['clause'])}  {line(where)}{line(attempts)}",
+            f"clause    {line(piece['clause'])}, {line(where + attempts, 400)}",
             f"expected  {clipped(piece['expected'])}",
             f"actual    {clipped(piece['actual'])}",
         ]

@@ -8,7 +8,7 @@ from typing import Any
 
 from reports.record import Record
 from reports.summary import worst
-from reports.text import line, slug
+from reports.text import line, plural, slug
 
 _MARKS = {"pass": " ✓", "fail": " ✗", "inconclusive": " ?", "unsupported": " –"}
 _ORDER = ("fail", "inconclusive", "pass", "unsupported", "not_asked")
@@ -33,7 +33,7 @@ def profiles(record: Record) -> list[dict[str, Any]]:
                 "told": ", ".join(words),
                 "open": counts["fail"] > 0,
                 "rows": rows,
-                "cells": rows,
+                "size": plural(len(rows), "requirement"),
             }
         )
     return made
@@ -51,7 +51,7 @@ def _row(identifier: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         "text": line(entry["text"], 1500),
         "source": line(f"({entry.get('source') or entry.get('origin', '')})"),
         "assumed": line(", ".join(map(str, entry.get("assumed") or ())), 400),
-        "told": f"{len(clauses)} clauses: {told}" if len(clauses) != 1 else f"1 clause: {told}",
+        "told": f"{plural(len(clauses), 'clause')}: {told}",
         "open": entry["verdict"] == "fail",
         "cases": f"{entry.get('cases', 0):,}",
         "failed": f"{entry.get('failed', 0):,}",

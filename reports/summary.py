@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from reports.causes import Cause, causes
@@ -11,51 +12,48 @@ from reports.text import line, plural
 
 CAP = 64 << 10
 """Bytes that a job summary may have."""
-_MOST = {"errors": 20, "broken": 20, "inconclusive": 60}
-_MOST_ASSUMED = 40
+_MOST = {"errors": 20, "broken": 20, "inconclusive": 60, "assumed": 40}
 _CELL = 400
-"""Bytes of one value; the counts above and this keep the whole below the cap."""
+"""Bytes of one value."""
 
 
 def summary(record: Record) -> str:
     """Return ``summary.md``: verdict, broken promises with replay, what is inconclusive and why, profiles."""
+    everything: dict[str, Sequence[Any]] = {
+        "errors": [_error(scenario) for scenario in record.scenarios if scenario.get("error")],
+        "broken": causes(record),
+        "inconclusive": [*_unsettled(record), *_doubts(record)],
+        "assumed": [(value, ", ".join(ids)) for value, ids in record.assumed.items()],
+    }
+    for share in (1, 2, 4, 8):
+        shown = {name: found[: _MOST[name] // share] for name, found in everything.items()}
+        text = _render(record, shown, {name: len(found) - len(shown[name]) for name, found in everything.items()})
+        if len(text.encode()) < CAP:
+            break
+    return text
+
+
+def _render(record: Record, shown: Mapping[str, Sequence[Any]], more: Mapping[str, int]) -> str:
     from reports.templates import environment
 
-    broken = causes(record)
-    unsettled = [
-        _unsettled(identifier, entry)
-        for identifier, entry in record.requirements.items()
-        if entry["verdict"] == "inconclusive"
-    ] + _doubts(record)
-    errors = [_error(scenario) for scenario in record.scenarios if scenario.get("error")]
-    text = (
-        environment(markdown=True)
-        .get_template("summary.md.j2")
-        .render(
-            verdict=record.verdict.upper(),
-            counts=record.counts,
-            run=record.run,
-            seeds=record.seeds,
-            exit=record.data["exit"],
-            command=line(record.command, _CELL),
-            scenarios=plural(len(record.scenarios), "scenario"),
-            checks=plural(len(record.checks), "check"),
-            calls=plural(sum(scenario.get("calls", 0) for scenario in record.scenarios), "call"),
-            errors=errors[: _MOST["errors"]],
-            broken=[_broken(cause) for cause in broken[: _MOST["broken"]]],
-            inconclusive=unsettled[: _MOST["inconclusive"]],
-            more={
-                "errors": max(0, len(errors) - _MOST["errors"]),
-                "broken": max(0, len(broken) - _MOST["broken"]),
-                "inconclusive": max(0, len(unsettled) - _MOST["inconclusive"]),
-            },
-            profiles=[
-                {"name": name, "verdict": worst(record.counts_of(name)), "counts": record.counts_of(name)}
-                for name in record.profiles
-            ],
-            assumed=[(value, ", ".join(ids)) for value, ids in list(record.assumed.items())[:_MOST_ASSUMED]],
-            overlays=", ".join(record.overlays),
-        )
+    template = environment(markdown=True).get_template("summary.md.j2")
+    text = template.render(
+        verdict=record.verdict.upper(),
+        counts=record.counts,
+        run=record.run,
+        seeds=record.seeds,
+        exit=record.data["exit"],
+        command=line(record.command, _CELL),
+        scenarios=plural(len(record.scenarios), "scenario"),
+        checks=plural(len(record.checks), "check"),
+        calls=plural(sum(scenario.get("calls", 0) for scenario in record.scenarios), "call"),
+        profiles=[
+            {"name": name, "verdict": worst(record.counts_of(name)), "counts": record.counts_of(name)}
+            for name in record.profiles
+        ],
+        overlays=", ".join(record.overlays),
+        more=more,
+        **{**shown, "broken": [_broken(cause) for cause in shown["broken"]]},
     )
     return text.rstrip() + "\n"
 
@@ -82,18 +80,19 @@ def _broken(cause: Cause) -> dict[str, Any]:
     }
 
 
-def _unsettled(identifier: str, entry: Any) -> dict[str, str]:
-    clauses = {name: clause for name, clause in entry["clauses"].items() if clause["outcome"] == "inconclusive"}
-    why = dict.fromkeys(str(clause.get("why", "could not be told")) for clause in clauses.values())
-    return {"id": identifier, "clauses": ", ".join(clauses), "why": "; ".join(why)}
+def _unsettled(record: Record) -> Iterator[dict[str, str]]:
+    for identifier, entry in record.requirements.items():
+        if entry["verdict"] == "inconclusive":
+            clauses = {name: clause for name, clause in entry["clauses"].items() if clause["outcome"] == "inconclusive"}
+            why = dict.fromkeys(str(clause.get("why", "could not be told")) for clause in clauses.values())
+            yield {"id": identifier, "clauses": ", ".join(clauses), "why": "; ".join(why)}
 
 
-def _doubts(record: Record) -> list[dict[str, str]]:
-    return [
-        {"id": scenario["scenario"], "clauses": f"seed {scenario['seed']}", "why": "; ".join(scenario["doubts"])}
-        for scenario in record.scenarios
-        if scenario["outcome"] == "inconclusive" and scenario.get("doubts")
-    ]
+def _doubts(record: Record) -> Iterator[dict[str, str]]:
+    for scenario in record.scenarios:
+        if scenario["outcome"] == "inconclusive" and scenario.get("doubts"):
+            why = "; ".join(map(str, scenario["doubts"]))
+            yield {"id": scenario["scenario"], "clauses": f"seed {scenario['seed']}", "why": why}
 
 
 def _error(scenario: Any) -> dict[str, str]:
@@ -101,7 +100,7 @@ def _error(scenario: Any) -> dict[str, str]:
     return {
         "name": f"{scenario['scenario']} seed {scenario['seed']}",
         "message": str(error["message"]),
-        "cause": str(error.get("cause") or ""),
+        "cause": next(iter(str(error.get("cause") or "").strip().splitlines()[-1:]), ""),
         "help": str(error.get("help") or ""),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from harness.history import AttemptSpan, CallSpan, FaultSpan, LedgerEntry
 from reports.text import line, milliseconds
@@ -76,8 +76,8 @@ def _lane(row: int, name: str) -> Markup:
     )
 
 
-def _bar(axis: _Axis, row: int, start: int, end: int, kind: str, text: str, *, inside: bool = True) -> Markup:
-    """Return a bar with its words: inside if they fit, else beside it on the side that has room."""
+def _bar(axis: _Axis, row: int, start: int, end: int, kind: str, text: str, *, after: bool = True) -> Markup:
+    """Return a bar with its words: inside if they fit, else beside it, on the side that has room."""
     x, width = axis.x(start), max(1.5, round(axis.x(end) - axis.x(start), 1))
     bar = Markup('<rect class="b {}" x="{}" y="{}" width="{}" height="{}" rx="2"/>').format(
         kind, x, row * _ROW + 6, width, _BAR
@@ -85,22 +85,21 @@ def _bar(axis: _Axis, row: int, start: int, end: int, kind: str, text: str, *, i
     if not text:
         return bar
     needed = len(text) * _LETTER + 8
-    if inside and needed <= width:
-        place, anchor, style = x + 5, "start", "in"
-    elif x + width + needed <= _LEFT + _WIDTH + _RIGHT:
-        place, anchor, style = x + width + 5, "start", "out"
-    elif x - needed >= _LEFT:
-        place, anchor, style = x - 5, "end", "out"
-    else:
-        place, anchor, style = x + 5, "start", "in"
-    return bar + Markup('<text class="{}" x="{}" y="{}" text-anchor="{}">{}</text>').format(
-        style, round(place, 1), row * _ROW + 17, anchor, text
-    )
+    place, anchor = x + 5, "start"
+    if needed > width and after and x + width + needed <= _LEFT + _WIDTH + _RIGHT:
+        place = x + width + 5
+    elif needed > width and x - needed >= _LEFT:
+        place, anchor = x - 5, "end"
+    return bar + _words(row, place, text, anchor)
+
+
+def _words(row: int, x: float, text: str, anchor: str = "start") -> Markup:
+    return Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(round(x, 1), row * _ROW + 17, anchor, text)
 
 
 def _tick(axis: _Axis, row: int, at: int, kind: str, title: str) -> Markup:
     return Markup('<path class="k {}" d="M{} {}v{}"><title>{}</title></path>').format(
-        kind, axis.x(at), row * _ROW + 4, _BAR + 4, title
+        kind, axis.x(at), row * _ROW + 4, _BAR + 4, line(title)
     )
 
 
@@ -116,25 +115,30 @@ def _caller(axis: _Axis, call: CallSpan) -> Markup:
 
 def _gateway(axis: _Axis, call: CallSpan, attempts: Sequence[AttemptSpan]) -> Markup:
     """Draw what the gateway did while no attempt was under way: waiting first, pausing between, settling last."""
-    drawn = _lane(1, "gateway")
-    since, word = call.sent, "wait"
+    gaps: list[tuple[int, int, str]] = []
+    since = call.sent
     for attempt in attempts:
         if attempt.start > since:
-            drawn += _between(axis, since, attempt.start, word)
-        since, word = max(since, attempt.end), "pause"
-    word = "settle" if attempts else "refuse" if call.outcome == "refused" else "answer"
-    return drawn + (_between(axis, since, call.end, word) if call.end > since else Markup(""))
-
-
-def _between(axis: _Axis, start: int, end: int, word: str) -> Markup:
-    telling = axis.x(end) - axis.x(start) >= 3
-    return _bar(axis, 1, start, end, "gap", f"{word} {milliseconds(end - start)}" if telling else "")
+            gaps.append((since, attempt.start, "pause" if since > call.sent else "wait"))
+        since = max(since, attempt.end)
+    if call.end > since:
+        gaps.append((since, call.end, "settle" if attempts else "refuse" if call.outcome == "refused" else "answer"))
+    drawn, free = _lane(1, "gateway"), float(_LEFT)
+    for start, end, word in gaps:
+        words = f"{word} {milliseconds(end - start)}"
+        left, right = axis.x(start), axis.x(end)
+        needed = len(words) * _LETTER + 10
+        # Words that would run into the gap before are left out; the tables have the instants.
+        room = right - left >= needed or left - needed >= free
+        drawn += _bar(axis, 1, start, end, "gap", words if room else "", after=False)
+        free = right
+    return drawn
 
 
 def _attempt(axis: _Axis, row: int, attempt: AttemptSpan, fault: FaultSpan | None) -> Markup:
     kind = {"served": "ok", "fault": "bad", "left": "left", "open": "open"}.get(attempt.ended, "bad")
     name = attempt.fault or (fault.fault if fault else "")
-    words = " ".join(filter(None, (attempt.ended, str(attempt.status or ""), name if name else "")))
+    words = " ".join(filter(None, (attempt.ended, str(attempt.status or ""), name)))
     drawn = _lane(row, attempt.upstream) + _bar(axis, row, attempt.start, attempt.end, kind, line(words, 60))
     if attempt.head is not None:
         drawn += _tick(axis, row, attempt.head, "first", f"head at {milliseconds(attempt.head - attempt.start)}")
@@ -154,11 +158,9 @@ def _books(axis: _Axis, row: int, entries: Sequence[LedgerEntry]) -> Markup:
         drawn += _tick(axis, row, entry.at, "book", f"{words} at {milliseconds(entry.at)}")
         needed = len(words) * _LETTER + 8
         if x >= free and x + needed <= _LEFT + _WIDTH + _RIGHT:
-            drawn += Markup('<text class="out" x="{}" y="{}">{}</text>').format(x + 4, row * _ROW + 17, escape(words))
+            drawn += _words(row, x + 4, line(words))
             free = x + needed
         elif x - needed >= free:
-            drawn += Markup('<text class="out" x="{}" y="{}" text-anchor="end">{}</text>').format(
-                x - 4, row * _ROW + 17, escape(words)
-            )
+            drawn += _words(row, x - 4, line(words), "end")
             free = x
     return drawn

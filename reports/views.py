@@ -109,7 +109,7 @@ def _facts(
         gateway=_flat(row.usage) if row else NONE,
     )
     yield from _money(call, entries, row)
-    governed = [f"{name.removeprefix(_OWN)} {line(value)}" for name, value in call.headers.items() if _governs(name)]
+    governed = [f"{_unprefixed(name)} {line(value)}" for name, value in call.headers.items() if _governs(name)]
     if governed:
         yield Fact("told at admission", "\n".join(governed), NONE, NONE)
     yield Fact(
@@ -118,6 +118,10 @@ def _facts(
         f"{row.latency_ms:,} ms" if row else NONE,
         " + ".join(milliseconds(attempt.end - attempt.start) for attempt in attempts) or NONE,
     )
+
+
+def _unprefixed(header: str) -> str:
+    return header.removeprefix(_OWN).removeprefix("managed-").removeprefix("model-")
 
 
 def _governs(header: str) -> bool:

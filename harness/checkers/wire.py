@@ -72,7 +72,7 @@ class Seen:
     model: Model | None
     attempts: tuple[AttemptSpan, ...]
     crashed: bool = False
-    """Whether the gateway was killed in this run, so that any answer may be missing."""
+    """Whether the gateway or its store was broken in this run, so that any answer may be missing."""
 
     @property
     def words(self) -> frozenset[str]:
@@ -98,7 +98,7 @@ class Seen:
 
 def seen(history: History, contract: Contract) -> Iterator[Seen]:
     """Yield every planned call that was made, in the plan's order."""
-    crashed = any(note.kind == "crash" for note in history.notes)
+    crashed = any(note.kind in ("crash", "store_failure") for note in history.notes)
     for plan in history.plan.calls:
         call = history.call.get(plan.id)
         if call is None:

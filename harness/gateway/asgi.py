@@ -113,8 +113,12 @@ class Client:
             self.gone = True
 
     def close(self) -> None:
-        """Stop watching."""
-        if self._watcher is not None:
+        """Stop watching.
+
+        A server tells of every complete answer as of a departure, so the watcher of an answered call ends by itself: a
+        cancellation for each call would leave a ring of frames behind, and all that they hold, for the collector.
+        """
+        if self._watcher is not None and not self.answered:
             self._watcher.cancel()
 
 

@@ -20,15 +20,17 @@ from harness.gateway.breaker import Outcome, Permit
 from harness.gateway.call import Call
 from harness.gateway.errors import Refusal
 from harness.gateway.failures import TRANSPORT_ERRORS, AttemptFailed, Failure
-from harness.gateway.sse import BOM, EVENT_BYTES, Event, EventReader, EventTooLong
-from harness.gateway.surfaces.base import Declined, Malformed, StreamState, Surface
+from harness.gateway.passage import Passage
+from harness.gateway.sse import BOM, Event
+from harness.gateway.surfaces.base import Declined, Malformed
 from harness.gateway.upstream import UpstreamAnswer
 
 if TYPE_CHECKING:
     from harness.gateway.components import Components
 
 ERROR_BODY_BYTES = 64 << 10
-"""How much of an upstream's error body is read for its message."""
+ERROR_BODY_S = 1.0
+"""How much of an upstream's error body is read for its message, and for how long it is waited for."""
 TAIL_S = 0.2
 """How long an upstream may take to end its body after the protocol's end; what it still says then is held back too."""
 
@@ -40,74 +42,6 @@ class Answer:
     usage: Any
     body: dict[str, Any] = field(default_factory=dict)
     held: list[Event] = field(default_factory=list)
-
-
-class Passage:
-    """One upstream stream on its way to the client: tells what may go out now, and holds the rest back.
-
-    What opens an answer is held until its first content, so that another target can still answer instead. From the
-    usage on all is held until the protocol's end was read and the charge is committed. Order is never changed.
-    """
-
-    __slots__ = (
-        "broken",
-        "content",
-        "ending",
-        "events",
-        "held",
-        "held_bytes",
-        "reader",
-        "state",
-        "surface",
-        "terminal",
-    )
-
-    def __init__(self, surface: Surface, asked: str) -> None:
-        self.surface = surface
-        self.reader = EventReader()
-        self.state = StreamState(asked)
-        self.held: list[Event] = []
-        self.held_bytes = 0
-        self.events = 0
-        self.content = False
-        self.ending = False
-        self.terminal = False
-        self.broken = ""
-        """Why the stream is over, if it broke: malformed, error_event."""
-
-    def take(self, chunk: bytes) -> bytes:
-        """Return what ``chunk`` lets out. After a break it is what came before it."""
-        ready: list[bytes] = []
-        try:
-            for event in self.reader.feed(chunk):
-                kind = self.surface.read(event, self.state)
-                if kind == "noise":
-                    continue
-                self.events += 1
-                if kind == "error":
-                    self.broken = "error_event"
-                    break
-                if kind in ("usage", "terminal"):
-                    self.ending = True
-                    self.terminal = self.terminal or kind == "terminal"
-                if self.ending or not (self.content or kind == "content"):
-                    self.hold(event)
-                    continue
-                if self.held:
-                    ready += [held.raw for held in self.held]
-                    self.held.clear()
-                self.content = True
-                ready.append(event.raw)
-        except (Malformed, EventTooLong):
-            self.broken = "malformed"
-        return ready[0] if len(ready) == 1 else b"".join(ready)
-
-    def hold(self, event: Event) -> None:
-        """Hold ``event`` back. Raises EventTooLong if there is more of it than any answer could want."""
-        self.held.append(event)
-        self.held_bytes += len(event.raw)
-        if self.held_bytes > EVENT_BYTES:
-            raise EventTooLong
 
 
 class Relay:
@@ -216,7 +150,8 @@ class Relay:
         """Return what an answer that is no success means."""
         body = None
         with suppress(*TRANSPORT_ERRORS):
-            body = await upstream.body(ERROR_BODY_BYTES)
+            async with asyncio.timeout(ERROR_BODY_S):
+                body = await upstream.body(ERROR_BODY_BYTES)
         return parts.failures.of_status(upstream.status, upstream.headers, body or b"", parts.clock.wall_s())
 
     async def whole(self, parts: Components, call: Call, upstream: UpstreamAnswer) -> Answer:
@@ -239,18 +174,17 @@ class Relay:
 
     def gathered(self, parts: Components, call: Call, body: bytes) -> Answer:
         """Return the unstreamed answer that a whole stream amounts to. Raises AttemptFailed."""
-        surface, state = call.surface, StreamState(call.asked)
+        passage = self.passage(call)
+        events = passage.gather(body)
+        kind = self.ended_early(passage)
+        if kind:
+            raise AttemptFailed(parts.failures.of_answer(kind))
         try:
-            kinds = [(surface.read(event, state), event) for event in EventReader().feed(body)]
-            if any(kind == "error" for kind, _ in kinds):
-                raise AttemptFailed(parts.failures.of_answer("error_event"))
-            if not any(kind == "terminal" for kind, _ in kinds):
-                raise AttemptFailed(parts.failures.of_answer("cut" if kinds else "empty"))
-            answer = surface.verify(surface.gather([event for kind, event in kinds if kind != "noise"]))
-        except (Malformed, Declined, EventTooLong, KeyError, TypeError, AttributeError, ValueError):
-            # An event is malformed, or each is well formed and together they make no answer.
+            answer = call.surface.verify(call.surface.gather(events))
+        except (Malformed, Declined, KeyError, TypeError, AttributeError, ValueError):
+            # Each event is well formed, and together they make no answer.
             raise AttemptFailed(parts.failures.of_answer("malformed")) from None
-        return Answer(state.usage, body=answer)
+        return Answer(passage.state.usage, body=answer)
 
     async def stream(self, parts: Components, call: Call, upstream: UpstreamAnswer) -> Answer:
         """Pass a stream on until its end, and return what was held back. Raises AttemptFailed."""
@@ -267,9 +201,7 @@ class Relay:
                     call.out.write(data)
                     if call.out.full:
                         await self.wait_for_client(parts, call)
-                if passage.broken:
-                    raise AttemptFailed(parts.failures.of_answer(passage.broken))
-                if passage.terminal:
+                if passage.terminal or passage.broken:
                     break
             kind = self.ended_early(passage)
             if kind:
@@ -285,10 +217,10 @@ class Relay:
         return passage
 
     def ended_early(self, passage: Passage) -> str:
-        """Return why a stream that ended is no whole answer, or the empty string if it is one."""
+        """Return why a stream that is over is no whole answer, or the empty string if it is one."""
         if passage.terminal:
             return ""
-        return "cut" if passage.events else "empty"
+        return passage.broken or ("cut" if passage.events else "empty")
 
     async def wait_for_client(self, parts: Components, call: Call) -> None:
         """Let the client catch up; the time this takes is not the upstream's."""

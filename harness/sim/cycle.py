@@ -6,7 +6,6 @@ The states and the order of the checks follow uvicorn's RequestResponseCycle, so
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from harness.sim.answer import Answer
@@ -14,29 +13,29 @@ from harness.sim.asgi import Event, Headers, Message, check_response_headers
 from harness.sim.link import Carry, Item, Signal
 
 if TYPE_CHECKING:
-    from harness.sim.network import Host
+    from harness.sim.pool import Connection
 
 
 class Cycle:
     """One request at a server. The application finds it as ``scope["extensions"]["harness.connection"]``.
 
     ``untaken`` counts the bytes of the request that were sent and not received by the application; a client who finds
-    them too many waits for ``room``. ``carry`` is what the server sends into; ``release`` is told at the
-    end whether the connection can be used again.
+    them too many waits for ``room``. ``carry`` is what the server sends into.
     """
 
     __slots__ = (
         "_body",
+        "_buffer_bytes",
         "_chunked",
         "_client_done",
         "_complete",
+        "_connection",
         "_disconnected",
         "_expected",
         "_keep_alive",
         "_message",
         "_method",
         "_more_body",
-        "_release",
         "_served",
         "_started",
         "answer",
@@ -48,9 +47,8 @@ class Cycle:
         "untaken",
     )
 
-    def __init__(
-        self, host: Host, source: str, method: str, answer: Answer, keep_alive: bool, release: Callable[[bool], None]
-    ) -> None:
+    def __init__(self, connection: Connection, source: str, method: str, answer: Answer, keep_alive: bool) -> None:
+        host = connection.host
         self.host = host
         self.source = source
         self.task: asyncio.Task[None] | None = None
@@ -58,9 +56,10 @@ class Cycle:
         self.room: asyncio.Future[None] | None = None
         self.carry: Carry = answer.arrive
         self.answer = answer
-        self._release = release
+        self._connection = connection
         self._method = method
         self._keep_alive = keep_alive
+        self._buffer_bytes = host.link.buffer_bytes
         self._body = b""
         self._more_body = True
         self._message = asyncio.Event()
@@ -106,7 +105,7 @@ class Cycle:
         self._close(Signal.CUT)
 
     def _close(self, signal: Signal) -> None:
-        self._keep_alive = False
+        self._connection.open = False
         if not self._complete and not self._disconnected:
             self.carry(signal)
             self._disconnect()
@@ -171,7 +170,7 @@ class Cycle:
     async def send(self, message: Message) -> None:
         """Send a part of the answer (ASGI); wait while too much is unread; do nothing once the client is gone."""
         answer = self.answer
-        if answer.unread > self.host.link.buffer_bytes and not self._disconnected:
+        if answer.unread > self._buffer_bytes and not self._disconnected:
             if answer.room is None:
                 answer.room = asyncio.Event()
             await answer.room.wait()
@@ -258,6 +257,6 @@ class Cycle:
     def client_done(self, read_all: bool) -> None:
         """Note that the client needs no more, having read all of the answer or not."""
         self._client_done = True
-        self._release(read_all and self._complete and self._keep_alive)
+        self._connection.release(read_all and self._complete and self._keep_alive)
         if self._served:
             self.host.forget(self)

@@ -1,16 +1,19 @@
 """Turns blocking calls of simulated code into errors that name the task; outside a running simulation it does nothing.
 
-The interpreter reports most ways to block (sockets, subprocesses, name look-ups) to audit hooks; what it does not
-report is wrapped. Both stay in place for good, because a hook cannot be removed and because ``from time import sleep``
-in an application binds the function for good: so this module is imported before any application. Only audited events
-and the wrapped functions themselves pay for it.
+What blocks is wrapped, once and for good, when this module is imported: ``from time import sleep`` in an application
+binds the function for good too, so the wrapper must be there before the application is. Audit hooks would need no
+wrapping, but cost every ``id()`` and ``sys._getframe()`` of the process more than these calls themselves.
 """
 
 from __future__ import annotations
 
+import _thread
+import builtins
 import functools
+import os
 import select
-import sys
+import socket
+import subprocess
 import threading  # noqa: TID251 - to keep simulated code from using it
 import time  # noqa: TID251 - to keep simulated code from using it
 from collections.abc import Callable, Iterator
@@ -20,27 +23,19 @@ from typing import Any
 from harness.sim.errors import BlockingCallError
 from harness.sim.where import calling_line
 
-BLOCKING_EVENTS = frozenset(
-    {
-        "_thread.start_new_thread",
-        "builtins.input",
-        "os.exec",
-        "os.fork",
-        "os.forkpty",
-        "os.posix_spawn",
-        "os.spawn",
-        "os.system",
-        "socket.bind",
-        "socket.connect",
-        "socket.getaddrinfo",
-        "socket.gethostbyaddr",
-        "socket.gethostbyname",
-        "socket.getnameinfo",
-        "socket.sendto",
-        "subprocess.Popen",
-        "time.sleep",
-    }
+BLOCKING: tuple[tuple[Any, tuple[str, ...]], ...] = (
+    (time, ("sleep",)),
+    (builtins, ("input",)),
+    (select, ("select",)),
+    (os, ("system", "fork", "forkpty", "posix_spawn", "posix_spawnp")),
+    (subprocess.Popen, ("__init__",)),
+    (socket, ("getaddrinfo", "getnameinfo", "gethostbyaddr", "gethostbyname", "gethostbyname_ex")),
+    (socket.socket, ("bind", "connect", "connect_ex")),
+    (_thread, ("start_new_thread",)),
+    (threading.Thread, ("start",)),
+    (threading.Condition, ("wait",)),  # under queues, events, semaphores and the futures of executors
 )
+"""What is wrapped, by owner."""
 
 Fail = Callable[[BaseException], None]
 
@@ -68,11 +63,6 @@ def refuse(what: str) -> None:
     raise error
 
 
-def _audit(event: str, arguments: tuple[Any, ...]) -> None:
-    if event in BLOCKING_EVENTS and _running is not None:
-        refuse(event)
-
-
 def _refusing(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     @functools.wraps(function)
     def refused(*args: Any, **kwargs: Any) -> Any:
@@ -83,11 +73,8 @@ def _refusing(function: Callable[..., Any], name: str) -> Callable[..., Any]:
     return refused
 
 
-sys.addaudithook(_audit)
-for _owner, _name, _called in (
-    (time, "sleep", "time.sleep"),
-    (select, "select", "select.select"),
-    (threading.Thread, "start", "threading.Thread.start"),
-    (threading.Condition, "wait", "threading.Condition.wait"),  # under queues, events and concurrent futures
-):
-    setattr(_owner, _name, _refusing(getattr(_owner, _name), _called))
+for _owner, _names in BLOCKING:
+    for _name in _names:
+        if hasattr(_owner, _name):
+            _title = f"{_owner.__name__}.{_name}".replace(".__init__", "")
+            setattr(_owner, _name, _refusing(getattr(_owner, _name), _title))

@@ -67,6 +67,11 @@ class VirtualLoop(Clockwork):
         self._serial = future.serial = self._serial + 1
         return future
 
+    def set_task_factory(self, factory: object) -> None:
+        """Refuse any factory but none: the order of tasks depends on the loop's own."""
+        if factory is not None:
+            raise NotImplementedError("the virtual loop makes its tasks itself")
+
     def create_task(
         self, coro: AnyCoroutine[T], *, name: object = None, context: Context | None = None
     ) -> asyncio.Task[T]:
@@ -150,52 +155,59 @@ class VirtualLoop(Clockwork):
         """Run ``main`` to its end and return its result; then cancel what is left and let it finish.
 
         Raises the first failure that nobody handled, in ``main`` or anywhere else; DeadlockError, LivelockError,
-        BlockingCallError; and OverrunError if ``main`` is not done by ``until_us``.
+        BlockingCallError; and OverrunError if ``main`` is not done by ``until_us``. Meanwhile the garbage collector
+        runs at the loop's fixed steps only.
         """
-        self._failure = None
-        self._until_us = math.inf if until_us is None else until_us
-        task = self.create_task(main, name="main")
-        error: BaseException | None = None
+        collecting = gc.isenabled()
+        gc.disable()
         try:
-            self.run_until_complete(task)
-        except BaseException as raised:
-            error = raised
-        failure = self._failure if self._failure is not None else error
-        self._until_us = math.inf
-        self._failure = None
-        self._winding_up = True
-        try:
-            self._wind_up()
-        except BaseException as raised:
-            self.fail(raised)
+            failure = self._run_main(task := self.create_task(main, name="main"), until_us)
+            left_over = self._wind_up()
         finally:
-            self._winding_up = False
-        failure = failure if failure is not None else self._failure
+            if collecting:
+                gc.enable()
+        if failure is None:
+            failure = left_over
         if failure is not None:
             raise failure
         return task.result()
 
-    def _wind_up(self) -> None:
-        left = self.tasks()
-        for task in left:
-            task.cancel()
-        if left:
-            self.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-        self.run_until_complete(self.shutdown_asyncgens())
-        for task in [*left, *(known for ref in self._tasks if (known := ref()) is not None and _unseen(known))]:
-            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-                self.fail(error)
+    def _run_main(self, task: asyncio.Task[Any], until_us: int | None) -> BaseException | None:
+        """Run until ``task`` is done or something fails, and return the first failure."""
+        self._failure = None
+        self._until_us = math.inf if until_us is None else until_us
+        try:
+            self.run_until_complete(task)
+        except BaseException as error:
+            return self._failure if self._failure is not None else error
+        return self._failure
+
+    def _wind_up(self) -> BaseException | None:
+        """Cancel what is left, in order of creation, let it finish, and return the first failure of that."""
+        self._failure = None
+        self._until_us = math.inf
+        self._winding_up = True
+        try:
+            left = self.tasks()
+            for task in left:
+                task.cancel()
+            if left:
+                self.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+            self.run_until_complete(self.shutdown_asyncgens())
+            unseen = [known for ref in self._tasks if (known := ref()) is not None and _unseen(known)]
+            for task in [*left, *unseen]:
+                if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                    self.fail(error)
+        except BaseException as error:
+            self.fail(error)
+        finally:
+            self._winding_up = False
+        return self._failure
 
     def run_forever(self) -> None:
-        """Run until ``stop()``, with blocking calls refused and garbage collected at fixed steps only."""
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
-            with guarded(self.fail):
-                super().run_forever()
-        finally:
-            if collecting:
-                gc.enable()
+        """Run until ``stop()``, with blocking calls refused."""
+        with guarded(self.fail):
+            super().run_forever()
 
     def close(self) -> None:
         """Close the loop; killed processes are buried now, without running another line of them."""

@@ -16,9 +16,9 @@ SERVER_KEEP_ALIVE_S = 5.0
 
 
 class Connection:
-    """A connection to a host, in use by one request at a time."""
+    """A connection to a host, in use by one request at a time. ``open`` is false once its server closed it."""
 
-    __slots__ = ("_pool", "address", "expires_s", "host", "port")
+    __slots__ = ("_pool", "address", "expires_s", "host", "open", "port")
 
     def __init__(self, pool: Pool, address: str, host: Host, port: int) -> None:
         self._pool = pool
@@ -26,6 +26,7 @@ class Connection:
         self.host = host
         self.port = port
         self.expires_s = 0.0
+        self.open = True
 
     def release(self, reusable: bool) -> None:
         """Give the connection back, to be used again or not."""
@@ -83,7 +84,7 @@ class Pool:
         idle = self._idle.get(address)
         while idle:
             connection = idle.pop()
-            if connection.host.open and connection.expires_s > asyncio.get_running_loop().time():
+            if connection.open and connection.host.open and connection.expires_s > asyncio.get_running_loop().time():
                 return connection
         return None
 

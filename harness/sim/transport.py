@@ -51,7 +51,7 @@ class SimTransport(httpx.AsyncBaseTransport):
         network = self._network
         answer = Answer(loop, request, timeouts.get("read"), link.buffer_bytes // 4)
         keep_alive = (b"connection", b"close") not in headers
-        cycle = Cycle(host, self._source, request.method, answer, keep_alive, connection.release)
+        cycle = Cycle(connection, self._source, request.method, answer, keep_alive)
         carry: Carry = cycle.arrive
         if not link.plain:
             key = f"{network.seed}/{self._source}>{host.name}/{network.number()}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mock_upstreams.providers.anthropic import COUNT_TOKENS, MESSAGES
+from mock_upstreams.providers.anthropic import COUNT_TOKENS
+from mock_upstreams.providers.anthropic_messages import MESSAGES
 from mock_upstreams.providers.base import Dialect
 from mock_upstreams.providers.openai_chat import CHAT
 from mock_upstreams.providers.openai_responses import RESPONSES

@@ -128,6 +128,12 @@ def json_parts(status: int, headers: Iterable[tuple[str, str]], value: Any) -> l
     return [Start(status, (JSON, ("content-length", str(len(body))), *headers)), Chunk(body, "json")]
 
 
+def named_event(value: Mapping[str, Any]) -> Chunk:
+    """Return an event with its name in front, which is its data's ``type``."""
+    name = str(value["type"])
+    return Chunk(b"event: " + name.encode() + b"\ndata: " + orjson.dumps(value) + b"\n\n", name)
+
+
 def answer_of(exchange: Exchange) -> Answer:
     """Return the exchange's answer, which the server composed before any dialect or fault saw the exchange."""
     assert exchange.answer is not None

@@ -102,12 +102,6 @@ def sse(value: Any, event: str) -> Chunk:
     return Chunk(b"data: " + orjson.dumps(value) + b"\n\n", event)
 
 
-def named_sse(value: Mapping[str, Any]) -> Chunk:
-    """Return an event with its name in front, which is its data's ``type``."""
-    name = str(value["type"])
-    return Chunk(b"event: " + name.encode() + b"\ndata: " + orjson.dumps(value) + b"\n\n", name)
-
-
 def padding(body: Mapping[str, Any]) -> bytes:
     """Return the member that pads the deltas of a stream (against guessing from lengths), unless it is turned off."""
     options = body.get("stream_options")

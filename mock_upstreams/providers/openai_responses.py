@@ -10,8 +10,8 @@ import orjson
 from mock_upstreams.answer import Answer, Tokens, Wish
 from mock_upstreams.normal import blank, digest, tidy
 from mock_upstreams.parts import Chunk, Exchange
-from mock_upstreams.providers.base import Problem, answer_of, field_problem
-from mock_upstreams.providers.openai import OpenAI, chosen_tools, named_sse, padding
+from mock_upstreams.providers.base import Problem, answer_of, field_problem, named_event
+from mock_upstreams.providers.openai import OpenAI, chosen_tools, padding
 
 _ECHOED: Mapping[str, Any] = {
     "background": False,
@@ -128,7 +128,7 @@ class Responses(OpenAI):
         else:
             value = {"type": "error", "sequence_number": 0, "code": code, "message": error["message"]}
             value["param"] = error["param"]
-        return named_sse(value)
+        return named_event(value)
 
 
 class _Log:
@@ -139,7 +139,7 @@ class _Log:
         self._pad = pad
 
     def add(self, kind: str, **members: Any) -> None:
-        self.chunks.append(named_sse({"type": kind, "sequence_number": len(self.chunks), **members}))
+        self.chunks.append(named_event({"type": kind, "sequence_number": len(self.chunks), **members}))
 
     def deltas(self, kind: str, texts: Sequence[str], *, logprobs: bool = False, **members: Any) -> None:
         """Add one event per text; made from a template, since there are many of them."""

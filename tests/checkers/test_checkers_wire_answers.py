@@ -673,6 +673,98 @@ def test_an_empty_history_has_no_case_of_anything(check: Checker) -> None:
     assert check(Wire().history(), Wire().contract).clauses == {}
 
 
+THINKING = {"thinking": {"budget_tokens": 9}, "max_tokens": 10}
+
+
+@pytest.mark.parametrize(
+    ("check", "run", "judged"),
+    [
+        (chat_answers_a_completion, served(), {"managed", "usage", "model"}),
+        (chat_answers_a_completion, served(stream=True), {"usage", "model"}),
+        (chat_answers_a_completion, served(read={"usage": None}), {"managed", "model"}),
+        (chat_answers_a_completion, served(MESSAGES, CLAUDE), set()),
+        (chat_answers_a_completion, failed(CHAT, GPT, "invalid_key", key="a-expired"), set()),
+        (streams_come_as_they_are_made, served(), set()),
+        (streams_come_as_they_are_made, served(stream=True), {"done", "usage_in_final_chunk"}),
+        (streams_come_as_they_are_made, served(stream=True, read={"usage": None}), {"done"}),
+        (streams_come_as_they_are_made, served(MESSAGES, CLAUDE, stream=True), set()),
+        (tool_calls_come_back_unchanged, served(), set()),
+        (tool_calls_come_back_unchanged, served(MESSAGES, CLAUDE, read={"tools": TOOLS}), set()),
+        (everything_reaches_the_upstream, asked(CHAT, GPT, {}, {}), {"chat_body", "model_rewritten"}),
+        (
+            everything_reaches_the_upstream,
+            asked(CHAT, GPT, {"n": 2**53}, {"n": 2**53}),
+            {"chat_body", "model_rewritten"},
+        ),
+        (streams_are_read_whatever_their_packets, served(), set()),
+        (streams_are_read_whatever_their_packets, served(stream=True), {"text", "finish_reason", "usage"}),
+        (messages_are_served_natively, served(MESSAGES, CLAUDE), {"managed"}),
+        (messages_are_served_natively, served(MESSAGES, CLAUDE, request={"tools": [1], "messages": [{}]}), {"managed"}),
+        (messages_are_served_natively, served(), set()),
+        (message_streams_keep_their_events, served(MESSAGES, CLAUDE), set()),
+        (message_streams_keep_their_events, served(MESSAGES, CLAUDE, stream=True), {"order", "text", "usage"}),
+        (message_streams_keep_their_events, served(stream=True), set()),
+        (silence_is_filled_with_pings, served(stream=True), set()),
+        (silence_is_filled_with_pings, served(), set()),
+        (thinking_passes_both_ways, asked(CHAT, GPT, THINKING, THINKING), set()),
+        (thinking_passes_both_ways, asked(MESSAGES, CLAUDE, {}, {}), set()),
+        (thinking_passes_both_ways, asked(MESSAGES, CLAUDE, THINKING, THINKING), {"thinking_upstream"}),
+        (tools_pass_both_ways, asked(MESSAGES, CLAUDE, {"messages": "x"}, {}), set()),
+        (tools_pass_both_ways, asked(CHAT, GPT, {"messages": "x"}, {}), set()),
+        (older_ids_are_their_latest_equivalents, served("/api/v1/messages", GENERAL_CLAUDE), set()),
+        (token_counts_are_free, served(MESSAGES, CLAUDE), set()),
+        (responses_are_served_with_all_their_items, served(), set()),
+        (responses_are_served_with_all_their_items, served(RESPONSES), {"managed", "output_and_usage"}),
+        (
+            responses_are_served_with_all_their_items,
+            asked(RESPONSES, GPT, items({"type": "message"}), {}),
+            {"managed", "output_and_usage"},
+        ),
+        (response_streams_keep_their_events, served(RESPONSES), set()),
+        (response_streams_keep_their_events, served(RESPONSES, stream=True), {"sequence", "text"}),
+        (an_unasked_stream_is_a_whole_answer, served(), set()),
+        (an_unasked_stream_is_a_whole_answer, served(RESPONSES, stream=True), set()),
+        (enterprise_models_are_listed_to_the_digit, general_list("/v1/models"), set()),
+        (general_models_are_listed, general_list("/v1/models"), {"v1"}),
+        (general_models_are_listed, enterprise_list(), set()),
+    ],
+)
+def test_a_run_is_judged_by_what_it_bears_on_alone(
+    check: Checker, run: Callable[[Wire], Any], judged: set[str]
+) -> None:
+    wire = Wire()
+    run(wire)
+    assert set(check(wire.history(), wire.contract).clauses) == judged
+
+
+def test_usage_in_the_chunk_with_the_finish_reason_is_in_the_final_one() -> None:
+    wire = Wire()
+    served(stream=True, read={"sequence": "role content finish done"})(wire)
+    assert wire.outcome(streams_come_as_they_are_made, "usage_in_final_chunk") is PASS
+
+
+def test_a_response_without_usage_is_not_whole() -> None:
+    wire = Wire()
+    served(RESPONSES, saw={"usage": None})(wire)
+    assert wire.outcome(responses_are_served_with_all_their_items, "output_and_usage") is FAIL
+
+
+@pytest.mark.parametrize(("sent", "end"), [(-60_000_000, 10), (2_999_999, 3_100_000)], ids=["long ago", "under way"])
+def test_token_counts_out_of_the_window_or_under_way_prove_nothing(sent: int, end: int) -> None:
+    wire = Wire(contract=load_contract(overlays=[{"text.requests": 2}]))
+    for _ in range(2):
+        wire.call(f"{MESSAGES}/count_tokens", CLAUDE, sent=sent, end=end)
+    for at in (3_000_000, 3_000_001):
+        served(MESSAGES, CLAUDE, sent=at, end=3_200_000)(wire)
+    assert wire.outcome(token_counts_are_free, "outside_rate_window") is None
+
+
+def test_without_books_nothing_is_said_of_charges() -> None:
+    wire = Wire(taps=("journal",))
+    wire.call(f"{MESSAGES}/count_tokens", CLAUDE)
+    assert wire.outcome(token_counts_are_free, "uncharged") is None
+
+
 def test_a_quick_stream_cannot_tell_whether_it_was_buffered() -> None:
     wire = Wire()
     served(stream=True, upstream={"chunks": 30}, first_content=399_000)(wire)

@@ -52,8 +52,10 @@ from tests.checkers.wire_histories import (
 
 PASS, FAIL, UNTOLD = Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE
 COUNT = f"{MESSAGES}/count_tokens"
+GENERAL_CHAT = "/api/v1/chat/completions"
 LIST = "/v1/managed/models"
 X_API_KEY = {"auth": "x-api-key"}
+ANTHROPIC_KEY = {"auth": "anthropic-api-key"}
 BOTH = {"auth": ["bearer", "x-api-key"], "other_key": "b-active"}
 LITERAL = {"literal_secret": True}
 CLI = {"tag": OFFICIAL_CLI, "headers": {"user-agent": "claude-cli/2.1.197 (external, sdk-cli)"}}
@@ -432,6 +434,69 @@ def test_an_empty_history_has_no_case_of_anything(check: Checker) -> None:
     assert check(Wire().history(), Wire().contract).clauses == {}
 
 
+@pytest.mark.parametrize(
+    ("check", "run", "judged"),
+    [
+        (bearer_keys_are_accepted, served(), {"bearer"}),
+        (bearer_keys_are_accepted, served(MESSAGES, CLAUDE, detail=X_API_KEY), set()),
+        (bearer_keys_are_accepted, served("/v1/nothing"), set()),
+        (bearer_keys_are_accepted, refused(CHAT, "cli_only", MAX), set()),
+        (x_api_key_is_accepted_on_anthropic_paths, served(MESSAGES, CLAUDE), set()),
+        (x_api_key_is_accepted_on_anthropic_paths, served(CHAT, detail=X_API_KEY), set()),
+        (anthropic_api_key_is_accepted_on_managed_messages, served(MESSAGES, CLAUDE), set()),
+        (anthropic_api_key_is_accepted_on_managed_messages, served(COUNT, CLAUDE, detail=ANTHROPIC_KEY), set()),
+        (bad_keys_are_refused_for_free, served(), set()),
+        (bad_keys_are_refused_for_free, refused(MESSAGES, "invalid_key", CLAUDE, detail=BOTH), set()),
+        (customer_keys_stay_inside, served(), {"not_upstream", "own_credential"}),
+        (customer_keys_stay_inside, lambda wire: wire.note("log", lines=0), set()),
+        (paths_are_served_on_any_host, served(), set()),
+        (paths_are_served_on_any_host, served(GENERAL_CHAT, GENERAL), {"one_route"}),
+        (paths_are_served_on_any_host, served("/v1/messages", GENERAL_CLAUDE), {"one_route"}),
+        (paths_are_served_on_any_host, refused("/api/v1/messages", "unknown_model", "no-such"), {"one_route"}),
+        (paths_are_served_on_any_host, refused(MESSAGES, "unknown_model", GENERAL_CLAUDE), set()),
+        (every_error_has_the_documents_shape, served(), set()),
+        (every_error_has_the_documents_shape, refused(CHAT, "bad_request"), {"error_object"}),
+        (every_error_has_the_documents_shape, refused(CHAT, "bad_request", detail={"method": "HEAD"}), set()),
+        (a_body_without_model_is_refused, refused(CHAT, "unknown_model", "no-such"), set()),
+        (a_body_without_model_is_refused, refused(CHAT, "invalid_key", "", key="a-expired"), set()),
+        (an_unknown_model_is_told_what_there_is, refused(CHAT, "unknown_model", GENERAL), set()),
+        (a_model_on_the_wrong_endpoint_is_told_the_right_one, served(CHAT, GPT), set()),
+        (a_model_on_the_wrong_endpoint_is_told_the_right_one, served(GENERAL_CHAT, GENERAL), set()),
+        (a_model_on_the_wrong_endpoint_is_told_the_right_one, refused(CHAT, "wrong_endpoint", "gpt-image-2"), set()),
+        (
+            a_model_on_the_wrong_endpoint_is_told_the_right_one,
+            refused(GENERAL_CHAT, "unknown_model", CLAUDE),
+            {"claude_on_chat"},
+        ),
+        (bad_input_is_refused_at_once, served(), set()),
+        (
+            bad_input_is_refused_at_once,
+            refused(CHAT, "bad_request", detail={"tag": NOT_JSON}),
+            {"not_json", "within_a_second", "never_5xx"},
+        ),
+        (errors_have_one_precedence, served(), set()),
+        (errors_have_one_precedence, refused(CHAT, "invalid_key", key="a-expired"), {"known_types"}),
+        (errors_have_one_precedence, refused(CHAT, "suspended_key", key="a-suspended"), {"known_types"}),
+        (
+            errors_have_one_precedence,
+            both(poor, refused(CHAT, "insufficient_balance", account="poor")),
+            {"known_types"},
+        ),
+        (errors_have_one_precedence, refused(MESSAGES, "cli_only", MAX), {"known_types"}),
+        (errors_have_one_precedence, shut(served()), {"known_types"}),
+        (max_models_are_for_the_official_cli, served(CHAT), {"others_open"}),
+        (max_models_are_for_the_official_cli, served(MESSAGES, CLAUDE, detail=CLI), set()),
+        (max_models_are_for_the_official_cli, served(MESSAGES, MAX, detail=CLI), {"headless"}),
+        (max_models_are_for_the_official_cli, refused(MESSAGES, "invalid_key", MAX, key="a-expired"), set()),
+        (max_models_are_for_the_official_cli, served(LIST, ""), set()),
+    ],
+)
+def test_a_run_is_judged_by_what_it_bears_on_alone(check: Checker, run: Any, judged: set[str]) -> None:
+    wire = Wire()
+    run(wire)
+    assert set(check(wire.history(), wire.contract).clauses) == judged
+
+
 def flaws(wire: Wire) -> list[tuple[str, ...] | None]:
     found = flaws_of_all(wire.history(), wire.contract)
     return [None if rows is None else tuple(row.name for row in rows) for _, rows in found]
@@ -489,6 +554,39 @@ def test_a_good_call_that_an_upstream_failed_proves_nothing_about_its_path() -> 
     wire.refused("/v1/codex/responses", CODEX, "upstream_error")
     wire.attempt("c1", status=503, reading=Reading(error_type="server_error"))
     assert wire.outcome(paths_are_served_on_any_host, "one_route") is UNTOLD
+
+
+@pytest.mark.parametrize("ended", ["fault", "left", "open"])
+def test_a_good_call_that_no_upstream_served_whole_proves_nothing_about_its_path(ended: str) -> None:
+    wire = Wire()
+    wire.call("/v1/codex/responses", CODEX, outcome="cut")
+    wire.attempt("c1", ended=ended)
+    assert wire.outcome(paths_are_served_on_any_host, "one_route") is UNTOLD
+
+
+def test_a_good_call_that_an_upstream_served_whole_must_be_answered() -> None:
+    wire = Wire()
+    wire.refused("/v1/codex/responses", CODEX, "internal")
+    wire.attempt("c1")
+    assert wire.outcome(paths_are_served_on_any_host, "one_route") is FAIL
+
+
+@pytest.mark.parametrize("row", ["insufficient_balance", "rate_limited", "circuits_open"])
+def test_a_good_call_that_admission_refused_proves_nothing_about_its_path(row: str) -> None:
+    wire = Wire()
+    wire.refused("/v1/codex/responses", CODEX, row)
+    assert wire.outcome(paths_are_served_on_any_host, "one_route") is UNTOLD
+
+
+def test_evidence_tells_what_the_caller_got() -> None:
+    wire = Wire()
+    wire.call(CHAT, key="a-expired", status=None)
+    wire.refused(CHAT, GPT, "bad_request", key="a-expired")
+    wire.call(CHAT, key="a-expired")
+    verdict = bad_keys_are_refused_for_free(wire.history(), wire.contract)
+    found = [piece.actual for piece in verdict.evidence if piece.clause == "expired"]
+    assert found == ["no answer (cut)", "400 invalid_request_error", "200 (ok)"]
+    assert {piece.expected for piece in verdict.evidence} == {"401 authentication_error"}
 
 
 def test_a_good_call_of_a_killed_gateway_proves_nothing_about_its_path() -> None:

@@ -156,7 +156,28 @@ def test_a_hang_ends_when_the_caller_leaves(run: Any, fault: str) -> None:
                 pass
             assert (attempt["ended"], attempt["fault"]) == ("left", fault)
             assert 0 <= attempt["left"][0] <= attempt["left"][1] == attempt["end"]
+            assert attempt["attached"] == attempt["left"][0]
             assert (attempt["status"] is None) == (fault == "hang_before_headers")
+
+    run(work())
+
+
+def test_a_departure_that_a_busy_loop_notices_late_is_not_taken_for_a_late_one(run: Any) -> None:
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        async with served(injection("hang_after_headers")) as (client, addresses):
+            body = orjson.dumps(request("chat", stream=True))
+            zero_s = loop.time()
+            async with client.sent("POST", f"/r/primary/{PATHS['chat']}", body) as (reader, _):
+                assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+            left_s = loop.time()
+            while loop.time() < left_s + 0.05:
+                pass  # the loop is busy with something else
+            while (attempt := (await attempts(Client(addresses["control"])))[0])["ended"] == "open":
+                pass
+            early, late = attempt["left"]
+            assert early <= (left_s - zero_s) * 1e6 + attempt["start"] + 2_000
+            assert late - early >= 50_000
 
     run(work())
 

@@ -137,11 +137,15 @@ story(
 
 
 async def _counted(scope: Scope, receive: Receive, send: Send, log: Log) -> None:
+    await receive()
     await head(send, ("content-length", "6"))
     await body(send, "one", more=True)
     await body(send, "two", more=True)
-    await pause()
-    log("app: done")
+    try:
+        async with asyncio.timeout(3 * PAUSE_S):
+            log(told(await receive()))
+    except TimeoutError:
+        log("app: nobody left")
     await body(send)
 
 
@@ -151,14 +155,37 @@ story(
     "client: 200 OK content-length=6",
     "client: read onetwo",
     "client: end",
-    "app: done",
-    client=lambda caller: _gets_and_waits(caller),
+    "app: nobody left",
 )
 
 
-async def _gets_and_waits(caller: Caller) -> None:
-    await caller.get()
-    await asyncio.sleep(2 * PAUSE_S)
+def _breaks_when_all_is_sent(how: str) -> App:
+    async def app(scope: Scope, receive: Receive, send: Send, log: Log) -> None:
+        await head(send, ("content-length", "3"))
+        await body(send, "all", more=True)
+        await pause()
+        connection = scope["extensions"]["harness.connection"]
+        connection.reset() if how == "reset" else connection.cut()
+
+    return app
+
+
+async def _gets_late(caller: Caller) -> None:
+    response = await caller.open()
+    for _ in range(3):
+        await pause()
+    await caller.read(response)
+
+
+for _how in ("cut", "reset"):
+    story(
+        f"a {_how} after the last counted byte, which is read later",
+        _breaks_when_all_is_sent(_how),
+        "client: 200 OK content-length=3",
+        "client: read all",
+        "client: end",
+        client=_gets_late,
+    )
 
 
 async def _head_first(scope: Scope, receive: Receive, send: Send, log: Log) -> None:

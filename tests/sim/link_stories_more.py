@@ -465,6 +465,20 @@ story(
 )
 
 
+async def _reads_no_more(caller: Caller) -> None:
+    response = await caller.open()
+    await response.aclose()
+
+
+story(
+    "a body after the end to a client that left",
+    _sends_twice,
+    _HEAD,
+    "app: Unexpected ASGI message 'http.response.body' sent, after response already completed.",
+    client=_reads_no_more,
+)
+
+
 async def _starts_twice(scope: Scope, receive: Receive, send: Send, log: Log) -> None:
     await head(send)
     await pause()

@@ -147,6 +147,28 @@ async def _get(network: Network, url: str) -> object:
         return error
 
 
+def test_a_generator_of_a_killed_process_is_not_closed_when_somebody_else_drops_it() -> None:
+    log: Log = []
+    held: list[AsyncGenerator[int, None]] = []
+
+    async def begin() -> None:
+        held.append(ticks(log))
+        await anext(held[0])
+
+    async def main() -> None:
+        network = Network()
+        network.serve("gateway", _nothing)
+        await network.spawn("gateway", begin())
+        network.kill("gateway")
+        held.clear()
+        gc.collect()
+        await asyncio.sleep(10)
+
+    run(main())
+    gc.collect()
+    assert log == []
+
+
 def test_timers_callbacks_and_wakeups_of_a_killed_process_are_dropped() -> None:
     log: Log = []
 

@@ -277,10 +277,14 @@ def test_sums_of_delays_do_not_drift() -> None:
         for _ in range(30_000):
             await asyncio.sleep(1 / 3)
         assert loop.now_us == 1_000_000_000 + 30_000 * 333_333
+        for _ in range(1000):
+            await asyncio.sleep(1.001)  # in floats, a little less
+        assert loop.now_us == 1_000_000_000 + 30_000 * 333_333 + 1000 * 1_001_000
+        before_us = loop.now_us
         deadline = loop.time() + 0.1 + 0.2
         loop.call_at(deadline, lambda: None)
         await asyncio.sleep(0.3)
-        assert loop.now_us == 1_000_000_000 + 30_000 * 333_333 + 300_000
+        assert loop.now_us == before_us + 300_000
 
     run(main())
 
@@ -371,6 +375,16 @@ def test_sets_of_tasks_and_futures_order_by_creation() -> None:
 
     orders = [run(main()) for _ in range(5)]
     assert all(order == orders[0] for order in orders)
+
+
+def test_tasks_are_of_the_loops_own_making() -> None:
+    loop = VirtualLoop()
+    try:
+        loop.set_task_factory(None)
+        with pytest.raises(NotImplementedError, match="makes its tasks itself"):
+            loop.set_task_factory(asyncio.Task)
+    finally:
+        loop.close()
 
 
 def test_task_names_start_anew_in_each_run() -> None:
@@ -559,6 +573,7 @@ def test_an_interrupt_gets_out_and_the_rest_is_cancelled() -> None:
 
     async def main() -> None:
         task = asyncio.create_task(other())
+        asyncio.get_running_loop().set_exception_handler(lambda *_: log.append("handled"))
         await asyncio.sleep(1)
         log.append(task.done())
         raise KeyboardInterrupt

@@ -148,6 +148,39 @@ def test_stopping_lets_requests_end_and_cancels_what_is_left() -> None:
     assert log == ["ConnectError", ("in the end", 5.0), ("background cancelled", 5.5), "served"]
 
 
+def test_a_request_that_arrives_after_the_stop_is_reset() -> None:
+    async def main() -> object:
+        network = Network(link=Link(latency_s=1))
+        network.serve("server", _raises)
+        calling = asyncio.create_task(get(network, "http://server/"))
+        await asyncio.sleep(0.5)
+        await network.stop("server")
+        return await calling
+
+    assert run(main()) == "ReadError"
+
+
+def test_a_request_that_is_cancelled_with_its_process_is_no_crash() -> None:
+    network = Network()
+    log: Log = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            log.append("cancelled")
+
+    async def main() -> None:
+        network.serve("server", app)
+        calls.append(asyncio.create_task(get(network, "http://server/")))
+        await asyncio.sleep(1)
+
+    calls: list[asyncio.Task[object]] = []
+    run(main())
+    assert log == ["cancelled"]
+    assert network.crash_count == 0
+
+
 def test_kept_connections_do_not_outlive_a_stop() -> None:
     async def main() -> list[object]:
         network = Network()

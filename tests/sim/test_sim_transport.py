@@ -207,6 +207,20 @@ def test_one_timer_watches_over_many_reads(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(timers) == 100 + 1
 
 
+def test_an_answer_that_was_read_leaves_no_timer() -> None:
+    async def main() -> int:
+        network = Network()
+        network.serve("server", ticking(times=1, every_s=0.001))
+        transport = SimTransport(network, "client")
+        for _ in range(1000):
+            await call(transport, request(read=600))
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        return len(loop._timers)
+
+    assert run(main()) < 300
+
+
 @pytest.mark.parametrize("silence_s", [0.0, 0.3, 0.999_999])
 def test_a_read_times_out_exactly_so_long_after_it_began(silence_s: float) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -446,6 +460,9 @@ def test_a_broken_or_abandoned_connection_is_not_used_again() -> None:
             await receive()
             await receive()
         await send({"type": "http.response.body", "body": b"ok"})
+        if scope["path"] == "/cut-later":
+            await asyncio.sleep(1)
+            scope["extensions"]["harness.connection"].cut()
 
     async def main() -> list[int]:
         network = Network()
@@ -463,10 +480,12 @@ def test_a_broken_or_abandoned_connection_is_not_used_again() -> None:
             await call(transport, request("http://server/cut"))
         await call(transport)
         await (await transport.handle_async_request(request("http://server/slow"))).aclose()
+        await call(transport, request("http://server/cut-later"))
+        await asyncio.sleep(2)
         await call(transport)
         return [port - ports[0] for port in ports]
 
-    assert run(main()) == [0, 0, 0, 1, 1, 2]
+    assert run(main()) == [0, 0, 0, 1, 1, 2, 3]
 
 
 def test_a_full_pool_serves_in_order_and_times_out() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from harness.gateway import relay
+from harness.gateway import passage as passages
 from harness.gateway.asgi import Client, ClientStream
-from harness.gateway.relay import Passage
+from harness.gateway.passage import Passage
 from harness.gateway.surfaces import Chat
 from harness.sim.loop import run
 
@@ -154,7 +154,7 @@ def test_a_server_that_raises_for_a_gone_client_is_understood() -> None:
 
 
 def test_what_is_held_back_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay, "EVENT_BYTES", 1_000)
+    monkeypatch.setattr(passages, "EVENT_BYTES", 1_000)
     passage = Passage(Chat(), "gpt-5-5")
     event = b'data: {"choices":[],"x":"' + b"y" * 200 + b'"}\n\n'
     for _ in range(4):

@@ -167,6 +167,17 @@ def test_the_clients_own_fault_comes_back_at_once(code: int, streamed: bool) -> 
     assert heard.headers["x-hypereal-managed-model-concurrency-remaining"] == "79"
 
 
+@pytest.mark.parametrize("parts", [(30.0,), (b'{"error":', 30.0), (httpx.ReadError("x"),), (b"x" * 100_000,)])
+@pytest.mark.parametrize(("code", "wanted"), [(400, 400), (503, 200)])
+def test_an_error_body_that_never_comes_keeps_nobody_waiting(parts: Any, code: int, wanted: int) -> None:
+    upstreams = Upstreams(primary=Reply(code, parts=parts), second=ok(chat_answer()))
+    heard, gateway = asked(upstreams)
+    assert heard.status == wanted
+    assert gateway.row()["at"] < 3_000_000
+    if wanted == 400:
+        assert heard.error["message"]
+
+
 @pytest.mark.parametrize("code", [401, 402, 403, 404])
 def test_a_targets_own_fault_is_left_at_once_and_never_told(code: int) -> None:
     upstreams = Upstreams(primary=status(code, "bad key up-primary-xyz"))
@@ -321,6 +332,12 @@ def test_an_unasked_stream_is_gathered_into_the_answer(surface: str) -> None:
     assert told.pop("hypereal")["billing"]["credits_charged"] == gateway.row()["credits"] > 0
     assert told == {**answer("one two"), "model": told["model"]}
     assert told["model"] == SURFACES[surface][1]["model"]
+
+
+def test_what_follows_the_end_of_an_unasked_stream_does_not_matter() -> None:
+    events = [*chat_events("a"), b"data: {oops\n\n"]
+    heard, _ = asked(Upstreams(primary=stream(*events)))
+    assert heard.json["choices"][0]["message"]["content"] == "a"
 
 
 @pytest.mark.parametrize(

@@ -371,6 +371,14 @@ def test_what_follows_the_protocols_end_no_longer_matters(after: list[bytes | fl
     assert gateway.upstreams.attempts[0].end_s < 0.3
 
 
+@pytest.mark.parametrize("junk", [b"data: {oops\n\n", data({"error": {"message": "no"}})])
+def test_nor_does_it_when_it_comes_in_one_piece_with_the_end(junk: bytes) -> None:
+    whole = b"".join(chat_events("a")) + junk
+    heard, gateway = asked(Upstreams(primary=stream(whole)), "chat")
+    assert heard.events[-1] == "[DONE]"
+    assert (gateway.row()["outcome"], gateway.row()["credits"]) == ("ok", 2)
+
+
 def test_usage_that_comes_behind_the_end_still_counts() -> None:
     events = chat_events("a")
     events[-2:] = [events[-1], events[-2]]

@@ -81,7 +81,7 @@ def every_class_of_error(contract: Contract, rng: random.Random) -> Scenario:
                     ]
                 failing.append(replace(call, account="b", id=f"f{len(failing)}"))
     refused += [chat(model_ids(contract, "general", "chat")[0], tier="general", account="c") for _ in range(3)]
-    statuses = [500, 503, 529, 429, 401, 404, 400, 422]
+    statuses = [500, 503, 529, 429, 401, 404, 400, 409, 413, 422]
     rng.shuffle(statuses)
     open_ = chat(model_ids(contract, "enterprise", "chat")[0], stream=True, reply=Reply(chunks=9, gap_ms=20))
     breaking = [replace(open_, account="b", id=f"s{n}") for n in range(2)]

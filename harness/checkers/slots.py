@@ -101,7 +101,7 @@ def slots_come_back(history: History, contract: Contract, verdict: Verdict) -> N
             if told is None:
                 continue
             missing = limit - 1 - told
-            held = {way: 0 <= missing <= lost for way in sorted({_way_out(one) for one in gone} - {""})}
+            held = dict.fromkeys(sorted({_way_out(one) for one in gone} - {""}), 0 <= missing <= lost)
             if peak >= limit and probe.lo > peak_at_us:
                 held["probe_after_storm"] = missing == 0
             for way, kept in held.items():

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-import click
-
-from harness.cli.terminal import live, status
+from harness.cli.terminal import live, say, status
 
 LINES = 200
 """Above this many jobs a line each would drown a log: every tenth part is told instead."""
@@ -63,10 +61,10 @@ class Progress:
         elif self._quiet:
             return
         elif self._total <= LINES or broken:
-            click.echo(_line(record), err=True)
+            say(_line(record), err=True)
         elif self._done % max(1, self._total // 10) == 0:
             told = ", ".join(f"{count} {outcome}" for outcome, count in sorted(self._outcomes.items()))
-            click.echo(f"  {self._done} of {self._total}: {told}", err=True)
+            say(f"  {self._done} of {self._total}: {told}", err=True)
 
 
 def _line(record: Mapping[str, Any]) -> str:
@@ -76,6 +74,6 @@ def _line(record: Mapping[str, Any]) -> str:
     why = " ".join(broken) or "; ".join(record["doubts"][:1]) or (record["error"] or {}).get("message", "")
     seed = f" seed {record['seed']}" if record["seed"] else ""
     return (
-        f"  {status(record['outcome'])} {record['scenario'] + seed:<52} {len(record['checks']):>3} checks "
+        f"  {status(record['outcome'], err=True)} {record['scenario'] + seed:<52} {len(record['checks']):>3} checks "
         f"{record['cpu_s']:>6.2f} s  {why}"
     )

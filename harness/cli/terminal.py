@@ -14,11 +14,11 @@ _COLOURS = {"PASS": "green", "FAIL": "red", "ERROR": "red", "INCONCLUSIVE": "yel
 
 def fail(message: str, *, cause: str = "", help: str = "") -> None:  # noqa: A002 - the word users see
     """Say one error on standard error: what happened, why, and what to do about it."""
-    click.echo(f"{_paint('error:', 'red', sys.stderr)} {message}", err=True)
+    say(f"{_paint('error:', 'red', sys.stderr)} {message}", err=True)
     if cause:
-        click.echo(f"cause: {cause}", err=True)
+        say(f"cause: {cause}", err=True)
     if help:
-        click.echo(f"help:  {help}", err=True)
+        say(f"help:  {help}", err=True)
 
 
 def near(given: str, known: Iterable[str]) -> str:
@@ -27,10 +27,15 @@ def near(given: str, known: Iterable[str]) -> str:
     return f", did you mean {' or '.join(repr(name) for name in names)}?" if names else ""
 
 
-def status(outcome: str) -> str:
-    """Return an outcome as a coloured word of fixed width."""
+def say(text: str = "", *, err: bool = False) -> None:
+    """Print a line to standard output or error; escape codes stay in it only where colour is wanted."""
+    click.echo(text, err=err, color=_wants_colour(sys.stderr if err else sys.stdout))
+
+
+def status(outcome: str, *, err: bool = False) -> str:
+    """Return an outcome as a word of fixed width, coloured for the stream that it goes to."""
     word = outcome.upper()
-    return _paint(f"{word:<12}", _COLOURS.get(word, "white"), sys.stdout)
+    return _paint(f"{word:<12}", _COLOURS.get(word, "white"), sys.stderr if err else sys.stdout)
 
 
 def live() -> bool:
@@ -39,9 +44,11 @@ def live() -> bool:
 
 
 def _paint(text: str, colour: str, stream: object) -> str:
+    return click.style(text, fg=colour) if _wants_colour(stream) else text
+
+
+def _wants_colour(stream: object) -> bool:
+    """NO_COLOR beats FORCE_COLOR beats what the stream is."""
     if os.environ.get("NO_COLOR"):
-        return text
-    is_terminal = bool(getattr(stream, "isatty", lambda: False)())
-    if not (is_terminal or os.environ.get("FORCE_COLOR")):
-        return text
-    return click.style(text, fg=colour)
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or bool(getattr(stream, "isatty", lambda: False)())

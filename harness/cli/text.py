@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import click
-
-from harness.cli.terminal import status
+from harness.cli.terminal import say, status
 
 SHOWN = 3
 """Broken cases of one requirement that are printed; the report has more."""
@@ -27,9 +25,7 @@ def print_verdict(verdict: Mapping[str, Any], folder: Path) -> None:
         if record.get("error"):
             _print_error(record)
         elif record["outcome"] == "inconclusive" and record["doubts"]:
-            click.echo(
-                f"{status('inconclusive')} {record['scenario']}  seed {record['seed']}: {'; '.join(record['doubts'])}"
-            )
+            say(f"{status('inconclusive')} {record['scenario']}  seed {record['seed']}: {'; '.join(record['doubts'])}")
     _print_profiles(requirements)
     _print_end(verdict, folder)
 
@@ -38,37 +34,37 @@ def _print_failure(identifier: str, entry: Mapping[str, Any]) -> None:
     pieces = [piece for piece in entry["evidence"] if piece["outcome"] == "fail"]
     first = pieces[0]
     broken = [name for name, clause in entry["clauses"].items() if clause["outcome"] == "fail"]
-    click.echo(f"\n{status('fail')} {identifier}  {first['scenario']}   {entry['failed']} of {entry['cases']} cases")
-    click.echo(f"  promise   {first['promise']}   ({entry['source'] or entry['origin']})")
-    click.echo(f"  clause    {', '.join(broken)}")
+    say(f"\n{status('fail')} {identifier}  {first['scenario']}   {entry['failed']} of {entry['cases']} cases")
+    say(f"  promise   {first['promise']}   ({entry['source'] or entry['origin']})")
+    say(f"  clause    {', '.join(broken)}")
     for piece in pieces[:SHOWN]:
         where = f"call {piece['call']}" if piece["call"] else "run"
         if piece["attempts"]:
             where += f"  attempts {', '.join(piece['attempts'][:4])}"
-        click.echo(f"  {where}")
-        click.echo(f"    expected  {piece['expected']}")
-        click.echo(f"    actual    {piece['actual']}")
-    click.echo(f"  replay    {first['replay']}")
-    click.echo(f"  explain   harness explain {identifier}")
+        say(f"  {where}")
+        say(f"    expected  {piece['expected']}")
+        say(f"    actual    {piece['actual']}")
+    say(f"  replay    {first['replay']}")
+    say(f"  explain   harness explain {identifier}")
 
 
 def _print_doubt(identifier: str, entry: Mapping[str, Any]) -> None:
     unsettled = [name for name, clause in entry["clauses"].items() if clause["outcome"] == "inconclusive"]
     why = {clause.get("why", "could not be told") for name, clause in entry["clauses"].items() if name in unsettled}
-    click.echo(f"{status('inconclusive')} {identifier}  {', '.join(unsettled)}: {'; '.join(sorted(why))}")
+    say(f"{status('inconclusive')} {identifier}  {', '.join(unsettled)}: {'; '.join(sorted(why))}")
     for piece in entry["evidence"][:SHOWN]:
-        click.echo(f"    {piece['scenario']}  expected {piece['expected']}; actual {piece['actual']}")
+        say(f"    {piece['scenario']}  expected {piece['expected']}; actual {piece['actual']}")
 
 
 def _print_error(record: Mapping[str, Any]) -> None:
     error = record["error"]
-    click.echo(f"{status('error')} {record['scenario']}  seed {record['seed']}: {error['message']}")
+    say(f"{status('error')} {record['scenario']}  seed {record['seed']}: {error['message']}")
     if error.get("cause"):
-        click.echo(f"    cause: {error['cause'].strip()}")
+        say(f"    cause: {error['cause'].strip()}")
     if error.get("help"):
-        click.echo(f"    help:  {error['help']}")
+        say(f"    help:  {error['help']}")
     for crash in record.get("errors", ()):
-        click.echo(f"    checker {crash['checker']} crashed:\n{crash['traceback']}")
+        say(f"    checker {crash['checker']} crashed:\n{crash['traceback']}")
 
 
 def _print_profiles(requirements: Mapping[str, Any]) -> None:
@@ -76,7 +72,7 @@ def _print_profiles(requirements: Mapping[str, Any]) -> None:
     for entry in requirements.values():
         counts = profiles.setdefault(entry["profile"], {"pass": 0, "fail": 0, "inconclusive": 0, "unsupported": 0})
         counts[entry["verdict"]] += 1
-    click.echo("")
+    say()
     for profile, counts in sorted(profiles.items()):
         asked = sum(counts.values()) - counts["unsupported"]
         told = [f"kept {counts['pass']}/{asked}"]
@@ -87,7 +83,7 @@ def _print_profiles(requirements: Mapping[str, Any]) -> None:
         ]
         if counts["unsupported"]:
             told.append(f"{counts['unsupported']} unsupported")
-        click.echo(f"  {profile:<12} {', '.join(told)}")
+        say(f"  {profile:<12} {', '.join(told)}")
 
 
 def _print_end(verdict: Mapping[str, Any], folder: Path) -> None:
@@ -95,11 +91,11 @@ def _print_end(verdict: Mapping[str, Any], folder: Path) -> None:
     ran = len(verdict["scenarios"])
     calls = sum(record.get("calls", 0) for record in verdict["scenarios"])
     seconds = f"  {run['seconds']} s" if "seconds" in run else ""
-    click.echo(
+    say(
         f"\n{status(verdict['verdict'])} {counts['pass']} kept, {counts['fail']} broken, "
         f"{counts['inconclusive']} inconclusive, {counts['unsupported']} unsupported  "
         f"({ran} scenarios, {calls} calls){seconds}  exit {verdict['exit']}"
     )
     if run.get("interrupted"):
-        click.echo("interrupted: this record is partial")
-    click.echo(f"report  {folder / 'report.html'}")
+        say("interrupted: this record is partial")
+    say(f"report  {folder / 'report.html'}")

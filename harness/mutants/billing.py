@@ -11,9 +11,10 @@ from harness.gateway.call import Call
 from harness.gateway.components import Components
 from harness.gateway.errors import Refusal
 from harness.gateway.ledger import Hold, Ledger, Posting
+from harness.gateway.passage import Passage
 from harness.gateway.pipeline import Pipeline
 from harness.gateway.prices import PriceList
-from harness.gateway.relay import Answer, Passage, Relay
+from harness.gateway.relay import Answer, Relay
 from harness.gateway.settlement import Settler
 from harness.gateway.usage import Usage
 from harness.mutants.registry import mutant

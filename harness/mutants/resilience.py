@@ -10,8 +10,9 @@ from harness.gateway.breaker import Breaker, Outcome, Path, Permit
 from harness.gateway.call import Call
 from harness.gateway.components import Components
 from harness.gateway.failures import Failure, FailureClassifier
+from harness.gateway.passage import Passage
 from harness.gateway.pipeline import Pipeline
-from harness.gateway.relay import Passage, Relay
+from harness.gateway.relay import Relay
 from harness.gateway.router import Router
 from harness.mutants.registry import mutant
 

@@ -139,7 +139,7 @@ def _run(
 
 
 def rejudge(folder: Path, checks: Mapping[str, Checker]) -> dict[str, Any]:
-    """Judge a recorded run again with the checks of its plan. Raises HistoryError; KeyError for a check that is gone."""
+    """Judge a recorded run again with its plan's checks. Raises HistoryError; KeyError for a check that is gone."""
     history = read_history(folder)
     contract = contract_from_json(history.plan.contract)
     named = [checks[name] for name in history.plan.options["checks"]]

@@ -117,12 +117,11 @@ async def ask(
     method: str = "POST",
     headers: tuple[tuple[bytes, bytes], ...] = (KEY,),
     leave_after: float | None = None,
-    leave_chunks: int | None = None,
     pieces: int = 1,
     breakable: bool = True,
     slow: Callable[[], Any] | None = None,
 ) -> Link:
-    """Send one request and gather what comes of it; the caller may leave after a while or some chunks.
+    """Send one request and gather what comes of it; the caller may leave after a while.
 
     ``slow`` is awaited in each send: a transport that is full.
     """
@@ -150,8 +149,8 @@ async def ask(
         if gone.done():
             return
         link.messages.append((loop.time(), message))
-        if leave_chunks is not None and len(link.chunks) >= leave_chunks:
-            leave()
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            leave()  # after a whole answer a server says the same as after a departure
 
     scope = {"type": "http", "method": method, "path": path, "headers": list(headers), "query_string": b""}
     if breakable:

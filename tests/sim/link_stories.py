@@ -242,6 +242,23 @@ story("a HEAD gets no body", _for_head, "client: 200 OK content-length=5", "clie
 story("a HEAD of a chunked answer", _chunked, "client: 200 OK", "client: end", client=_asks_head)
 
 
+async def _bodiless_for_head(scope: Scope, receive: Receive, send: Send, log: Log) -> None:
+    await head(send, ("content-length", "5"))
+    await pause()
+    await body(send)
+    log("app: may send none")
+
+
+story(
+    "a HEAD needs no body",
+    _bodiless_for_head,
+    "client: 200 OK content-length=5",
+    "client: end",
+    "app: may send none",
+    client=_asks_head,
+)
+
+
 async def _closes(scope: Scope, receive: Receive, send: Send, log: Log) -> None:
     await head(send, ("content-length", "2"), ("Connection", "Close"))
     await body(send, "ok")

@@ -420,6 +420,23 @@ def test_crashes_of_applications_are_kept_with_their_traceback() -> None:
     assert "in app\n" in crash.traceback
 
 
+def test_no_answer_to_a_client_that_left_is_no_crash() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        assert (await receive())["type"] == "http.disconnect"
+
+    async def main() -> int:
+        network = Network()
+        network.serve("server", app)
+        with pytest.raises(httpx.ReadTimeout):
+            await call(SimTransport(network, "client"), request(read=1))
+        await asyncio.sleep(1)
+        assert not network.live
+        return network.crash_count
+
+    assert run(main()) == 0
+
+
 # The pool
 
 

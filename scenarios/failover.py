@@ -193,17 +193,20 @@ def to_the_millisecond(contract: Contract) -> Scenario:
 def calls_up_to_their_limit(contract: Contract) -> Scenario:
     """A text call that takes as long as it may is served; one that would take longer ends when its time is up."""
     limit_ms, silence_ms = contract.timeouts.text_call_ms, contract.timeouts.silence_ms
-    part_ms = silence_ms * 0.8
-    pieces = int(limit_ms // part_ms)
+    pieces = int(limit_ms // (silence_ms * 0.8)) + 1
+    nearly_ms = limit_ms * 0.97 / pieces
     plan = Plan()
     for call in everywhere():
         if call.stream:
-            drip = replace(QUICK, chunks=pieces, gap_ms=part_ms, ttft_ms=part_ms * 0.9)
+            drip = replace(QUICK, chunks=pieces, gap_ms=nearly_ms, ttft_ms=nearly_ms)
             plan.add(replace(call, reply=drip))
             plan.add(replace(call, reply=replace(drip, chunks=pieces + 2)))
         else:
-            late = delay(seconds=(limit_ms - silence_ms) * 0.4 / 1e3)
-            plan.add(call, ("primary", late), ("primary", respond(status=503), 1))
+            # Both tries of the primary fail late, and the next target answers just in time.
+            late_ms = silence_ms * 0.8
+            rest_ms = limit_ms * 0.97 - late_ms * 2 - contract.failover.backoff_ms
+            fails = respond(status=503, after_s=late_ms / 1e3)
+            plan.add(call, ("primary", fails), ("second", delay(seconds=rest_ms / 1e3)))
         plan.add(call, ("*", hang_before_headers()))
     return Scenario(
         world=World(overlay=NO_BREAKER),

@@ -14,6 +14,15 @@ from harness.contract import Contract
 from harness.scenario import Call, Reply
 
 SURFACES = ("chat", "messages", "responses")
+WITH_MODEL = (*SURFACES, "count_tokens")
+ONE_OF_EACH = (
+    "/v1/managed/chat/completions",
+    "/v1/managed/messages",
+    "/v1/managed/responses",
+    "/v1/messages/count_tokens",
+    "/api/v1/chat/completions",
+)
+"""A path of each surface that takes a model, one of them of the general tier."""
 WIDE = 9_007_199_254_740_993
 """2**53 + 1: the first whole number that a double cannot hold."""
 WIDEST = 2**63 - 1

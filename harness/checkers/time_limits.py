@@ -28,17 +28,20 @@ def time_limits_hold(history: History, contract: Contract, verdict: Verdict) -> 
 
 
 def _call_limit(one: Seen, history: History, contract: Contract, verdict: Verdict) -> None:
+    """A call ends at its limit at the latest, but for its settlement, and not before it if its upstream is at work."""
     call, slack = one.call, 2 * slack_us(history) + 1
     limit_us = contract.timeouts.text_call_ms * 1000
+    latest_us = limit_us + slack + contract.insurance.settle_within_ms * 1000
     ran_us = call.end - call.sent
-    paused = bool({"read_pause_ms", "upload_ms"} & set(one.plan.detail))
-    if call.outcome in ("aborted", "open") or paused or ran_us < limit_us * 9 // 10:
+    unlimited = bool({"read_pause_ms", "upload_ms"} & set(one.plan.detail))
+    if call.outcome == "aborted" or unlimited or ran_us < limit_us * 9 // 10:
         return
+    if call.outcome == "open" and ran_us <= latest_us:
+        return  # the run ended first
     served = one.attempts and failure_of(one.attempts[-1], call, contract) is None
     verdict.case(
         "text_call_limit",
-        # The end of a call that was cut off at the limit takes no longer than its settlement.
-        ran_us <= limit_us + slack + contract.insurance.settle_within_ms * 1000 and not (served and not one.served),
+        ran_us <= latest_us and not (served and not one.served),
         call=call,
         expected=f"an end by {limit_us} us, and the answer if it came by then",
         actual=lambda: f"{call.outcome} after {ran_us} us",
@@ -51,17 +54,19 @@ def _silence_limit(attempt: AttemptSpan, one: Seen, history: History, contract: 
         failure = failure_of(attempt, one.call, contract)
         if failure is None or not failure.timed_out or _is_cut_off(one, contract, slack):
             return
-        spoke = _last_word(attempt, one)
-        silent_us = attempt.left[1] - spoke
-        verdict.case(
-            "silence_limit",
-            limit_us - slack <= silent_us <= limit_us + slack + _NOTICE_US,
-            call=one.call,
-            attempts=(attempt,),
-            expected=f"{limit_us} us of patience with {attempt.upstream}",
-            actual=silent_us,
-            at_us=attempt.end,
-        )
+        silent_us = attempt.left[1] - _last_word(attempt, one)
+        too_soon = silent_us < limit_us - slack
+        # Left too soon by either limit: the call's own had not come either.
+        for clause in ("silence_limit", "text_call_limit") if too_soon else ("silence_limit",):
+            verdict.case(
+                clause,
+                not too_soon and silent_us <= limit_us + slack + _NOTICE_US,
+                call=one.call,
+                attempts=(attempt,),
+                expected=f"{limit_us} us of patience with {attempt.upstream}",
+                actual=silent_us,
+                at_us=attempt.end,
+            )
     elif attempt.ended == "served":
         told = [float(p.get("seconds", 0)) for name, p in injected(history, attempt) if name in _SILENCES]
         longest_us = round(max(told, default=0) * 1e6)

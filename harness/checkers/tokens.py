@@ -107,7 +107,7 @@ def _judge_refusal(one: Admission, window: Window, found: Admissions, wrong: _Wr
     assert one.tokens is not None
     limit, why = window.limits.tokens, reasons(one, found)
     if not why and no_slot_free(one, found) is False:
-        for clause in set(wrong.that_refuse(one)) or {"probe_fits"}:
+        for clause in ("probe_fits", *wrong.that_refuse(one)):
             verdict.case(
                 clause,
                 False,

@@ -23,6 +23,7 @@ PROBE_ACCOUNT = "recovery"
 """An account of the harness's own, in every world: its lone probes tell whether the gateway recovered."""
 _LEAD_S = {"sim": 0.001, "local": 0.05, "remote": 0.05}
 _CALL_DEFAULTS = {field.name: field.default for field in fields(Call)}
+_REPLY_FIELDS = tuple(field.name for field in fields(Reply))
 _UNPLANNED = frozenset(
     {
         "surface",
@@ -327,7 +328,7 @@ class Performance:
         if call.secret is not None:
             detail["literal_secret"] = True  # nobody's key; which one, no record tells
         if "reply" in detail:
-            detail["reply"] = asdict(call.reply)
+            detail["reply"] = {name: getattr(call.reply, name) for name in _REPLY_FIELDS}
         if call.fields:
             detail["fields"] = sorted(call.fields)  # their names alone: values may be anything
         if call.body is not None:
@@ -354,8 +355,8 @@ class Performance:
                 kind = span.pop("span")
                 if kind == "attempt":
                     wanted.add(span["request_sha"])
-                    self._scan("upstream", span["call"], *(value.encode() for value in span["headers"].values()))
-                self.recorder.span(kind, span["end"] if kind == "attempt" else span["at"], span)
+                line = self.recorder.span(kind, span["end"] if kind == "attempt" else span["at"], span)
+                self._scan("upstream", span["call"], line)
             for sha in sorted(wanted - {""} - set(self.recorder.bodies)):
                 body = await stage.control.body(sha)
                 self._scan("upstream", "", body)
@@ -364,8 +365,8 @@ class Performance:
             shift_us = round((stage.gateway_zero_s - self._zero_s) * 1e6)
             for kind, fields_ in await stage.running.books(stage.transport, stage.base_url):
                 fields_["at"] += shift_us
-                self._scan("books", fields_.get("call", ""), orjson.dumps(fields_))
-                self.recorder.span(kind, fields_["at"], fields_)
+                line = self.recorder.span(kind, fields_["at"], fields_)
+                self._scan("books", fields_["call"], line)
         for line in stage.log:
             self._scan("log", "", line.encode())
         if "log" in stage.running.taps:

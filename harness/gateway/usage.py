@@ -81,7 +81,7 @@ def _at(raw: Mapping[str, Any], path: str) -> Any:
     for name in path.split("."):
         if value is None:
             return None
-        if not isinstance(value, Mapping):
+        if type(value) is not dict and not isinstance(value, Mapping):
             raise UsageProblem("usage_conflict", f"{path} lies inside {value!r}, which is no object")
         value = value.get(name)
     return value

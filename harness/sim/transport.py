@@ -128,7 +128,7 @@ async def _upload(request: httpx.Request, cycle: Cycle, answer: Answer, carry: C
         async for piece in _pieces(request.stream):
             if cycle.untaken and cycle.untaken + len(piece) > limit:
                 async with asyncio.timeout(timeout_s):
-                    while cycle.untaken and cycle.untaken + len(piece) > limit and not answer.broken:
+                    while cycle.untaken and cycle.untaken + len(piece) > limit:
                         cycle.room = answer.waiter()
                         await cycle.room
             if answer.broken:

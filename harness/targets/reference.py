@@ -28,6 +28,8 @@ ENTROPY = "harness.gateway.entropy"
 TRANSPORT = "harness.gateway.transport"
 _COMMIT_MS = (0.2, 1.5)
 """The simulated store's commit takes a keyed time in this band: one that never waits would hide the interleavings."""
+_COMMITS = 997
+"""So many delays are drawn, and come again at other calls: a draw for each commit would cost more than the commit."""
 
 
 class Reference:
@@ -90,7 +92,8 @@ async def _in_process(wiring: Wiring, token: str) -> Running:
     entropy = importlib.import_module(ENTROPY)
     keyed = entropy.KeyedEntropy(wiring.seed)
     low, high = _COMMIT_MS
-    store = stores.MemoryStore(lambda n: (low + (high - low) * keyed.uniform("commit", n)) / 1e3)
+    delays_s = [(low + (high - low) * keyed.uniform("commit", n)) / 1e3 for n in range(_COMMITS)]
+    store = stores.MemoryStore(lambda n: delays_s[n % _COMMITS])
     starts = 0
 
     async def start() -> ASGIApp:

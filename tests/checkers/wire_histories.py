@@ -15,6 +15,7 @@ from harness.history import AttemptSpan, CallSpan, FaultSpan, History, LedgerEnt
 
 GPT, CLAUDE, MAX = "gpt-5-5", "claude-sonnet-4-7", "claude-opus-4-7-max"
 GENERAL, GENERAL_CLAUDE, CODEX = "gpt-5.5", "claude-sonnet-4-6", "gpt-5.3-codex"
+GENERAL_CHAT, GENERAL_RESPONSES = "/api/v1/chat/completions", "/api/v1/responses"
 CHAT, MESSAGES, RESPONSES = "/v1/managed/chat/completions", "/v1/managed/messages", "/v1/managed/responses"
 OWN = "gateway's"
 STATES = ("active", "expired", "disabled", "suspended")
@@ -247,3 +248,7 @@ class Case(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.check.requirement}.{self.clause}"
+
+
+Judgements = list[tuple[Checker, Callable[[Wire], Any], set[str]]]
+"""Checkers, runs, and the clauses that the run bears on."""

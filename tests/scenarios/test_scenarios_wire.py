@@ -8,6 +8,7 @@ from functools import cache
 import pytest
 
 import scenarios.auth
+import scenarios.bad_input
 import scenarios.chat
 import scenarios.cli_only
 import scenarios.errors
@@ -26,9 +27,9 @@ from harness.contract.loader import with_overlays
 from harness.contract.requirements import reference_claims
 from harness.runner.jobs import Job, run_job
 from harness.scenario import SCENARIOS, NamedScenario, Scenario
-from scenarios.requests import cli_call, max_ids, on_every_path
+from scenarios.requests import WITH_MODEL, cli_call, max_ids, on_every_path
 
-FILES = ("auth", "chat", "cli_only", "errors", "hosts", "messages", "models", "responses", "streams")
+FILES = ("auth", "bad_input", "chat", "cli_only", "errors", "hosts", "messages", "models", "responses", "streams")
 REQUIREMENTS = (
     *("AUTH-01", "AUTH-02", "AUTH-03", "AUTH-05", "AUTH-06", "HOST-01"),
     *(f"ERR-0{n}" for n in range(1, 7)),
@@ -136,7 +137,7 @@ def test_the_official_cli_carries_every_mark_of_the_contract(interactive: bool) 
 
 def test_every_kind_of_bad_input_is_tried_on_every_surface_under_any_seed() -> None:
     contract = load_contract()
-    for call in on_every_path(contract, surfaces=scenarios.errors.WITH_MODEL):
+    for call in on_every_path(contract, surfaces=WITH_MODEL):
         for seed in range(5):
-            tags = {bad.tag for bad in scenarios.errors.bad_inputs(contract, call, random.Random(f"{seed}/test"))}
+            tags = {bad.tag for bad in scenarios.bad_input.bad_inputs(contract, call, random.Random(f"{seed}/test"))}
             assert tags == set(BAD_BODIES)

@@ -5,7 +5,7 @@ import contextlib
 import gc
 import sys
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator
 
 import httpx
 import pytest
@@ -79,6 +79,21 @@ async def holds_a_generator(log: Log) -> None:
     await generator.aclose()
 
 
+async def holds_what_is_not_awaited(log: Log) -> None:
+    def plain() -> Generator[int, None, None]:
+        try:
+            yield 1
+        finally:
+            log.append("plain generator closed")
+
+    begun = plain()
+    next(begun)
+    never_begun = sleeps(log)
+    await asyncio.sleep(100)
+    await never_begun
+    begun.close()
+
+
 async def is_in_a_group(log: Log) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(sleeps(log))
@@ -100,13 +115,16 @@ WAITS = [
     waits_for_many,
     iterates,
     holds_a_generator,
+    holds_what_is_not_awaited,
     is_in_a_group,
     swallows_everything,
 ]
 
 
 @pytest.mark.parametrize("wait", WAITS)
-def test_no_handler_of_a_killed_process_runs_ever(wait: Callable[[Log], Awaitable[None]]) -> None:
+def test_no_handler_of_a_killed_process_runs_ever(
+    wait: Callable[[Log], Awaitable[None]], capfd: pytest.CaptureFixture[str]
+) -> None:
     log: Log = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -137,6 +155,7 @@ def test_no_handler_of_a_killed_process_runs_ever(wait: Callable[[Log], Awaitabl
     run(main())
     gc.collect()
     assert not log
+    assert capfd.readouterr() == ("", "")
 
 
 async def _get(network: Network, url: str) -> object:
@@ -312,6 +331,49 @@ def test_what_was_under_way_when_the_sender_was_killed_still_arrives() -> None:
         return got
 
     assert run(main()) == [b"under way", 1.2]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_chopping_held_back_when_the_sender_was_killed_still_arrives(seed: int) -> None:
+    async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 100, "more_body": True})
+        await asyncio.sleep(100)
+
+    async def main() -> int:
+        network = Network(seed, Link(chop=True))
+        network.serve("gateway", gateway)
+        transport = SimTransport(network, "client")
+        response = await transport.handle_async_request(httpx.Request("GET", "http://gateway/"))
+        network.kill("gateway")
+        size = 0
+        with contextlib.suppress(httpx.ReadError):
+            async for chunk in response.aiter_raw():
+                size += len(chunk)
+        return size
+
+    assert run(main()) == 100
+
+
+def test_a_request_under_way_when_its_client_was_killed_still_arrives() -> None:
+    log: Log = []
+
+    async def upstream(scope: Scope, receive: Receive, send: Send) -> None:
+        for _ in range(2):
+            log.append(((await receive())["type"], asyncio.get_running_loop().time()))
+
+    async def main() -> None:
+        network = Network(link=Link(latency_s=1))
+        network.serve("upstream", upstream)
+        network.serve("gateway", _nothing)
+        request = httpx.Request("POST", "http://upstream/", content=b"x")
+        network.spawn("gateway", SimTransport(network, "gateway").handle_async_request(request))
+        await asyncio.sleep(0.5)
+        network.kill("gateway")
+        await asyncio.sleep(10)
+
+    run(main())
+    assert log == [("http.request", 1.0), ("http.disconnect", 1.5)]
 
 
 def test_a_restarted_host_is_another_process() -> None:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from harness.sim import ASGIApp, Link, Network, SimTransport, VirtualLoop, run
+from harness.sim.answer import Answer
 from harness.sim.asgi import Receive, Scope, Send
 
 SECOND = 1_000_000
@@ -468,6 +469,40 @@ def test_a_connection_is_used_again_and_costs_no_second_connecting() -> None:
     assert run(main()) == [SECOND, 0, 0, SECOND, 0, SECOND, 0, SECOND, SECOND]
 
 
+@pytest.mark.parametrize(
+    ("limits", "idle_s", "expected"),
+    [
+        (httpx.Limits(), 4.9, [0, 1]),
+        (httpx.Limits(), 5.1, [2, 3]),
+        (httpx.Limits(keepalive_expiry=60), 4.9, [0, 1]),
+        (httpx.Limits(keepalive_expiry=60), 5.1, [2, 3]),
+        (httpx.Limits(keepalive_expiry=None), 5.1, [2, 3]),
+        (httpx.Limits(max_keepalive_connections=1), 1, [0, 2]),
+        (httpx.Limits(max_keepalive_connections=0), 1, [2, 3]),
+    ],
+)
+def test_idle_connections_are_kept_so_many_and_so_long(
+    limits: httpx.Limits, idle_s: float, expected: list[int]
+) -> None:
+    ports: list[int] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        ports.append(scope["client"][1])
+        await asyncio.sleep(0.001)
+        await echo(scope, receive, send)
+
+    async def main() -> list[int]:
+        network = Network()
+        network.serve("server", app)
+        transport = SimTransport(network, "client", limits)
+        await asyncio.gather(call(transport), call(transport))
+        await asyncio.sleep(idle_s)
+        await asyncio.gather(call(transport), call(transport))
+        return sorted(port - ports[0] for port in ports[2:])
+
+    assert run(main()) == expected
+
+
 def test_a_broken_or_abandoned_connection_is_not_used_again() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
@@ -531,16 +566,20 @@ def test_a_full_pool_serves_in_order_and_times_out() -> None:
 
 
 def test_a_slot_handed_over_in_the_instant_of_the_timeout_is_not_lost() -> None:
-    async def main() -> None:
+    async def main() -> bytes:
         network = Network()
-        network.serve("server", ticking(times=1, every_s=1))
+        network.serve("server", ticking(times=1, every_s=100))
+        network.serve("other", echo)
         transport = SimTransport(network, "client", httpx.Limits(max_connections=1))
-        for pool_s in (1, 0.999_999, 1.000_001):
-            tasks = [asyncio.create_task(call(transport, request(pool=pool_s if name else 10))) for name in range(3)]
-            await asyncio.gather(*tasks, return_exceptions=True)
-            assert await call(transport, request(pool=0)) == b"0"
+        response = await transport.handle_async_request(request())
+        assert isinstance(response.stream, Answer)
+        asyncio.get_running_loop().call_later(1, response.stream.leave)
+        with pytest.raises(httpx.PoolTimeout):
+            await call(transport, request(pool=1))
+        assert now_us() == SECOND
+        return await call(transport, request("http://other/", content=b"goes on", pool=0))
 
-    run(main())
+    assert run(main()) == b"goes on"
 
 
 def test_a_failed_connection_gives_its_slot_back() -> None:
@@ -587,6 +626,22 @@ def test_chopping_splits_and_merges_and_loses_nothing() -> None:
     assert any(text.count(";") > 1 for text in texts)
     assert any(";" not in text for text in texts)
     assert any(text.startswith("vent") for text in texts)
+
+
+def test_chopping_splits_what_arrives_at_once() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"x" * 100})
+
+    async def main(seed: int) -> list[int]:
+        network = Network(seed, Link(chop=True))
+        network.serve("server", app)
+        response = await SimTransport(network, "client").handle_async_request(request())
+        return [now_us() async for _ in response.aiter_raw()]
+
+    times = [run(main(seed)) for seed in range(30)]
+    assert any(instants == [0, 0] for instants in times)
+    assert any(instants[-1] > 0 for instants in times)
 
 
 def test_chopping_is_the_same_for_a_seed_and_another_for_another() -> None:

@@ -326,12 +326,16 @@ class Recorder:
         self._plan = orjson.dumps({"span": "plan", **plan}, option=orjson.OPT_APPEND_NEWLINE)
 
     def span(self, kind: str, end: int, value: Mapping[str, Any]) -> bytes:
-        """Add a span of ``kind`` (call, attempt, ledger, usage, fault, note) that ended at ``end`` µs; return its line."""
+        """Add a span (call, attempt, ledger, usage, fault or note) that ended at ``end`` µs, and return its line."""
         line = orjson.dumps({"span": kind, **value}, option=orjson.OPT_APPEND_NEWLINE)
+        self.line(end, line)
+        return line
+
+    def line(self, end: int, line: bytes) -> None:
+        """Add a span that is a line already, its newline included."""
         self._ends.append(end)
         self._offsets.append(self._size)
         self._size += self._spool.write(line)
-        return line
 
     def note(self, kind: str, at: int, **detail: Any) -> None:
         """Add a note of the runner's."""

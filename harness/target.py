@@ -70,15 +70,15 @@ ASGIApp = Callable[[Any, Any, Any], Any]
 class Running:
     """A started gateway: reached by ``app`` (sim) or ``base_url`` (sockets).
 
-    ``books`` reads (kind, fields) of ledger and usage spans, ``at`` in microseconds since the wiring's zero; None if
-    the target shows none. ``alive`` raises TargetError once the gateway is gone. ``crash(after_appends, crashed)``
+    ``books`` reads the ledger and usage spans, a line each, ``at`` in microseconds since the wiring's zero; None if the
+    target shows none. ``alive`` raises TargetError once the gateway is gone. ``crash(after_appends, crashed)``
     makes the store crash (at once, or inside a later append) and calls ``crashed``; ``restart`` builds the gateway
     again on what was committed; ``fail_store(n)`` makes the store refuse the next ``n`` appends: all sim only.
     """
 
     base_url: str = ""
     app: ASGIApp | None = None
-    books: Callable[[httpx.AsyncBaseTransport, str], Awaitable[list[tuple[str, dict[str, Any]]]]] | None = None
+    books: Callable[[httpx.AsyncBaseTransport, str], Awaitable[bytes]] | None = None
     alive: Callable[[], None] = field(default=lambda: None)
     crash: Callable[[int | None, Callable[[], None]], None] | None = None
     restart: Callable[[], Awaitable[ASGIApp]] | None = None

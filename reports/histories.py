@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,8 @@ THIN = 8 << 20
 """Bytes from which on a history is read without the content of calls that nobody asks for."""
 CAP = 160 << 20
 """Bytes of histories that a report reads in all; more takes longer than anybody waits for a report."""
+_NAME = re.compile(r"\w[\w.-]*")
+"""A folder's name, which cannot lead out of the folder that it is in."""
 _RECOVERY = ("recovery", "recovery_warmup")
 """Tags of the harness's own probes after the scenario, which no figure is about."""
 
@@ -166,9 +169,9 @@ class Histories:
     def path(self, folder: str) -> Path:
         """Return where a scenario's record says that its history is; a run folder may also hold one directly."""
         root = self._record.folder
-        below = root / folder
-        inside = below.resolve().is_relative_to(root.resolve())
-        return below if folder and inside and (below / "history.jsonl").is_file() else root
+        if _NAME.fullmatch(folder) and (root / folder / "history.jsonl").is_file():
+            return root / folder
+        return root
 
     def of(self, scenario: str, seed: int, folder: str) -> Recording | str:
         """Return the recording of a scenario under a seed, or why there is none."""

@@ -1,4 +1,4 @@
-"""Bad input: bodies that are wrong in every kind of way on every surface, and bodies at the limits of what is allowed."""
+"""Bad input: bodies that are wrong in every kind of way on every surface, and bodies just within the limits."""
 
 from __future__ import annotations
 

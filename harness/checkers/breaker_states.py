@@ -111,7 +111,7 @@ def _blamed_for_denial(denial: Denial, circuit: Circuit) -> Iterator[str]:
             if cooldown_us(view.trips, rules, capped=False) > cooldown_us(view.trips, rules):
                 yield "cooldown_cap"
         return
-    yield "minimum_of_calls" if view.calls < rules.min_calls else "closed_below_threshold"
+    yield "minimum_of_calls" if _counted(view, circuit, at)[0] < rules.min_calls else "closed_below_threshold"
     yield from _if_more_counted(view, circuit, at)
     if view.since and circuit.in_flight(at) >= rules.probes:
         yield "closes"
@@ -147,11 +147,16 @@ def _shown_by_start(event: Event, circuit: Circuit) -> Iterator[str]:
         yield "permit_taken_back"
 
 
+def _counted(view: View, circuit: Circuit, at: int) -> tuple[int, int]:
+    """Return how many outcomes count just before ``at``, and how many of them are failures."""
+    ends = circuit.ended(max(view.since, at - circuit.rules.window_ms * 1000), at - 1)
+    calls = sum("ignored" not in event.outcomes for event in ends)
+    return calls, sum(event.outcomes == {"failure"} for event in ends)
+
+
 def _shown_by_closed(view: View, circuit: Circuit, at: int) -> Iterator[str]:
     rules = circuit.rules
-    ends = circuit.ended(max(view.since, at - rules.window_ms * 1000), at - 1)
-    calls = sum("ignored" not in event.outcomes for event in ends)
-    failed = sum(event.outcomes == {"failure"} for event in ends)
+    calls, failed = _counted(view, circuit, at)
     if calls == rules.min_calls - 1 and failed * 100 >= rules.failure_percent * calls:
         yield "minimum_of_calls"
     if calls >= rules.min_calls and not trips(calls, failed, rules) and trips(calls, failed + 1, rules):

@@ -24,7 +24,7 @@ def quotas_are_apart(history: History, contract: Contract, verdict: Verdict) -> 
             stormed = max((other.units_before.least(one.lo, one.hi) for other in others), default=0)
             if not one.judged or not stormed:
                 continue
-            if one.refused and not reasons(one, found) and no_slot_free(one, found) is False:
+            if one.refused and not reasons(one, found) and no_slot_free(one, found) is not True:
                 verdict.case("quota_apart", False, call=one.id, expected=f"admission of {account}", actual="429")
             told = one.figure(header)
             if one.admitted and told is not None:

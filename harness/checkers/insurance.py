@@ -172,7 +172,13 @@ def _payout_due(one: Seen, low_ms: int, high_ms: int, history: History, contract
     paid = bool(payouts(history, one.call.id))
     cost = charged(history, one) or 0
     if low_ms <= threshold < high_ms:
-        verdict.case("over_threshold_pays", None, call=one.call, expected="a latency clear of the threshold")
+        verdict.case(
+            "over_threshold_pays",
+            None,
+            call=one.call,
+            expected=f"a latency clear of the threshold, {threshold} ms",
+            actual=f"{low_ms} to {high_ms} ms",
+        )
         return
     slow = low_ms > threshold
     if not slow:

@@ -62,7 +62,7 @@ def _judge_admission(one: Admission, window: Window, counts: _Counts, verdict: V
 
 def _judge_refusal(one: Admission, window: Window, found: Admissions, counts: _Counts, verdict: Verdict) -> None:
     limit, why = window.limits.requests, reasons(one, found)
-    if not why and no_slot_free(one, found) is False:
+    if not why and no_slot_free(one, found) is not True:
         for clause in set(counts.that_refuse(one)) or {"nth_admitted"}:
             verdict.case(
                 clause,

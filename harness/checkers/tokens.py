@@ -106,7 +106,7 @@ def _judge_admission(one: Admission, window: Window, wrong: _Wrong, contract: Co
 def _judge_refusal(one: Admission, window: Window, found: Admissions, wrong: _Wrong, verdict: Verdict) -> None:
     assert one.tokens is not None
     limit, why = window.limits.tokens, reasons(one, found)
-    if not why and no_slot_free(one, found) is False:
+    if not why and no_slot_free(one, found) is not True:
         for clause in ("probe_fits", *wrong.that_refuse(one)):
             verdict.case(
                 clause,

@@ -41,13 +41,21 @@ def _waited(one: Admission, pool: Pool, found: Admissions, verdict: Verdict) -> 
             expected=f"served or refused within {bound_us} us",
             actual=f"waited {certain_us} us",
         )
-    first, last = one.sent + found.slack_us, one.hi - found.slack_us - 1
-    own = one.admitted is not False and one.lo <= first
-    if not own:
-        last = min(last, one.lo - 1) if one.admitted is not False else last
-    idle = last >= first and pool.busy_possible.least(first, last) - own < pool.limits.concurrency
+    idle = _was_idle(one, pool, one.sent + found.slack_us, one.hi - found.slack_us - 1)
     if one.admitted or idle:
         verdict.case("waits", not idle, call=one.id, expected="served when a slot is free", actual="waited on")
+
+
+def _was_idle(one: Admission, pool: Pool, first: int, last: int) -> bool:
+    """Say whether at some instant of [first, last] certainly not all slots were held by others."""
+    slots = pool.limits.concurrency
+    if one.admitted is False:
+        return pool.busy_possible.least(first, last) < slots
+    # From its earliest grant on the call itself is counted among those that may hold one.
+    before, after = min(last, one.lo - 1), max(first, one.lo)
+    return (before >= first and pool.busy_possible.least(first, before) < slots) or (
+        after <= last and pool.busy_possible.least(after, last) - 1 < slots
+    )
 
 
 def _turned_away(one: Admission, found: Admissions, verdict: Verdict) -> None:

@@ -90,6 +90,7 @@ async def _run(
                 control=UpstreamControl(transport, mocks.base_url, scenario.name),
                 upstreams=upstreams,
                 secrets=secrets,
+                zero_s=None,
                 gateway_zero_s=wiring.zero_s,
                 epoch_s=wiring.epoch_s,
                 skew_us=SKEW_US,

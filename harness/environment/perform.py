@@ -21,7 +21,8 @@ from harness.target import Mode, Running, UpstreamAddress
 
 PROBE_ACCOUNT = "recovery"
 """An account of the harness's own, in every world: its lone probes tell whether the gateway recovered."""
-_LEAD_S = {"sim": 0.001, "local": 0.05, "remote": 0.05}
+LEAD_S = 0.05
+"""From the end of the preparations to the run's zero."""
 _CALL_DEFAULTS = {field.name: field.default for field in fields(Call)}
 _REPLY_FIELDS = tuple(field.name for field in fields(Reply))
 _UNPLANNED = frozenset(
@@ -47,7 +48,8 @@ _UNPLANNED = frozenset(
 class Stage:
     """Everything a run stands on: the gateway's address, the upstreams' control, and the taps of this mode.
 
-    ``gateway_zero_s`` is the zero of the gateway's stamps. ``crash`` is None where the store cannot be crashed.
+    ``zero_s`` is the run's zero where it was fixed before the gateway started, ``gateway_zero_s`` that of the gateway's
+    stamps. ``crash`` is None where the store cannot be crashed.
     """
 
     mode: Mode
@@ -61,6 +63,7 @@ class Stage:
     control: UpstreamControl | None
     upstreams: Mapping[str, UpstreamAddress]
     secrets: Mapping[str, str]
+    zero_s: float | None
     gateway_zero_s: float
     epoch_s: int
     skew_us: int
@@ -130,7 +133,7 @@ class Performance:
         """
         stage = self.stage
         injections = self._injections()
-        self._zero_s = self._loop.time() + _LEAD_S[stage.mode]
+        self._zero_s = self._loop.time() + LEAD_S if stage.zero_s is None else stage.zero_s
         self.recorder.plan(self._plan(injections))
         if stage.control is not None:
             await stage.control.start(
@@ -351,11 +354,12 @@ class Performance:
         stage = self.stage
         wanted: set[str] = set()
         if stage.control is not None:
-            for span in await stage.control.journal():
-                kind = span.pop("span")
-                if kind == "attempt":
+            for line in await stage.control.journal():
+                span = orjson.loads(line)
+                attempt = span["span"] == "attempt"
+                if attempt:
                     wanted.add(span["request_sha"])
-                line = self.recorder.span(kind, span["end"] if kind == "attempt" else span["at"], span)
+                self.recorder.line(span["end"] if attempt else span["at"], line)
                 self._scan("upstream", span["call"], line)
             for sha in sorted(wanted - {""} - set(self.recorder.bodies)):
                 body = await stage.control.body(sha)
@@ -363,12 +367,16 @@ class Performance:
                 self.recorder.body(body)
         if stage.running.books is not None:
             shift_us = round((stage.gateway_zero_s - self._zero_s) * 1e6)
-            for kind, fields_ in await stage.running.books(stage.transport, stage.base_url):
-                fields_["at"] += shift_us
-                line = self.recorder.span(kind, fields_["at"], fields_)
-                self._scan("books", fields_["call"], line)
-        for line in stage.log:
-            self._scan("log", "", line.encode())
+            books = await stage.running.books(stage.transport, stage.base_url)
+            for line in books.splitlines(keepends=True):
+                span = orjson.loads(line)
+                if shift_us:
+                    span["at"] += shift_us
+                    line = orjson.dumps(span, option=orjson.OPT_APPEND_NEWLINE)
+                self.recorder.line(span["at"], line)
+                self._scan("books", span["call"], line)
+        for said in stage.log:
+            self._scan("log", "", said.encode())
         if "log" in stage.running.taps:
             self.recorder.note("log", self.now_us(), lines=len(stage.log))
 

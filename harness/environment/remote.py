@@ -61,6 +61,7 @@ async def _run(scenario: Scenario, target: Target, contract: Contract, seed: int
             control=control,
             upstreams={},
             secrets=running.secrets,
+            zero_s=None,
             gateway_zero_s=wiring.zero_s,
             epoch_s=0,
             skew_us=SKEW_US,

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from harness.contract import Contract
 from harness.environment.control import UpstreamControl
-from harness.environment.perform import Performance, Stage, with_probe_account
+from harness.environment.perform import LEAD_S, Performance, Stage, with_probe_account
 from harness.environment.secrets import made_up_secrets
 from harness.history import Recorder
 from harness.scenario import Scenario
@@ -77,7 +77,7 @@ async def _run(
             for role in roles
         },
         seed=seed,
-        zero_s=loop.time(),
+        zero_s=loop.time() + LEAD_S,
         epoch_s=EPOCH_S,
         transport=SimTransport(network, GATEWAY),
         log=log.append,
@@ -101,6 +101,7 @@ async def _run(
             control=UpstreamControl(SimTransport(network, "harness"), f"http://{UPSTREAMS}", run),
             upstreams=wiring.upstreams,
             secrets=wiring.secrets,
+            zero_s=wiring.zero_s,
             gateway_zero_s=wiring.zero_s,
             epoch_s=EPOCH_S,
             skew_us=0,

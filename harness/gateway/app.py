@@ -50,7 +50,7 @@ _MANAGED_MESSAGES = _ANTHROPIC | {b"anthropic-api-key"}
 
 
 def start(
-    contract_json: Mapping[str, Any],
+    contract: Contract | Mapping[str, Any],
     deployment_json: Mapping[str, Any],
     *,
     store: Store,
@@ -59,11 +59,14 @@ def start(
     mutate: Callable[[Components], Components] | None = None,
     log: Sink | None = None,
 ) -> Components:
-    """Return the components of a gateway from JSON data, one of them made wrong by ``mutate`` if it is given.
+    """Return the components of a gateway, one of them made wrong by ``mutate`` if it is given.
+
+    The contract may be one or its JSON data; the deployment is JSON data.
 
     Raises ContractError, ValueError (deployment) and StoreError, each with every problem it found.
     """
-    contract = contract_from_json(contract_json)
+    if not isinstance(contract, Contract):
+        contract = contract_from_json(contract)
     deployment = Deployment.from_json(deployment_json)
     parts = build(contract, deployment, store=store, entropy=entropy, transport=transport, log=log)
     return parts if mutate is None else mutate(parts)

@@ -25,6 +25,14 @@ _ILLEGAL_NAME = re.compile(b'[\x00-\x1f\x7f()<>@,;:\\[\\]={} \t\\\\"]').search
 _ILLEGAL_VALUE = re.compile(b"[\x00-\x08\x0a-\x1f\x7f]").search
 
 
+class WireHeaders(httpx.Headers):
+    """Headers that are bytes already: httpx would look at each name and value again, at the cost of the whole hop."""
+
+    def __init__(self, pairs: Headers) -> None:
+        self._list = [(name, name.lower(), value) for name, value in pairs]
+        self._encoding = None
+
+
 def request_headers(request: httpx.Request) -> Headers:
     """Return the headers with lower-case names. Raises httpx.LocalProtocolError for a value that h11 does not send."""
     headers = [(name.lower(), value) for name, value in request.headers.raw]

@@ -157,13 +157,14 @@ class Network:
     def kill(self, name: str) -> None:
         """Kill the process (``kill -9``): it runs no further line, and its connections are reset at the other ends."""
         host = self.host(name)
+        names = [other for other, listener in self.listeners.items() if listener.host is host]
         self._refuse(host)
         _virtual_loop().kill(host.process)
         for cycle in list(self.live):
             if cycle.host is host:
                 cycle.reset()
                 del self.live[cycle]
-            elif cycle.source == host.name:
+            elif cycle.source in names:
                 cycle.answer.leave()
 
     def _refuse(self, host: Host) -> None:

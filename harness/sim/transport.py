@@ -10,12 +10,13 @@ import errno
 import math
 import socket
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
+from contextlib import aclosing
 
 import httpx
 
 from harness.sim.answer import READ_BYTES, Answer
-from harness.sim.asgi import PHRASES, http_scope, request_headers
+from harness.sim.asgi import PHRASES, WireHeaders, http_scope, request_headers
 from harness.sim.cycle import Cycle
 from harness.sim.link import Carry, Signal
 from harness.sim.network import Host, Network
@@ -75,7 +76,7 @@ class SimTransport(httpx.AsyncBaseTransport):
             await _upload(request, cycle, answer, carry, timeouts.get("write"))
         status, head = await answer.wait_head()
         extensions = {"http_version": b"HTTP/1.1", "reason_phrase": PHRASES[status]}
-        return httpx.Response(status, headers=head, stream=answer, extensions=extensions, request=request)
+        return httpx.Response(status, headers=WireHeaders(head), stream=answer, extensions=extensions, request=request)
 
     async def aclose(self) -> None:
         """Close the idle connections."""
@@ -125,26 +126,31 @@ async def _upload(request: httpx.Request, cycle: Cycle, answer: Answer, carry: C
     """Write the body as the server takes it; stop if the server breaks the connection, whose answer is still read."""
     limit = cycle.host.link.buffer_bytes
     try:
-        async for piece in _pieces(request.stream):
-            if cycle.untaken and cycle.untaken + len(piece) > limit:
-                async with asyncio.timeout(timeout_s):
-                    while cycle.untaken and cycle.untaken + len(piece) > limit:
-                        cycle.room = answer.waiter()
-                        await cycle.room
-            if answer.broken:
-                return
-            cycle.untaken += len(piece)
-            carry(piece)
+        async with aclosing(_pieces(request.stream)) as pieces:
+            async for piece in pieces:
+                if cycle.untaken and cycle.untaken + len(piece) > limit:
+                    await _room(request, cycle, answer, limit - len(piece), timeout_s)
+                if answer.broken:
+                    return
+                cycle.untaken += len(piece)
+                carry(piece)
         carry(Signal.END)
-    except TimeoutError as error:
-        answer.leave()
-        raise httpx.WriteTimeout("", request=request) from error
     except BaseException:
         answer.leave()
         raise
 
 
-async def _pieces(stream: httpx.SyncByteStream | httpx.AsyncByteStream) -> AsyncIterator[bytes]:
+async def _room(request: httpx.Request, cycle: Cycle, answer: Answer, most: int, timeout_s: float | None) -> None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            while cycle.untaken > max(most, 0):
+                cycle.room = answer.waiter()
+                await cycle.room
+    except TimeoutError as error:
+        raise httpx.WriteTimeout("", request=request) from error
+
+
+async def _pieces(stream: httpx.SyncByteStream | httpx.AsyncByteStream) -> AsyncGenerator[bytes, None]:
     chunks = stream if isinstance(stream, AsyncIterable) else _async(stream)
     async for chunk in chunks:
         for start in range(0, len(chunk), READ_BYTES):

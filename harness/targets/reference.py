@@ -100,7 +100,7 @@ async def _in_process(wiring: Wiring, token: str) -> Running:
         nonlocal starts
         starts += 1
         components = gateway.start(
-            contract_to_json(wiring.contract),
+            wiring.contract,
             deployment(wiring, token),
             store=store,
             entropy=entropy.KeyedEntropy(f"{wiring.seed}/{starts}"),
@@ -143,10 +143,8 @@ async def _as_child(wiring: Wiring, token: str) -> AsyncIterator[Running]:
         )
 
 
-def _books_reader(
-    token: str,
-) -> Callable[[httpx.AsyncBaseTransport, str], Awaitable[list[tuple[str, dict[str, Any]]]]]:
-    async def read(transport: httpx.AsyncBaseTransport, base_url: str) -> list[tuple[str, dict[str, Any]]]:
+def _books_reader(token: str) -> Callable[[httpx.AsyncBaseTransport, str], Awaitable[bytes]]:
+    async def read(transport: httpx.AsyncBaseTransport, base_url: str) -> bytes:
         request = httpx.Request(
             "GET",
             f"{base_url}/internal/books",
@@ -160,11 +158,7 @@ def _books_reader(
             raise TargetError("the gateway's books could not be read", cause=repr(error)) from error
         if response.status_code != 200:
             raise TargetError("the gateway's books could not be read", cause=f"status {response.status_code}")
-        rows = []
-        for line in body.splitlines():
-            row: dict[str, Any] = orjson.loads(line)
-            rows.append((row.pop("span"), row))
-        return rows
+        return body
 
     return read
 

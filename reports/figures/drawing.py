@@ -26,8 +26,9 @@ INK = "#000000"
 SERIES = ("#0f0f01", "#0f0f02", "#0f0f03", "#0f0f04", "#0f0f05", "#0f0f06")
 """Stand-ins for the report's colours (blue, orange, green, red, violet, grey), which follow the reader's scheme."""
 BLUE, ORANGE, GREEN, RED, VIOLET, GREY = SERIES
-HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
-LINES = ("-", "--", ":", "-.", (0, (1, 1)), (0, (5, 1, 1, 1)))
+HATCHES = ("", "///", "\\\\\\", "---", "xx", "||")
+"""Hatches of lines alone: dots become thousands of circles in an SVG."""
+LINES = ("-", "--", ":")
 _WIDTH_IN = 11.0
 _SETTINGS: Any = {
     "svg.fonttype": "none",

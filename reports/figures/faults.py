@@ -39,7 +39,7 @@ _OUTCOMES = (
     ("aborted", GREY),
     ("open", BLUE),
 )
-_STATES = {"closed": (GREEN, ""), "half_open": (ORANGE, "..."), "open": (RED, "///")}
+_STATES = {"closed": (GREEN, ""), "half_open": (ORANGE, "---"), "open": (RED, "///")}
 
 
 def calls_and_faults(recording: Recording, marked: Marked) -> Figure | None:

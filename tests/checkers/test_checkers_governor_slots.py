@@ -268,22 +268,26 @@ def test_other_accounts_may_be_served_before() -> None:
     assert outcome(waiters_are_served_in_order, traffic, "first_come") is None
 
 
+def sized(max_tokens: int) -> dict[str, Any]:
+    """Return what makes a call reserve 100 tokens for its 400 bytes, and its max_tokens."""
+    return {"request_bytes": 400, "detail": {"max_tokens": max_tokens}}
+
+
 def tokens_in_the_queue(broken: bool) -> Traffic:
-    # Each call reserves 100 for its 400 bytes, and its max_tokens.
     traffic = a_full_house(Traffic(contract_with(text__concurrency=2, text__queue_tokens=500)))
-    traffic.served("waits", 50, 1_100, start=1_000, detail={"max_tokens": 300})
+    traffic.served("waits", 50, 1_100, start=1_000, **sized(300))
     if broken:
-        traffic.served("more", 100, 1_200, start=1_000, detail={"max_tokens": 1})
+        traffic.served("more", 100, 1_200, start=1_000, **sized(1))
     else:
-        traffic.refused("more", 100, detail={"max_tokens": 1})
+        traffic.refused("more", 100, **sized(1))
     return traffic
 
 
 def what_waits_is_not_reserved(broken: bool) -> Traffic:
     traffic = Traffic(contract_with(text__concurrency=1, text__tokens=10_000))
-    traffic.served("busy", 0, 1_000, detail={"max_tokens": 100}, tpm=9_800, tokens=50)
-    traffic.served("first", 10, 1_500, start=1_000, detail={"max_tokens": 100}, tpm=9_350 if broken else 9_750)
-    traffic.served("second", 20, 2_000, start=1_500, detail={"max_tokens": 300}, tpm=9_500)
+    traffic.served("busy", 0, 1_000, tpm=9_800, tokens=50, **sized(100))
+    traffic.served("first", 10, 1_500, start=1_000, tpm=9_350 if broken else 9_750, **sized(100))
+    traffic.served("second", 20, 2_000, start=1_500, tpm=9_440, **sized(300))
     return traffic
 
 

@@ -44,12 +44,12 @@ def framed(clause: str, fault: str) -> list[Case]:
     def hit(wire: Wire) -> None:
         wire.fault(fault)
 
-    check = streams_are_read_whatever_their_packets
+    check, whole = streams_are_read_whatever_their_packets, in_turn(served(stream=True), hit)
     return [
         Case(
             check, clause, in_turn(served(stream=True), hit), in_turn(served(stream=True, saw={"text": "short"}), hit)
         ),
-        Case(check, clause, in_turn(served(stream=True), hit), elsewhere),
+        Case(check, clause, whole, elsewhere),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Hand-written histories of traffic: what callers saw and what upstreams did, in milliseconds; right unless told otherwise."""
+"""Hand-written histories of traffic, in milliseconds: what callers saw and what upstreams did; right by default."""
 
 from __future__ import annotations
 
@@ -69,17 +69,17 @@ class Traffic:
     bodies: dict[str, bytes] = field(default_factory=dict)
 
     def governor(self, slots: int | None = None, rpm: int | None = None, tpm: int | None = None) -> dict[str, str]:
-        """Return the headers of an admitted call that tells so much left; all of it but itself, where not given."""
+        """Return an admitted call's headers: all is left but itself, where not given; of tokens nothing is told."""
         limits = self.contract.text
         rpm = limits.requests - 1 if rpm is None else rpm
+        tokens = {NAMES.tpm_limit: str(limits.tokens), NAMES.tpm_remaining: str(tpm)} if tpm is not None else {}
         return {
             NAMES.governor: "active",
             NAMES.concurrency_limit: str(limits.concurrency),
             NAMES.concurrency_remaining: str(limits.concurrency - 1 if slots is None else slots),
             NAMES.rpm_limit: str(limits.requests),
             NAMES.rpm_remaining: str(rpm),
-            NAMES.tpm_limit: str(limits.tokens),
-            NAMES.tpm_remaining: str(limits.tokens - 1 if tpm is None else tpm),
+            **tokens,
             NAMES.capacity_remaining: str(rpm),
             NAMES.circuit: "closed",
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
+INLINE = frozenset({"a", "abbr", "b", "code", "span"})
 VOID = frozenset({"meta", "br", "input", "link", "img", "hr"})
 
 
@@ -14,9 +15,9 @@ class Element:
 
     tag: str
     attributes: dict[str, str]
-    parent: Element | None = None
-    children: list[Element] = field(default_factory=list)
-    parts: list[str | Element] = field(default_factory=list)
+    parent: Element | None = field(default=None, repr=False)
+    children: list[Element] = field(default_factory=list, repr=False)
+    parts: list[str | Element] = field(default_factory=list, repr=False)
 
     @property
     def text(self) -> str:
@@ -24,7 +25,8 @@ class Element:
         return " ".join(self._raw().split())
 
     def _raw(self) -> str:
-        return "".join(part if isinstance(part, str) else part._raw() for part in self.parts)
+        inside = "".join(part if isinstance(part, str) else part._raw() for part in self.parts)
+        return inside if self.tag in INLINE else f" {inside} "
 
     def all(self, tag: str = "", **attributes: str) -> list[Element]:
         """Return the elements inside with ``tag`` and these attributes (``class_`` stands for class), in order."""

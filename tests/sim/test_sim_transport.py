@@ -1,4 +1,4 @@
-"""The transport: connecting, times to the microsecond, timeouts, the pool, and answers as httpx knows them."""
+"""The transport: connecting, times to the microsecond, timeouts, and answers as httpx knows them."""
 
 import asyncio
 import socket
@@ -8,52 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 import httpx
 import pytest
 
-from harness.sim import ASGIApp, Link, Network, SimTransport, VirtualLoop, run
-from harness.sim.answer import Answer
-from harness.sim.asgi import Receive, Scope, Send
-
-SECOND = 1_000_000
-
-
-def now_us() -> int:
-    loop = asyncio.get_running_loop()
-    assert isinstance(loop, VirtualLoop)
-    return loop.now_us
-
-
-async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with what was sent."""
-    body = b""
-    while True:
-        event = await receive()
-        body += event["body"]
-        if not event["more_body"]:
-            break
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
-    await send({"type": "http.response.body", "body": body})
-
-
-def ticking(*, times: int, every_s: float) -> ASGIApp:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        for number in range(times):
-            await asyncio.sleep(every_s)
-            await send({"type": "http.response.body", "body": b"%d" % number, "more_body": True})
-        await send({"type": "http.response.body"})
-
-    return app
-
-
-def request(
-    url: str = "http://server/", method: str = "POST", content: object = b"", **timeouts: float
-) -> httpx.Request:
-    return httpx.Request(method, url, content=content, extensions={"timeout": timeouts})  # type: ignore[arg-type]
-
-
-async def call(transport: SimTransport, sent: httpx.Request | None = None) -> bytes:
-    response = await transport.handle_async_request(sent if sent is not None else request())
-    return await response.aread()
-
+from harness.sim import Link, Network, SimTransport, VirtualLoop, run
+from harness.sim.asgi import Receive, Scope, Send, WireHeaders
+from tests.sim.sim_support import SECOND, call, echo, now_us, request, ticking
 
 # Connecting
 
@@ -289,6 +246,22 @@ def test_any_body_arrives_whole(stream: httpx.SyncByteStream, expected: bytes, l
     assert run(main()) == expected
 
 
+def test_a_timeout_of_the_clients_own_is_not_taken_for_a_write_timeout() -> None:
+    async def content() -> AsyncIterator[bytes]:
+        yield b"x"
+        async with asyncio.timeout(1):
+            await asyncio.sleep(2)
+
+    async def main() -> None:
+        network = Network()
+        network.serve("server", echo)
+        sent = httpx.Request("POST", "http://server/", content=content())
+        with pytest.raises(TimeoutError):
+            await SimTransport(network, "client").handle_async_request(sent)
+
+    run(main())
+
+
 def test_the_scope_says_what_was_sent() -> None:
     scopes: list[Scope] = []
 
@@ -438,261 +411,6 @@ def test_no_answer_to_a_client_that_left_is_no_crash() -> None:
     assert run(main()) == 0
 
 
-# The pool
-
-
-def test_a_connection_is_used_again_and_costs_no_second_connecting() -> None:
-    async def main() -> list[int]:
-        network = Network(link=Link(connect_s=1))
-        network.serve("server", echo)
-        transport = SimTransport(network, "client", httpx.Limits(keepalive_expiry=3))
-        times = []
-
-        async def lasts(sent: httpx.Request | None = None) -> None:
-            began = now_us()
-            await call(transport, sent)
-            times.append(now_us() - began)
-
-        await lasts()
-        await lasts()
-        await asyncio.sleep(2.9)
-        await lasts()
-        await asyncio.sleep(3)
-        await lasts()
-        await lasts(httpx.Request("POST", "http://server/", headers={"connection": "close"}))
-        await lasts()
-        await asyncio.gather(lasts(), lasts())
-        await transport.aclose()
-        await lasts()
-        return times
-
-    assert run(main()) == [SECOND, 0, 0, SECOND, 0, SECOND, 0, SECOND, SECOND]
-
-
-@pytest.mark.parametrize(
-    ("limits", "idle_s", "expected"),
-    [
-        (httpx.Limits(), 4.9, [0, 1]),
-        (httpx.Limits(), 5.1, [2, 3]),
-        (httpx.Limits(keepalive_expiry=60), 4.9, [0, 1]),
-        (httpx.Limits(keepalive_expiry=60), 5.1, [2, 3]),
-        (httpx.Limits(keepalive_expiry=None), 5.1, [2, 3]),
-        (httpx.Limits(max_keepalive_connections=1), 1, [0, 2]),
-        (httpx.Limits(max_keepalive_connections=0), 1, [2, 3]),
-    ],
-)
-def test_idle_connections_are_kept_so_many_and_so_long(
-    limits: httpx.Limits, idle_s: float, expected: list[int]
-) -> None:
-    ports: list[int] = []
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        ports.append(scope["client"][1])
-        await asyncio.sleep(0.001)
-        await echo(scope, receive, send)
-
-    async def main() -> list[int]:
-        network = Network()
-        network.serve("server", app)
-        transport = SimTransport(network, "client", limits)
-        await asyncio.gather(call(transport), call(transport))
-        await asyncio.sleep(idle_s)
-        await asyncio.gather(call(transport), call(transport))
-        return sorted(port - ports[0] for port in ports[2:])
-
-    assert run(main()) == expected
-
-
-def test_a_broken_or_abandoned_connection_is_not_used_again() -> None:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-        if scope["path"] == "/cut":
-            scope["extensions"]["harness.connection"].cut()
-        elif scope["path"] == "/slow":
-            await receive()
-            await receive()
-        await send({"type": "http.response.body", "body": b"ok"})
-        if scope["path"] == "/cut-later":
-            await asyncio.sleep(1)
-            scope["extensions"]["harness.connection"].cut()
-
-    async def main() -> list[int]:
-        network = Network()
-        ports: list[int] = []
-
-        async def noting(scope: Scope, receive: Receive, send: Send) -> None:
-            ports.append(scope["client"][1])
-            await app(scope, receive, send)
-
-        network.serve("server", noting)
-        transport = SimTransport(network, "client")
-        await call(transport)
-        await call(transport)
-        with pytest.raises(httpx.RemoteProtocolError):
-            await call(transport, request("http://server/cut"))
-        await call(transport)
-        await (await transport.handle_async_request(request("http://server/slow"))).aclose()
-        await call(transport, request("http://server/cut-later"))
-        await asyncio.sleep(2)
-        await call(transport)
-        return [port - ports[0] for port in ports]
-
-    assert run(main()) == [0, 0, 0, 1, 1, 2, 3]
-
-
-def test_a_full_pool_serves_in_order_and_times_out() -> None:
-    log: list[object] = []
-
-    async def main() -> None:
-        network = Network()
-        network.serve("server", ticking(times=1, every_s=1))
-        transport = SimTransport(network, "client", httpx.Limits(max_connections=2))
-
-        async def one(name: int, pool: float) -> None:
-            try:
-                await call(transport, request(pool=pool))
-                log.append((name, now_us()))
-            except httpx.PoolTimeout:
-                log.append((name, "PoolTimeout", now_us()))
-
-        tasks = [asyncio.create_task(one(name, 10 if name != 3 else 0.5)) for name in range(6)]
-        await asyncio.sleep(0.25)
-        tasks[4].cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        log.append(await call(transport, request(pool=0)))
-
-    run(main())
-    assert log == [(3, "PoolTimeout", 500_000), (0, SECOND), (1, SECOND), (2, 2 * SECOND), (5, 2 * SECOND), b"0"]
-
-
-def test_a_slot_handed_over_in_the_instant_of_the_timeout_is_not_lost() -> None:
-    async def main() -> bytes:
-        network = Network()
-        network.serve("server", ticking(times=1, every_s=100))
-        network.serve("other", echo)
-        transport = SimTransport(network, "client", httpx.Limits(max_connections=1))
-        response = await transport.handle_async_request(request())
-        assert isinstance(response.stream, Answer)
-        asyncio.get_running_loop().call_later(1, response.stream.leave)
-        with pytest.raises(httpx.PoolTimeout):
-            await call(transport, request(pool=1))
-        assert now_us() == SECOND
-        return await call(transport, request("http://other/", content=b"goes on", pool=0))
-
-    assert run(main()) == b"goes on"
-
-
-def test_a_failed_connection_gives_its_slot_back() -> None:
-    async def main() -> None:
-        network = Network()
-        network.serve("refusing", echo, state="refusing")
-        network.serve("server", echo)
-        transport = SimTransport(network, "client", httpx.Limits(max_connections=1))
-        for _ in range(3):
-            with pytest.raises(httpx.ConnectError):
-                await call(transport, request("http://refusing/", pool=0))
-        assert await call(transport, request(content=b"x", pool=0)) == b"x"
-
-    run(main())
-
-
-# Chopping
-
-
-def _reads(seed: int) -> list[tuple[str, int]]:
-    chunks = [f"event-{number};".encode() for number in range(200)]
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200})
-        for number, chunk in enumerate(chunks):
-            if number % 3 == 0:
-                await asyncio.sleep(0.001)
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body"})
-
-    async def main() -> list[tuple[str, int]]:
-        network = Network(seed, Link(chop=True))
-        network.serve("server", app)
-        response = await SimTransport(network, "client").handle_async_request(request())
-        return [(chunk.decode(), now_us()) async for chunk in response.aiter_raw()]
-
-    reads = run(main())
-    assert "".join(text for text, _ in reads) == b"".join(chunks).decode()
-    return reads
-
-
-def test_chopping_splits_and_merges_and_loses_nothing() -> None:
-    texts = [text for text, _ in _reads(1)]
-    assert any(text.count(";") > 1 for text in texts)
-    assert any(";" not in text for text in texts)
-    assert any(text.startswith("vent") for text in texts)
-
-
-def test_chopping_splits_what_arrives_at_once() -> None:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200})
-        await send({"type": "http.response.body", "body": b"x" * 100})
-
-    async def main(seed: int) -> list[int]:
-        network = Network(seed, Link(chop=True))
-        network.serve("server", app)
-        response = await SimTransport(network, "client").handle_async_request(request())
-        return [now_us() async for _ in response.aiter_raw()]
-
-    times = [run(main(seed)) for seed in range(30)]
-    assert any(instants == [0, 0] for instants in times)
-    assert any(instants[-1] > 0 for instants in times)
-
-
-def test_chopping_is_the_same_for_a_seed_and_another_for_another() -> None:
-    assert _reads(1) == _reads(1)
-    assert _reads(1) != _reads(2)
-
-
-def test_chopping_splits_requests_too() -> None:
-    sizes: list[int] = []
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        more = True
-        while more:
-            event = await receive()
-            sizes.append(len(event["body"]))
-            more = event["more_body"]
-        await send({"type": "http.response.start", "status": 204})
-        await send({"type": "http.response.body"})
-
-    async def main() -> None:
-        network = Network(3, Link(chop=True))
-        network.serve("server", app)
-        for _ in range(20):
-            await call(SimTransport(network, "client"), request(content=b"x" * 1000))
-
-    run(main())
-    assert sum(sizes) == 20 * 1000
-    assert len([size for size in sizes if 0 < size < 1000]) > 10
-
-
-def test_a_break_comes_after_the_bytes_that_chopping_held_back() -> None:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200})
-        await send({"type": "http.response.body", "body": b"x" * 100, "more_body": True})
-        scope["extensions"]["harness.connection"].reset()
-
-    async def main(seed: int) -> int:
-        network = Network(seed, Link(chop=True))
-        network.serve("server", app)
-        response = await SimTransport(network, "client").handle_async_request(request())
-        size = 0
-        try:
-            async for chunk in response.aiter_raw():
-                size += len(chunk)
-        except httpx.ReadError:
-            return size
-        return -1
-
-    assert {run(main(seed)) for seed in range(30)} == {100}
-
-
 def test_it_runs_on_a_stock_loop_as_well() -> None:
     async def main() -> bytes:
         network = Network(link=Link(latency_s=0.001, chop=True))
@@ -701,3 +419,19 @@ def test_it_runs_on_a_stock_loop_as_well() -> None:
         return await call(SimTransport(network, "client"), request(content=b"body", read=5))
 
     assert asyncio.run(main()) == b"body"
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [],
+        [(b"content-type", b"application/json"), (b"X-Odd-Case", b"a"), (b"x-odd-case", b"b")],
+        [(b"x-latin", "caf\u00e9".encode("latin-1")), (b"x-utf8", "\u2713".encode())],
+    ],
+)
+def test_headers_off_the_wire_are_what_httpx_makes_of_them(pairs: list[tuple[bytes, bytes]]) -> None:
+    made, stock = httpx.Headers(WireHeaders(pairs)), httpx.Headers(pairs)
+    assert made == stock
+    assert made.raw == stock.raw
+    assert made.multi_items() == stock.multi_items()
+    assert (made.get("x-odd-case"), made.encoding) == (stock.get("x-odd-case"), stock.encoding)

@@ -39,7 +39,6 @@ def the_general_minimum(contract: Contract) -> Scenario:
         world=World(accounts=tuple(accounts)),
         workload=Workload(tuple(calls)),
         checks=(general_calls_need_the_minimum, only_those_who_can_pay_are_served, calls_hold_their_estimate),
-        bodies=True,
     )
 
 
@@ -59,7 +58,6 @@ def held_credits_are_not_available(contract: Contract) -> Scenario:
         world=World(accounts=tuple(accounts)),
         workload=Workload(tuple(calls)),
         checks=(general_calls_need_the_minimum, only_those_who_can_pay_are_served),
-        bodies=True,
     )
 
 
@@ -84,7 +82,6 @@ def the_enterprise_rule(contract: Contract) -> Scenario:
         world=World(accounts=tuple(accounts)),
         workload=Workload(tuple(calls)),
         checks=(only_those_who_can_pay_are_served, calls_hold_their_estimate),
-        bodies=True,
     )
 
 
@@ -105,7 +102,6 @@ def simultaneous_calls_share_one_balance(contract: Contract) -> Scenario:
             calls_hold_their_estimate,
             money_is_neither_made_nor_lost,
         ),
-        bodies=True,
     )
 
 
@@ -124,5 +120,4 @@ def a_charge_above_its_hold(contract: Contract) -> Scenario:
         world=World(accounts=(Account("a", credits=minimum), Account("b", credits=minimum + 20))),
         workload=Workload(tuple(calls)),
         checks=(calls_hold_their_estimate, only_those_who_can_pay_are_served, money_is_neither_made_nor_lost),
-        bodies=True,
     )

@@ -8,11 +8,10 @@ sum is kept twice: what certainly counts, and what possibly does.
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, field
 
-from harness.checkers.steps import StepSum
+from harness.checkers.counts import Admission, Admissions, Pool, Window
 from harness.checkers.wire import TEXT_SURFACES, Seen, seen
-from harness.contract import Contract, Limits, Model
+from harness.contract import Contract, Model
 from harness.history import History
 
 RELEASE_US = 100_000
@@ -23,193 +22,6 @@ CHOP_US = 2_000
 """How long the simulated link may hold a piece back where it chops."""
 NEVER = 1 << 62
 _MAX_TOKENS = {"max_tokens", "max_completion_tokens", "max_output_tokens"}
-
-
-@dataclass(slots=True, eq=False)
-class Admission:
-    """One Enterprise call of a text surface as the governor met it.
-
-    ``admitted`` is None where it cannot be told. The grant (or the refusal) lies in [lo, hi]. ``tokens`` is the
-    reservation by the contract, None if the request's length is unknown; from ``settled`` (at the earliest, at the
-    latest) on it counts ``used`` (at least, at most). It certainly holds a slot on [busy_from, busy_to), and none from
-    ``free`` on.
-    """
-
-    seen: Seen
-    model: Model
-    admitted: bool | None
-    sent: int
-    lo: int
-    hi: int
-    tokens: int | None
-    used: tuple[int, int]
-    settled: tuple[int, int]
-    busy_from: int
-    busy_to: int
-    free: int
-    judged: bool = True
-
-    @property
-    def id(self) -> str:
-        return self.seen.call.id
-
-    @property
-    def account(self) -> str:
-        return self.seen.call.account
-
-    @property
-    def status(self) -> int | None:
-        return self.seen.call.status
-
-    @property
-    def waited(self) -> bool:
-        """Whether it certainly was not dealt with on arrival."""
-        return self.hi > self.lo or self.lo > self.sent
-
-    @property
-    def refused(self) -> bool:
-        """Whether the governor turned it away: 429, and no upstream saw it."""
-        return self.admitted is False and self.status == 429
-
-    def figure(self, header: str) -> int | None:
-        """Return a header as a whole number, None if it is absent or no such number."""
-        value = self.seen.call.headers.get(header, "")
-        return int(value) if value.removeprefix("-").isascii() and value.removeprefix("-").isdigit() else None
-
-
-@dataclass(slots=True, eq=False)
-class Window:
-    """What counts in the rate windows of one account and model: requests and tokens.
-
-    ``before``: certainly counted for whoever comes later than its last possible instant; ``sure``: the same, from that
-    instant on; ``possible``: at most.
-    """
-
-    limits: Limits
-    entries: list[Admission] = field(default_factory=list)
-    tokens_known: bool = True
-    units_before: StepSum = field(default_factory=StepSum)
-    units_sure: StepSum = field(default_factory=StepSum)
-    units_possible: StepSum = field(default_factory=StepSum)
-    tokens_before: StepSum = field(default_factory=StepSum)
-    tokens_sure: StepSum = field(default_factory=StepSum)
-    tokens_possible: StepSum = field(default_factory=StepSum)
-    unsettled: StepSum = field(default_factory=StepSum)
-    refused: StepSum = field(default_factory=StepSum)
-    waiting: StepSum = field(default_factory=StepSum)
-    waiting_possible: StepSum = field(default_factory=StepSum)
-    waiting_tokens: StepSum = field(default_factory=StepSum)
-
-    @property
-    def window_us(self) -> int:
-        return self.limits.window_ms * 1000
-
-    def add(self, one: Admission) -> None:
-        """Count ``one`` where it can count."""
-        self.entries.append(one)
-        if one.admitted is False:
-            self.refused.add(one.hi, one.lo + self.window_us)
-            return
-        self.units_possible.add(one.lo, one.hi + self.window_us)
-        self.tokens_known = self.tokens_known and one.tokens is not None
-        reserved = one.tokens or 0
-        early, late = (min(max(at, one.hi), one.hi + self.window_us) for at in one.settled)
-        self.tokens_possible.add(one.lo, early, reserved)
-        self.tokens_possible.add(early, late, max(reserved, one.used[1]))
-        self.tokens_possible.add(late, one.hi + self.window_us, one.used[1])
-        if one.admitted:
-            self._add_sure(one, reserved)
-
-    def _add_sure(self, one: Admission, reserved: int) -> None:
-        end = one.lo + self.window_us
-        early, late = (min(max(at, one.hi + 1), end) for at in one.settled)
-        least = min(reserved, one.used[0])
-        self.unsettled.add(one.hi, early)
-        self.units_before.add(one.hi + 1, end)
-        self.units_sure.add(one.hi, end)
-        self.tokens_before.add(one.hi + 1, early, reserved)
-        self.tokens_before.add(early, late, least)
-        self.tokens_before.add(late, end, one.used[0])
-        self.tokens_sure.add(one.hi, early, reserved)
-        self.tokens_sure.add(early, end, least)
-
-    def others_possible(self, one: Admission) -> int:
-        """Return how many units other calls can have had in the window at ``one``'s instant."""
-        return self.units_possible.most(one.lo, one.hi) - (one.admitted is not False)
-
-    def others_sure(self, one: Admission) -> int:
-        """Return how many units other calls certainly had in the window at ``one``'s instant."""
-        return self.units_before.least(one.lo, one.hi)
-
-    def others_unsettled(self, one: Admission) -> bool:
-        """Say whether any other call's reservation certainly stood at ``one``'s instant, or was taken in it."""
-        return self.unsettled.at(one.hi) > bool(one.admitted)
-
-    def other_tokens_possible(self, one: Admission) -> int:
-        """Return how many tokens other calls can have had in the window at ``one``'s instant."""
-        own = 0 if one.admitted is False else one.tokens or 0
-        return self.tokens_possible.most(one.lo, one.hi) - own
-
-    def other_tokens_sure(self, one: Admission) -> int:
-        """Return how many tokens other calls certainly had in the window at ``one``'s instant."""
-        return self.tokens_before.least(one.lo, one.hi)
-
-
-@dataclass(slots=True, eq=False)
-class Pool:
-    """What one model's slots and wait queue hold, all accounts together.
-
-    ``busy_before`` leaves out what was taken in the very instant asked about: it may have been taken after.
-    """
-
-    limits: Limits
-    entries: list[Admission] = field(default_factory=list)
-    busy: StepSum = field(default_factory=StepSum)
-    busy_before: StepSum = field(default_factory=StepSum)
-    busy_possible: StepSum = field(default_factory=StepSum)
-    waiting: StepSum = field(default_factory=StepSum)
-    waiting_possible: StepSum = field(default_factory=StepSum)
-    waiting_tokens: StepSum = field(default_factory=StepSum)
-    waiting_tokens_possible: StepSum = field(default_factory=StepSum)
-
-    def add_slot(self, one: Admission) -> None:
-        """Count the slot that ``one`` held."""
-        self.entries.append(one)
-        if one.admitted:
-            self.busy.add(one.busy_from, one.busy_to)
-            self.busy_before.add(one.busy_from + 1, one.busy_to)
-        if one.admitted is not False:
-            self.busy_possible.add(one.lo, one.free)
-
-    def others_busy(self, one: Admission) -> int:
-        """Return how many slots other calls certainly held at ``one``'s instant."""
-        return self.busy_before.least(one.lo, one.hi)
-
-    def others_possibly_busy(self, one: Admission) -> int:
-        """Return how many slots other calls can have held at ``one``'s instant."""
-        return self.busy_possible.most(one.lo, one.hi) - (one.admitted is not False)
-
-    def others_possibly_waiting(self, one: Admission) -> int:
-        """Return how many other calls can have waited at ``one``'s instant."""
-        return self.waiting_possible.most(one.lo, one.hi) - (one.hi > one.sent)
-
-
-@dataclass(slots=True, eq=False)
-class Admissions:
-    """All Enterprise calls of a history, by model and by account and model; ``slack_us`` is one way's longest delay."""
-
-    slack_us: int
-    entries: list[Admission]
-    pools: dict[str, Pool]
-    windows: dict[tuple[str, str], Window]
-
-    def window(self, one: Admission) -> Window:
-        """Return the rate windows that hold ``one``."""
-        return self.windows[one.account, one.model.id]
-
-    def pool(self, one: Admission) -> Pool:
-        """Return the slots and the queue that hold ``one``."""
-        return self.pools[one.model.id]
 
 
 def admissions(history: History, contract: Contract) -> Admissions:
@@ -250,15 +62,17 @@ def _made(history: History, contract: Contract) -> Admissions:
             entry = _admission(one, one.model, history, contract, shown)
             entry.judged = entry.hi < lost_us and not one.plan.detail.get("upload_ms")
             made.entries.append(entry)
-            limits = contract.limits(one.model)
-            made.pools.setdefault(one.model.id, Pool(limits)).add_slot(entry)
+            if one.model.id not in made.pools:
+                made.pools[one.model.id] = Pool(contract.limits(one.model))
+            made.pool(entry).add_slot(entry)
     for pool in made.pools.values():
         _narrow(pool)
     for entry in made.entries:
         key = (entry.account, entry.model.id)
-        window = made.windows.setdefault(key, Window(contract.limits(entry.model)))
-        window.add(entry)
-        _add_waiting(entry, made.pool(entry), window, slack)
+        if key not in made.windows:
+            made.windows[key] = Window(contract.limits(entry.model))
+        made.window(entry).add(entry)
+        _add_waiting(entry, made.pool(entry), made.window(entry), slack)
     return made
 
 

@@ -67,15 +67,14 @@ def _decisions(history: History, contract: Contract) -> Iterator[Decision]:
             yield Decision(one, True, {before}, own.amount)
         elif one.call.status == refusal.status:
             start, end = one.call.sent - history.skew_us, one.call.end + history.skew_us
-            yield Decision(one, False, purse.between(start, end), _hold_of(one, history, contract))
+            yield Decision(one, False, purse.between(start, end), _hold_of(one, contract))
 
 
-def _hold_of(one: Seen, history: History, contract: Contract) -> int | None:
-    """Return what the call must hold, from the body as it was sent; None where bodies were not kept."""
-    body = history.bodies.get(one.call.request_sha) if one.call.request_sha else None
-    if body is None or one.model is None:
+def _hold_of(one: Seen, contract: Contract) -> int | None:
+    """Return what the call must hold, from the size of the body as it was sent; None where that is not known."""
+    if not one.call.request_bytes or one.model is None:
         return None
-    return wanted_hold(contract, one.model, len(body), one.plan.detail.get("max_tokens"))
+    return wanted_hold(contract, one.model, one.call.request_bytes, one.plan.detail.get("max_tokens"))
 
 
 @checker(
@@ -174,7 +173,7 @@ def calls_hold_their_estimate(history: History, contract: Contract, verdict: Ver
                 expected="a hold before the first attempt",
                 actual="no hold" if held is None else f"held at {held.at} µs, attempt at {one.attempts[0].start} µs",
             )
-        wanted = _hold_of(one, history, contract)
+        wanted = _hold_of(one, contract)
         if held is not None and wanted is not None:
             verdict.case(
                 "hold_size",

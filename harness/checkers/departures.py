@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from harness.checker import Verdict, checker
-from harness.checkers.admissions import RELEASE_US, Admission, Admissions, admissions, slack_us
+from harness.checkers.admissions import RELEASE_US, admissions, slack_us
 from harness.checkers.causes import failure_of
+from harness.checkers.counts import Admission, Admissions
 from harness.checkers.failover import text_calls
 from harness.checkers.wire import Seen
 from harness.contract import Contract

@@ -7,7 +7,8 @@ from collections import defaultdict
 from itertools import pairwise
 
 from harness.checker import Verdict, checker
-from harness.checkers.admissions import Admission, Admissions, Pool, admissions, all_listening
+from harness.checkers.admissions import admissions, all_listening
+from harness.checkers.counts import Admission, Admissions, Pool
 from harness.checkers.refusals import no_slot_free, reasons
 from harness.contract import Contract
 from harness.history import History

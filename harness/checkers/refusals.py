@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from harness.checkers.admissions import Admission, Admissions
+from harness.checkers.counts import Admission, Admissions
 
 Reason = Literal["requests", "tokens", "queue_length", "queue_tokens", "queue_time"]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from harness.checker import Verdict, checker
-from harness.checkers.admissions import Admission, Admissions, admissions
+from harness.checkers.admissions import admissions
+from harness.checkers.counts import Admission, Admissions
 from harness.checkers.steps import StepSum
 from harness.checkers.wire import TEXT_SURFACES, seen
 from harness.contract import Contract, HeaderNames

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from harness.checker import Verdict, checker
-from harness.checkers.admissions import Admission, Pool, admissions
+from harness.checkers.admissions import admissions
+from harness.checkers.counts import Admission, Pool
 from harness.checkers.steps import StepSum
 from harness.contract import Contract
 from harness.history import History

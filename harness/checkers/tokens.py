@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.checker import Verdict, checker
-from harness.checkers.admissions import Admission, Admissions, Window, admissions
+from harness.checkers.admissions import admissions
+from harness.checkers.counts import Admission, Admissions, Window
 from harness.checkers.refusals import no_slot_free, reasons
 from harness.checkers.steps import StepSum
 from harness.contract import Contract

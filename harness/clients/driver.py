@@ -73,6 +73,7 @@ async def drive(
     span = exchange.span(key, sent)
     answer = b"".join(exchange.raw)
     span["answer_bytes"] = len(answer)
+    span["request_bytes"] = len(request.body)
     return _blotted(span, request.credentials), request.body if bodies else b"", answer
 
 

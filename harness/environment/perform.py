@@ -224,7 +224,6 @@ class Performance:
             limit_s=self._limit_s,
             bodies=self.scenario.bodies,
         )
-        span["request_bytes"] = len(request.body)
         self._scan("answer", call.id, answer, *(value.encode() for value in span["headers"].values()))
         if span["claims"].get("leaked"):
             # The driver has blotted out the caller's own key already: only its word tells of it.

@@ -119,7 +119,7 @@ def decades(axis: Axis, least: float, most: float, *, signed: bool = False) -> N
 def finished(made: Canvas, name: str, label: str) -> Markup:
     """Return the figure as SVG to stand in HTML: ids led by ``name``, colours by variables, its size the page's."""
     out = io.StringIO()
-    made.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    made.savefig(out, format="svg")
     svg = out.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->|<\?.*?\?>", "", svg, flags=re.DOTALL)

@@ -419,13 +419,13 @@ def enterprise(available: int, hold_: int, *, let_in: bool) -> Book:
     book = Book()
     book.account("a", available)
     book.plan("c1", detail={"max_tokens": 0})
-    book.bodies["req"] = b"x" * _bytes_that_hold(hold_)
+    size = _bytes_that_hold(hold_)
     if let_in:
         book.hold("c1", hold_, at=10)
-        book.call("c1", sent=5, request_sha="req")
+        book.call("c1", sent=5, request_bytes=size)
     else:
         refusal = Reading(error_type="billing_error")
-        book.call("c1", sent=5, outcome="refused", status=402, reading=refusal, request_sha="req")
+        book.call("c1", sent=5, outcome="refused", status=402, reading=refusal, request_bytes=size)
     return book
 
 

@@ -115,6 +115,15 @@ def test_latency_is_told_by_surface(figures: dict[str, Figure | None]) -> None:
     assert figure.source == f"{MONEY}, seed 0"
 
 
+def test_only_answered_calls_have_a_latency(tmp_path: Path) -> None:
+    write_storm(tmp_path)
+    kind = next(kind for kind in kinds() if kind.name == "latency")
+    with styled():
+        figure = kind.draw(recording(tmp_path, STORM), {})
+    assert figure is not None
+    assert sum(int(row[1]) for row in figure.rows) == 25
+
+
 # Which scenario they show
 
 

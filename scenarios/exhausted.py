@@ -1,0 +1,143 @@
+"""Every target fails, or the request is at fault: what the client gets, how often, when, and what it never hears."""
+
+from __future__ import annotations
+
+import random
+
+from harness.checkers.exhausted import (
+    exhausted_calls_get_one_error,
+    exhausted_calls_leak_and_cost_nothing,
+    failover_goes_on_behind_pings,
+)
+from harness.checkers.failover import rate_limited_upstreams_move_on
+from harness.checkers.moves import client_faults_come_back, target_faults_move_on
+from harness.contract import Contract
+from harness.scenario import Scenario, World, scenario
+from mock_upstreams.faults import (
+    comments,
+    error_in_200,
+    hang_after_headers,
+    hang_before_headers,
+    pings,
+    reset_before_headers,
+    respond,
+    stream_error,
+    truncate,
+)
+from scenarios.failover import NO_BREAKER, ORDER, Plan, everywhere
+
+SPILT = "cannot reach http://10.1.2.3:8443/v1 (primary.upstream) with sk-live-4Tq8zWmVxK2p and ck_live_9hQ2mZ7rT4"
+"""What a careless upstream says of itself and of others."""
+
+
+@scenario
+def nobody_listens(contract: Contract) -> Scenario:
+    """No target can be reached, the last one not even for a refusal: one clean error that names none of them."""
+    plan = Plan()
+    for call in everywhere():
+        plan.add(call)
+    return Scenario(
+        world=World(
+            overlay=NO_BREAKER, listeners={"primary": "refusing", "second": "tls_failing", "third": "refusing"}
+        ),
+        workload=plan.workload,
+        checks=(exhausted_calls_get_one_error, exhausted_calls_leak_and_cost_nothing),
+        bodies=True,
+        recovers=False,
+    )
+
+
+@scenario
+def client_and_target_faults(contract: Contract) -> Scenario:
+    """The client's own faults come back at once; those of credential or target move on, and end in 502."""
+    rules = contract.failover
+    plan = Plan()
+    for turn, call in enumerate(everywhere()):
+        for number, status in enumerate(rules.client_fault_statuses[turn % 2 :: 2]):
+            at = ("primary", "second")[number % 2]
+            before = (("primary", respond(status=503)),) if at == "second" else ()
+            plan.add(call, *before, (at, respond(status=status, message=SPILT)))
+        for status in rules.target_fault_statuses[turn % 2 :: 2]:
+            plan.add(call, ("primary", respond(status=status)))
+            plan.add(call, ("*", respond(status=status, message=SPILT)))
+        plan.add(call, ("primary", respond(status=503), 1), ("*", respond(status=rules.target_fault_statuses[2])))
+    return Scenario(
+        world=World(overlay=NO_BREAKER),
+        workload=plan.workload,
+        injections=tuple(plan.injections),
+        checks=(
+            client_faults_come_back,
+            target_faults_move_on,
+            exhausted_calls_get_one_error,
+            exhausted_calls_leak_and_cost_nothing,
+            *ORDER,
+        ),
+        bodies=True,
+        recovers=False,
+    )
+
+
+@scenario
+def all_targets_fail(contract: Contract, rng: random.Random) -> Scenario:
+    """Every target fails, in every mixture that decides the status: one clean error, unpaid, that leaks nothing."""
+    beyond_s = contract.failover.backoff_cap_ms / 1e3 + 3
+    busy = respond(status=429, message=SPILT)
+    mixtures = (
+        (("*", respond(status=503, message=SPILT, after_s=rng.randrange(1, 200) / 1e3)),),
+        (("*", busy),),
+        (
+            ("primary", respond(status=429, retry_after_s=2.0)),
+            ("second", respond(status=429, retry_after_s=beyond_s, after_s=rng.randrange(1, 200) / 1e3)),
+            ("third", respond(status=429, retry_after_s=1.0)),
+        ),
+        (("primary", busy), ("second", respond(status=500)), ("third", busy)),
+        (("primary", respond(status=500)), ("second", busy), ("third", hang_before_headers())),
+        (("primary", hang_before_headers(), 1), ("*", reset_before_headers())),
+        (("*", error_in_200(message=SPILT)),),
+    )
+    plan = Plan()
+    for turn, call in enumerate(everywhere()):
+        for number in range(4):
+            plan.add(call, *mixtures[(turn * 4 + number) % len(mixtures)])
+    return Scenario(
+        world=World(overlay=NO_BREAKER),
+        workload=plan.workload,
+        injections=tuple(plan.injections),
+        checks=(
+            exhausted_calls_get_one_error,
+            exhausted_calls_leak_and_cost_nothing,
+            rate_limited_upstreams_move_on,
+            *ORDER,
+        ),
+        bodies=True,
+        recovers=False,
+    )
+
+
+@scenario
+def failing_behind_pings(contract: Contract) -> Scenario:
+    """Targets fail while, or after, the client heard pings: the next answers, or one error event ends the stream."""
+    slow_s = contract.timeouts.ping_ms * 2.5 / 1e3
+    plan = Plan()
+    for call in everywhere():
+        if not call.stream:
+            continue
+        plan.add(call, ("primary", respond(status=503, after_s=slow_s)))
+        plan.add(call, ("primary", hang_before_headers(), 1))
+        plan.add(call, ("primary", comments(), 1), ("primary", stream_error(content=0), 1))
+        plan.add(call, ("primary", pings(), 1), ("primary", truncate(content=0), 1))
+        plan.add(call, ("*", respond(status=503, after_s=slow_s)))
+        plan.add(call, ("*", respond(status=429, retry_after_s=1.0, after_s=slow_s)))
+        plan.add(call, ("primary", respond(status=503, after_s=slow_s)), ("*", hang_after_headers()))
+    return Scenario(
+        world=World(overlay=NO_BREAKER),
+        workload=plan.workload,
+        injections=tuple(plan.injections),
+        checks=(
+            failover_goes_on_behind_pings,
+            exhausted_calls_get_one_error,
+            exhausted_calls_leak_and_cost_nothing,
+            *ORDER,
+        ),
+        recovers=False,
+    )

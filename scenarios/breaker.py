@@ -125,15 +125,15 @@ def streams_count_at_their_end(contract: Contract, rng: random.Random) -> Scenar
     breaks = (cut_after(chunks=LAST), truncate(chunks=LAST))
     for make, model in ((chat, "gpt-5-5"), (messages, "claude-sonnet-4-7"), (responses, "qwen3-7-plus")):
         path = Path(model, rng, make=make)
+        ends = []
         for fault in (breaks * rules.min_calls)[: rules.min_calls]:
-            path.ask(
-                fault, stream=True, reply=Reply(chunks=6, ttft_ms=30, gap_ms=rng.randrange(180_000, 220_000) / 1e3)
-            )
+            gap_ms = rng.randrange(180_000, 220_000) / 1e3
+            path.ask(fault, stream=True, reply=Reply(chunks=6, ttft_ms=30, gap_ms=gap_ms))
+            ends.append(path.now_ms + 30 + 6 * gap_ms)
             path.now_ms += 20.007
-        path.now_ms += 2_000
-        for _ in range(2):
+        for share in (0.2, 0.7):
+            path.wait_until(max(ends) + rules.cooldown_ms * share)
             path.ask(stream=True)
-            path.now_ms += rules.cooldown_ms * 0.3
         paths.append(path)
     return _scenario(*paths)
 
@@ -142,12 +142,12 @@ def streams_count_at_their_end(contract: Contract, rng: random.Random) -> Scenar
 def slow_calls_open_it(contract: Contract, rng: random.Random) -> Scenario:
     """Where a slow limit is set, slow answers open the circuit as failures do, and fast ones do not."""
     rules = contract.breaker
-    slow_ms = 2_000
+    slow_ms = contract.timeouts.silence_ms // 60
     path = Path("gpt-5-5", rng)
     for number in range(rules.min_calls + 1):
         path.ask(took_ms=slow_ms * (1.2 if number % 2 == 0 else 0.8) + number * 1.013)
         path.now_ms += 30.011
-    path.now_ms += slow_ms * 1.5
+    path.wait_until(path.now_ms + slow_ms * 1.2)
     path.sequence("SSS", gap_ms=rules.cooldown_ms * 0.2)
     return _scenario(path, overlay={"breaker.slow_ms": slow_ms, "breaker.slow_percent": 50})
 
@@ -206,7 +206,7 @@ def opening_again_for_longer(contract: Contract, rng: random.Random) -> Scenario
 def lost_permits(contract: Contract, rng: random.Random) -> Scenario:
     """Probes that do not end keep others away until their permits' time is up, and no longer."""
     rules = contract.breaker
-    permit_ms = 15_000
+    permit_ms = contract.timeouts.text_call_ms // 20
     path = Path("gpt-5-5", rng)
     opened_ms = _opened(path, contract)
     path.wait_until(opened_ms + rules.cooldown_ms / 2)

@@ -144,7 +144,9 @@ BODY = orjson.dumps(CHAT_WHOLE)
 def test_an_unstreamed_call_becomes_a_span() -> None:
     script = Script(BODY[:20], 0.25, BODY[20:], before=(1.5,), headers=[("Content-Type", JSON), ("X-Request-Id", "r1")])
     span, sent, received = driven(chat("m", account="b"), script)
-    assert {name: span[name] for name in span if name not in ("reading", "claims")} == {
+    asked = build(chat("m", account="b", id="c1"), secret="ck_a", contract=CONTRACT)
+    assert span["request_bytes"] == len(asked.body)
+    assert {name: span[name] for name in span if name not in ("reading", "claims", "request_bytes")} == {
         "id": "c1",
         "account": "b",
         "key": "a-key",

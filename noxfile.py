@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import nox
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-CORES = str(os.cpu_count() or 1)
 
 nox.needs_version = ">=2025.2"
 nox.options.sessions = ["lint", "tests"]
@@ -31,11 +28,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The suite on the reference gateway in sim, ten seeds of its core, local mode, and then every test."""
+    """The suite on the reference gateway in sim, ten seeds of its core, and then every test, those on sockets too."""
     _install(session, "test")
     session.run("harness", "run", "--out", "runs/nox-sim", "-q")
     session.run("harness", "run", "core", "--seeds", "1..10", "--out", "runs/nox-seeds", "-q")
-    session.run("harness", "run", "core", "--mode", "local", "--out", "runs/nox-local", "-q")
     session.run("pytest", "-q", *session.posargs)
 
 
@@ -44,6 +40,13 @@ def seeds(session: nox.Session) -> None:
     """A hundred seeds of the core without one false alarm."""
     _install(session)
     session.run("harness", "run", "core", "--seeds", "0..99", "--out", "runs/nox-100-seeds", "-q")
+
+
+@nox.session
+def local(session: nox.Session) -> None:
+    """The whole core on loopback sockets, with child processes: three minutes on two cores."""
+    _install(session)
+    session.run("harness", "run", "core", "--mode", "local", "--out", "runs/nox-local", "-q")
 
 
 @nox.session

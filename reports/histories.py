@@ -19,12 +19,19 @@ if TYPE_CHECKING:
 
 Rank = Literal["faults_fired", "attempts", "calls"]
 
+Wanted = tuple[tuple[str, ...], ...]
+"""Groups of clauses, the most telling first, each as starts of ``ID.clause``."""
+
 THIN = 8 << 20
 """Bytes from which on a history is read without the content of calls that nobody asks for."""
 CAP = 160 << 20
 """Bytes of histories that a report reads in all; more takes longer than anybody waits for a report."""
 _NAME = re.compile(r"\w[\w.-]*")
 """A folder's name, which cannot lead out of the folder that it is in."""
+_CALL_COLUMNS = (
+    "id", "account", "surface", "model", "stream", "tier", "sent", "first_byte", "end", "latency_ms", "outcome",
+    "status", "arrived", "upstream_us", "booked", "paid", "told", "logged", "insurance", "insured_ms", "tokens",
+)  # fmt: skip
 _RECOVERY = ("recovery", "recovery_warmup")
 """Tags of the harness's own probes after the scenario, which no figure is about."""
 
@@ -72,38 +79,37 @@ class Recording:
         """A row per call: what its caller saw, what was booked, told and logged for it, and its first arrival."""
         import pandas
 
-        return pandas.DataFrame([self._call(call) for call in self.spans])
+        return pandas.DataFrame([self._call(call) for call in self.spans], columns=_CALL_COLUMNS)
 
-    def _call(self, call: CallSpan) -> dict[str, Any]:
+    def _call(self, call: CallSpan) -> tuple[Any, ...]:
         history = self.history
         entries, rows = history.entries_of(call.id), history.rows_of(call.id)
         attempts = history.attempts_of(call.id)
         billing, insurance = _mapping(call.claims.get("billing")), _mapping(call.claims.get("insurance"))
-        posts = [entry for entry in entries if entry.kind == "post"]
-        return {
-            "id": call.id,
-            "account": call.account,
-            "surface": call.surface,
-            "model": call.model,
-            "stream": call.stream,
-            "tier": self.detail(call.id, "tier", "managed"),
-            "sent": call.sent,
-            "first_byte": call.first_byte,
-            "end": call.end,
-            "latency_ms": (call.end - call.sent) / 1e3,
-            "outcome": call.outcome,
-            "status": call.status or 0,
-            "attempts": len(attempts),
-            "arrived": attempts[0].start if attempts else None,
-            "upstream_us": sum(attempt.end - attempt.start for attempt in attempts),
-            "booked": -sum(entry.credits for entry in posts) if posts else None,
-            "paid": sum(entry.credits for entry in entries if entry.kind == "payout"),
-            "told": _number(billing.get("credits_charged")),
-            "logged": sum(row.credits for row in rows) if rows else None,
-            "insurance": rows[-1].insurance if rows else str(insurance.get("status", "")),
-            "insured_ms": rows[-1].latency_ms if rows else _number(insurance.get("latency_ms")),
-            "tokens": self._tokens(attempts[-1]) if attempts else None,
-        }
+        posts = [entry.credits for entry in entries if entry.kind == "post"]
+        return (
+            call.id,
+            call.account,
+            call.surface,
+            call.model,
+            call.stream,
+            self.detail(call.id, "tier", "managed"),
+            call.sent,
+            call.first_byte,
+            call.end,
+            (call.end - call.sent) / 1e3,
+            call.outcome,
+            call.status or 0,
+            attempts[0].start if attempts else None,
+            sum(attempt.end - attempt.start for attempt in attempts),
+            -sum(posts) if posts else None,
+            sum(entry.credits for entry in entries if entry.kind == "payout"),
+            _number(billing.get("credits_charged")),
+            sum(row.credits for row in rows) if rows else None,
+            rows[-1].insurance if rows else str(insurance.get("status", "")),
+            rows[-1].latency_ms if rows else _number(insurance.get("latency_ms")),
+            self._tokens(attempts[-1]) if attempts else None,
+        )
 
     def _tokens(self, attempt: AttemptSpan) -> int | None:
         """Return how many tokens an upstream reported, all classes together, or None if that cannot be read."""
@@ -137,6 +143,11 @@ class Recording:
             }
             for attempt in self.attempt_spans
         )
+
+
+def starts(wanted: Wanted) -> tuple[str, ...]:
+    """Return all starts of all groups."""
+    return tuple(start for group in wanted for start in group)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -197,12 +208,13 @@ class Histories:
             return "its history was not recorded"
         return Recording(scenario, seed, history)
 
-    def telling(self, wanted: tuple[str, ...], by: Rank, most: int) -> Iterator[Recording]:
-        """Yield up to ``most`` recordings of scenarios that judged clauses of ``wanted`` (starts of ``ID.clause``).
+    def telling(self, wanted: Wanted, by: Rank, most: int) -> Iterator[Recording]:
+        """Yield up to ``most`` recordings of scenarios that judged clauses of ``wanted``.
 
-        Broken ones come first, then those that judged most clauses of the first start, of the second, and so on, then
+        Broken ones come first, then those that judged most clauses of the first group, of the second, and so on, then
         the largest by ``by``.
         """
+        anywhere = starts(wanted)
         ranked = []
         for number, scenario in enumerate(self._record.scenarios):
             judged = [
@@ -211,10 +223,10 @@ class Histories:
                 for name, clause in check["clauses"].items()
                 if clause.get("passed") or clause.get("failed")
             ]
-            told = [(name, clause) for name, clause in judged if name.startswith(wanted)]
+            told = [(name, clause) for name, clause in judged if name.startswith(anywhere)]
             if told:
                 broken = any(clause.get("failed") for _, clause in told)
-                breadth = [len({name for name, _ in told if name.startswith(start)}) for start in wanted]
+                breadth = [len({name for name, _ in told if name.startswith(group)}) for group in wanted]
                 ranked.append(([-int(broken), *(-n for n in breadth), -int(scenario.get(by) or 0)], number))
         found = 0
         for _, number in sorted(ranked):

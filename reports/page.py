@@ -273,6 +273,6 @@ def _method(record: Record) -> dict[str, Any]:
     return {
         "clock": clocks.get(str(record.run["mode"]), f"Mode {line(record.run['mode'])}."),
         "assumed": [(line(value), line(", ".join(ids), 600)) for value, ids in record.assumed.items()],
-        "overlays": line(", ".join(record.overlays), 1000),
+        "overlays": [(line(name, 500), line(", ".join(where), 500)) for name, where in record.overlays.items()],
         "versions": [(line(name), line(value)) for name, value in versions],
     }

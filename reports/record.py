@@ -171,11 +171,14 @@ class Record:
         return found
 
     @cached_property
-    def overlays(self) -> tuple[str, ...]:
-        """Every overlay that the contract was run under: the run's own, and those of requirements' scenarios."""
-        named = [str(self.run["overlay"])] if self.run.get("overlay") else []
-        named += [str(name) for entry in self.requirements.values() for name in entry.get("overlay") or ()]
-        return tuple(dict.fromkeys(named))
+    def overlays(self) -> Mapping[str, list[str]]:
+        """What changed the contract's numbers, each with the scenarios that ran under it."""
+        found: dict[str, dict[str, None]] = {}
+        everywhere = [self.run["overlay"]] if self.run.get("overlay") else []
+        for scenario in self.scenarios:
+            for name in [*everywhere, *(scenario.get("overlays") or ())]:
+                found.setdefault(str(name), {})[scenario["scenario"]] = None
+        return {name: list(scenarios) for name, scenarios in found.items()}
 
 
 def load(folder: Path) -> Record:

@@ -51,7 +51,8 @@ def _render(record: Record, shown: Mapping[str, Sequence[Any]], more: Mapping[st
             {"name": name, "verdict": worst(record.counts_of(name)), "counts": record.counts_of(name)}
             for name in record.profiles
         ],
-        overlays=", ".join(record.overlays),
+        overlays=", ".join(name for name in record.overlays if not name.startswith("{")),
+        changed=len({name for names in record.overlays.values() for name in names}),
         more=more,
         **{**shown, "broken": [_broken(cause) for cause in shown["broken"]]},
     )

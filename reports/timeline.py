@@ -117,9 +117,9 @@ def _gateway(axis: _Axis, call: CallSpan, attempts: Sequence[AttemptSpan]) -> Ma
     """Draw what the gateway did while no attempt was under way: waiting first, pausing between, settling last."""
     gaps: list[tuple[int, int, str]] = []
     since = call.sent
-    for attempt in attempts:
+    for number, attempt in enumerate(attempts):
         if attempt.start > since:
-            gaps.append((since, attempt.start, "pause" if since > call.sent else "wait"))
+            gaps.append((since, attempt.start, "pause" if number else "wait"))
         since = max(since, attempt.end)
     if call.end > since:
         gaps.append((since, call.end, "settle" if attempts else "refuse" if call.outcome == "refused" else "answer"))

@@ -119,6 +119,7 @@ def targets_are_tried_in_order(history: History, contract: Contract, verdict: Ve
 def pauses_grow(history: History, contract: Contract, verdict: Verdict) -> None:
     """Pauses grow exponentially within the band; Retry-After is not undercut, and too long a one ends the target."""
     slack = 2 * slack_us(history) + (SOCKET_LAG_US if history.plan.mode != "sim" else 1)
+    early = 1 + history.skew_us  # a clock with steps may make a pause look shorter than it was
     cap_us = contract.failover.backoff_cap_ms * 1000
     states = listeners(history)
     for one in text_calls(history, contract):
@@ -139,10 +140,10 @@ def pauses_grow(history: History, contract: Contract, verdict: Verdict) -> None:
             elif after.upstream == before.upstream:
                 low, high = _band(contract, pauses, unseen)
                 if told_us is None:
-                    held = low - 1 <= gap <= high + slack
+                    held = low - early <= gap <= high + slack
                     _case(verdict, "growing_pauses", held, one, (before, after), f"a pause of {low} to {high} us", gap)
                 else:
-                    held = told_us - 1 <= gap <= max(told_us, high) + high + slack
+                    held = told_us - early <= gap <= max(told_us, high) + high + slack
                     _case(verdict, "short_retry_after", held, one, (before, after), f"a pause of {told_us} us", gap)
                 pauses += 1
             elif not _hidden(before, after, one, states):

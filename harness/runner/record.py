@@ -47,7 +47,7 @@ def build_verdict(
         "exit": exit_code(overall, errors, interrupted=bool(run.get("interrupted"))),
         "counts": _counts(entry["verdict"] for entry in requirements.values()),
         "requirements": requirements,
-        "scenarios": [dict(record) for record in scenarios],
+        "scenarios": [{**record, "replay": replay_command(record, run)} for record in scenarios],
     }
 
 

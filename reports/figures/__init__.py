@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from reports.figures.drawing import Figure, Marked, styled
-from reports.histories import Histories, Rank, Recording
+from reports.histories import Histories, Rank, Recording, Wanted, starts
 from reports.record import Record
 from reports.text import line
 
@@ -20,13 +20,13 @@ _CANDIDATES = 3
 class Kind:
     """A figure that reports may have, and how it is drawn.
 
-    ``wanted`` are the clauses (starts of ``ID.clause``) whose scenarios show its subject, the most telling first; of
-    several such scenarios the largest by ``by`` is drawn. ``draw`` returns None for a recording with nothing to show.
+    ``wanted`` are the clauses whose scenarios show its subject; of several such scenarios the largest by ``by`` is
+    drawn. ``draw`` returns None for a recording with nothing to show.
     """
 
     name: str
     title: str
-    wanted: tuple[str, ...]
+    wanted: Wanted
     by: Rank
     draw: Callable[[Recording, Marked], Figure | None]
 
@@ -39,37 +39,18 @@ def kinds() -> tuple[Kind, ...]:
     from reports.figures.limits import admitted_against_ceiling, in_flight_against_cap
     from reports.figures.money import charged_and_recomputed
 
+    slots = (("GOV-02.cap",), ("GOV-02.", "GOV-03."))
+    ceilings = (("GOV-04.next_refused",), ("GOV-04.", "RATE-01."))
+    thresholds = (("INS-03.at_threshold",), ("INS-03.",), ("INS-",))
     return (
+        Kind("faults", "Calls, faults and the circuit", (("BRK-", "FAIL-"),), "faults_fired", calls_and_faults),
+        Kind("latency", "Latency by surface", (("FAIL-01.",), ("BILL-01.",)), "attempts", latency_by_surface),
+        Kind("in_flight", "In flight against the cap", slots, "attempts", in_flight_against_cap),
+        Kind("admitted", "Admitted per window against the ceiling", ceilings, "calls", admitted_against_ceiling),
         Kind(
-            "faults",
-            "Calls, faults and the circuit",
-            ("BRK-02.", "BRK-", "FAIL-02.", "FAIL-"),
-            "faults_fired",
-            calls_and_faults,
+            "charged", "Charged, told and recomputed", (("BILL-01.", "BILL-03."),), "attempts", charged_and_recomputed
         ),
-        Kind("latency", "Latency by surface", ("FAIL-01.", "FAIL-02.", "BILL-01."), "attempts", latency_by_surface),
-        Kind(
-            "in_flight",
-            "In flight against the cap",
-            ("GOV-02.cap", "GOV-02.", "GOV-03."),
-            "attempts",
-            in_flight_against_cap,
-        ),
-        Kind(
-            "admitted",
-            "Admitted per window against the ceiling",
-            ("GOV-04.next_refused", "GOV-04.", "RATE-01."),
-            "calls",
-            admitted_against_ceiling,
-        ),
-        Kind("charged", "Charged, told and recomputed", ("BILL-01.", "BILL-03."), "attempts", charged_and_recomputed),
-        Kind(
-            "insurance",
-            "Latency against the insurance threshold",
-            ("INS-03.at_threshold", "INS-03.over", "INS-03.", "INS-"),
-            "calls",
-            latency_against_threshold,
-        ),
+        Kind("insurance", "Latency against the insurance threshold", thresholds, "calls", latency_against_threshold),
     )
 
 
@@ -84,9 +65,9 @@ def draw_all(record: Record, histories: Histories) -> dict[str, Figure | None]:
     return drawn
 
 
-def _marked(record: Record, recording: Recording, wanted: tuple[str, ...]) -> Marked:
+def _marked(record: Record, recording: Recording, wanted: Wanted) -> Marked:
     """Return the calls of ``recording`` that a broken promise of ``wanted``'s requirements names, and what it says."""
-    about = tuple({start.partition(".")[0] for start in wanted})
+    about = tuple({start.partition(".")[0] for start in starts(wanted)})
     return {
         piece["call"]: line(f"expected {piece['expected']}; actual {piece['actual']}")
         for check in record.checks

@@ -56,7 +56,7 @@ def latency_by_surface(recording: Recording, marked: Marked) -> Figure | None:
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("latency of answered calls (ms)")
     axes.set_ylabel("share of calls")
-    axes.legend(loc="lower right")
+    axes.legend(loc="best")
     columns, table = cells(pandas.DataFrame(rows))
     mode = recording.history.plan.mode
     note = (

@@ -70,6 +70,12 @@ def streamed(count: int) -> Scenario:
     return Scenario(world, Workload(calls), (), recovers=False, name="benchmark.streamed")
 
 
+def one_slow_call(ttft_ms: float) -> Scenario:
+    """One call whose upstream takes ``ttft_ms``."""
+    call = chat("gpt-5-5", max_tokens=64, reply=Reply(chunks=1, ttft_ms=ttft_ms, gap_ms=0, input=100, output=50))
+    return Scenario(World(), Workload((call,)), (), recovers=False, name="benchmark.slow")
+
+
 def stock_httpx(count: int) -> float:
     """Return CPU seconds of ``count`` calls of stock httpx over its ASGITransport to a Starlette JSON echo."""
 
@@ -103,6 +109,8 @@ def main() -> None:
         f"streamed    {made} streams of 50 chunks, {answered} answered 200, {seconds:.2f} s CPU, "
         f"{seconds / made * 1e6:.0f} us a stream   history {digest}"
     )
+    quick, slow = (min(simulate(one_slow_call(ttft_ms))[0] for _ in range(9)) for ttft_ms in (1, 90_000))
+    print(f"a 90-second upstream costs {1e3 * (slow - quick):+.2f} ms of CPU more than one of a millisecond")
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
 
 

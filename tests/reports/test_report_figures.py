@@ -134,7 +134,7 @@ def test_a_broken_scenario_goes_before_a_larger_one_that_held(tmp_path: Path) ->
     held = check("BILL-01", "charge_matches_usage", {"input": (99, 0, 0), "output": (99, 0, 0)})
     found.append(scenario(MONEY, [held], seed=1, attempts=10_000))
     record = load(write_verdict(tmp_path, verdict_of(found)))
-    telling = Histories(record).telling(("BILL-01.",), "attempts", 5)
+    telling = Histories(record).telling((("BILL-01.",),), "attempts", 5)
     assert [one.seed for one in telling] == [0, 1]
 
 
@@ -145,9 +145,9 @@ def test_of_two_that_held_the_one_that_judged_more_goes_first(tmp_path: Path) ->
     more = check("BRK-02", "c", {"opens_at_threshold": (1, 0, 0), "closes": (1, 0, 0)})
     found = [scenario(STORM, [few], calls=99), scenario(STORM, [more], seed=1)]
     record = load(write_verdict(tmp_path, verdict_of(found)))
-    assert [one.seed for one in Histories(record).telling(("BRK-02.",), "calls", 5)] == [1, 0]
-    assert [one.seed for one in Histories(record).telling(("BRK-02.",), "calls", 1)] == [1]
-    assert not list(Histories(record).telling(("INS-",), "calls", 5))
+    assert [one.seed for one in Histories(record).telling((("BRK-02.",),), "calls", 5)] == [1, 0]
+    assert [one.seed for one in Histories(record).telling((("BRK-02.",),), "calls", 1)] == [1]
+    assert not list(Histories(record).telling((("INS-",),), "calls", 5))
 
 
 # Nothing to show

@@ -68,7 +68,6 @@ def test_thin_reading_tells_the_same_times_and_endings(tmp_path: Path, write: An
         "end",
         "outcome",
         "status",
-        "attempts",
         "arrived",
     ]
     assert_frame_equal(thin.calls[kept], full.calls[kept])

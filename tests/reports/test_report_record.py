@@ -106,3 +106,13 @@ def test_the_command_without_a_run_file_is_what_was_asked(tmp_path: Path) -> Non
     assert load(tmp_path).command == "harness run core --mode sim --seeds 0..99"
     (tmp_path / "run.json").write_bytes(orjson.dumps({"argv": ["harness", "run", "a b"]}))
     assert load(tmp_path).command == "harness run 'a b'"
+
+
+def test_overlays_are_told_with_the_scenarios_that_ran_under_them(tmp_path: Path) -> None:
+    own = '{"text.requests": 3}'
+    found = [scenario("a.b", seed=n, overlays=[own]) for n in range(2)] + [scenario("c.d")]
+    assert load(write_verdict(tmp_path, verdict_of(found))).overlays == {own: ["a.b"]}
+    assert load(write_verdict(tmp_path, verdict_of(found, overlay="short"))).overlays == {
+        "short": ["a.b", "c.d"],
+        own: ["a.b"],
+    }

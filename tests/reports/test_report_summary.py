@@ -70,7 +70,7 @@ def test_interruption_and_overlays_are_told(tmp_path: Path) -> None:
     verdict = verdict_of(many(4), interrupted=True, overlay="short", mutant="rounds_down")
     text = summary(load(write_verdict(tmp_path, verdict)))
     assert "**Interrupted: this record is partial.**" in text
-    assert "Contract overlays: short." in text
+    assert "1 scenario ran under a contract with other numbers (overlay short); report.html says which." in text
     assert "mutant `rounds_down`" in text
 
 

@@ -64,6 +64,14 @@ def test_the_gateways_own_time_is_told(history: History) -> None:
     ]
 
 
+def test_a_gap_after_an_attempt_that_failed_at_once_is_a_pause(history: History) -> None:
+    call = history.call["c1"]
+    first, second, _ = history.attempts_of("c1")
+    tries = (replace(first, start=call.sent, end=call.sent), replace(second, start=call.sent + 500_000, end=call.end))
+    svg = parse(str(timeline(call, tries, (), ()))).one("svg")
+    assert "pause 500 ms" in words(svg)
+
+
 def test_the_books_are_told_when_they_changed(history: History) -> None:
     svg = drawn(history, "c1")
     titles = [title.text for title in svg.all("title")]

@@ -94,7 +94,7 @@ def _own_case(suite: ET.Element, scenario: Mapping[str, Any], record: Record, *,
         found = ET.SubElement(case, "error", type=line(error.get("kind", "harness")), message=line(error["message"]))
         crashed = (f"checker {c['checker']} crashed:\n{c['traceback']}" for c in scenario.get("errors") or ())
         told = [str(error.get("cause") or ""), str(error.get("help") or ""), *crashed]
-        found.text = clipped("\n".join([*filter(None, told), f"replay    {record.replay(scenario)}"]))
+        found.text = clipped("\n".join([*filter(None, told), f"replay    {scenario.get('replay', '')}"]))
     elif scenario["outcome"] == "unsupported":
         ET.SubElement(case, "skipped", message=why or "unsupported")
     else:

@@ -98,7 +98,7 @@ class Record:
                 check["outcome"],
                 check["clauses"],
                 check["evidence"],
-                self.replay(scenario),
+                scenario.get("replay", ""),
             )
             for scenario in self.scenarios
             for check in scenario["checks"]
@@ -142,24 +142,12 @@ class Record:
             return shlex.join(str(part) for part in argv)
         return self._again(*map(str, self.run.get("selection") or ()), seed=self.seeds)
 
-    def replay(self, scenario: Mapping[str, Any]) -> str:
-        """Return the command that runs ``scenario``'s record again: the recorded one, or one made of its run."""
-        if scenario.get("replay"):
-            return str(scenario["replay"])
-        key = (scenario["scenario"], scenario["seed"])
-        return self._replays.get(key) or self._again(key[0], seed=str(key[1]))
-
     def _again(self, *names: str, seed: str) -> str:
         run = self.run
         parts = ["harness", "run", *names, "--mode", str(run["mode"]), "--seeds" if ".." in seed else "--seed", seed]
         if run["target"] != "reference":
             parts += ["--target", str(run["target"])]
         return shlex.join([*parts, *(["--mutant", str(run["mutant"])] if run["mutant"] else [])])
-
-    @cached_property
-    def _replays(self) -> Mapping[tuple[str, int], str]:
-        pieces = (piece for entry in self.requirements.values() for piece in entry["evidence"])
-        return {(p["scenario"], p["seed"]): p["replay"] for p in pieces if {"scenario", "seed", "replay"} <= p.keys()}
 
     @cached_property
     def assumed(self) -> Mapping[str, list[str]]:

@@ -91,11 +91,10 @@ def test_a_check_past_the_kept_evidence_can_still_be_replayed(
     assert load(tmp_path).checks[0].replay == command
 
 
-def test_a_recorded_replay_command_goes_before_one_made_here(tmp_path: Path) -> None:
+def test_the_replay_command_is_the_recorded_one(tmp_path: Path) -> None:
     verdict = verdict_of(records())
-    for entry in verdict["requirements"].values():
-        for piece in entry["evidence"]:
-            piece["replay"] = "harness run this exactly"
+    for one in verdict["scenarios"]:
+        one["replay"] = "harness run this exactly"
     write_verdict(tmp_path, verdict)
     assert load(tmp_path).checks[0].replay == "harness run this exactly"
 

@@ -122,4 +122,5 @@ def the_contracts_user_rate(contract: Contract, rng: random.Random) -> Scenario:
         workload=Workload(_keyed(calls)),
         checks=(user_quota_holds, general_traffic_is_ungoverned),
         recovers=False,
+        exact=True,
     )

@@ -268,4 +268,5 @@ def the_contracts_slots_and_queue(contract: Contract) -> Scenario:
         world=World(),
         workload=Workload((*burst, chat(MODEL, at_ms=limits.queue_wait_ms * 3, reply=PROBE, tag="probe"))),
         checks=(slots_are_bounded, slots_come_back, *QUEUE, *HEADERS),
+        exact=True,
     )

@@ -248,6 +248,7 @@ def fifteen_thousand_a_minute(contract: Contract) -> Scenario:
         workload=Workload(tuple(_keyed(calls))),
         checks=(*REQUESTS, slots_come_back),
         recovers=False,
+        exact=True,
     )
 
 

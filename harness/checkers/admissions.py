@@ -14,10 +14,10 @@ from harness.checkers.wire import TEXT_SURFACES, Seen, seen
 from harness.contract import Contract, Model
 from harness.history import History
 
-RELEASE_US = 100_000
+COMMIT_US = 100_000
 """How long after a call's last sign of life its slot may still be on its way back: the commit of its charge."""
-SOCKET_SLACK_US = 100_000
-"""How far a request's arrival at the gateway may lag behind its sending where the network is real."""
+SOCKET_SLACK_US = 500_000
+"""How long a message may be on its way, or wait to be dealt with, on real sockets and a busy machine."""
 CHOP_US = 2_000
 """How long the simulated link may hold a piece back where it chops."""
 NEVER = 1 << 62
@@ -39,6 +39,11 @@ def slack_us(history: History) -> int:
     options = history.plan.options
     held = CHOP_US if options.get("chop") else 0
     return held + round(1000 * (float(options.get("connect_ms", 0)) + float(options.get("latency_ms", 0))))
+
+
+def release_us(history: History) -> int:
+    """Return how long after a call's last sign of life its slot may still be on its way back."""
+    return COMMIT_US if history.plan.mode == "sim" else SOCKET_SLACK_US
 
 
 def crashed_us(history: History) -> int:
@@ -90,10 +95,10 @@ def _admission(one: Seen, model: Model, history: History, contract: Contract, sh
         hi=max(hi, call.sent) + history.skew_us,
         tokens=_estimate(one, model),
         used=_used(one, contract),
-        settled=(attempts[-1].attached if attempts else call.end, last_sign + RELEASE_US),
+        settled=(attempts[-1].attached if attempts else call.end, last_sign + release_us(history)),
         busy_from=attempts[0].start if attempts else call.end,
         busy_to=max((attempt.attached for attempt in attempts), default=call.end),
-        free=last_sign + RELEASE_US,
+        free=last_sign + release_us(history),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.checker import Verdict, checker
-from harness.checkers.admissions import RELEASE_US, admissions, slack_us
+from harness.checkers.admissions import admissions, release_us, slack_us
 from harness.checkers.causes import failure_of
 from harness.checkers.counts import Admission, Admissions
 from harness.checkers.failover import text_calls
@@ -83,7 +83,8 @@ def departed_clients_hold_their_slot_until_the_drain_ends(
                     at_us=probe.hi,
                 )
             elif any(
-                d.free <= probe.lo < d.free + 10 * RELEASE_US + contract.timeouts.drain_ms * 1000 for d in departed
+                d.free <= probe.lo < d.free + 10 * release_us(history) + contract.timeouts.drain_ms * 1000
+                for d in departed
             ):
                 verdict.case(
                     "slot_freed",

@@ -9,9 +9,11 @@ import orjson
 
 from harness.contract import Contract
 from harness.environment.control import UpstreamControl
-from harness.environment.perform import Performance, Stage, with_probe_account
+from harness.environment.perform import Performance
+from harness.environment.plan import with_probe_account
 from harness.environment.secrets import random_secrets
 from harness.environment.sim import roles_of
+from harness.environment.stage import Stage
 from harness.history import Recorder
 from harness.scenario import Scenario
 from harness.target import Target, Unsupported, UpstreamAddress, Wiring

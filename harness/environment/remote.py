@@ -9,7 +9,9 @@ import httpx
 from harness.contract import Contract
 from harness.environment.control import UpstreamControl
 from harness.environment.local import SKEW_US, socket_transport
-from harness.environment.perform import PROBE_ACCOUNT, Performance, Stage
+from harness.environment.perform import Performance
+from harness.environment.plan import PROBE_ACCOUNT
+from harness.environment.stage import Stage
 from harness.history import Recorder
 from harness.scenario import Scenario
 from harness.target import Running, Target, TargetError, Unsupported, Wiring

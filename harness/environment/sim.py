@@ -8,8 +8,10 @@ from collections.abc import Awaitable, Callable
 
 from harness.contract import Contract
 from harness.environment.control import UpstreamControl
-from harness.environment.perform import LEAD_S, Performance, Stage, with_probe_account
+from harness.environment.perform import LEAD_S, Performance
+from harness.environment.plan import with_probe_account
 from harness.environment.secrets import made_up_secrets
+from harness.environment.stage import Stage
 from harness.history import Recorder
 from harness.scenario import Scenario
 from harness.sim import Link, Network, SimTransport, VirtualLoop

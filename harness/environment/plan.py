@@ -1,0 +1,196 @@
+"""What is decided before the first call, as data: probes of recovery, injections, and the plan line of the history."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from typing import Any
+
+import orjson
+
+from harness.clients import path_of
+from harness.contract import Contract
+from harness.contract.loader import contract_to_json
+from harness.environment.stage import Stage
+from harness.history import SCHEMA
+from harness.scenario import Account, Call, Reply, Scenario, World, as_data, chat, messages
+
+PROBE_ACCOUNT = "recovery"
+"""An account of the harness's own, in every world: its lone probes tell whether the gateway recovered."""
+_CALL_DEFAULTS = {field.name: field.default for field in fields(Call)}
+_REPLY_FIELDS = tuple(field.name for field in fields(Reply))
+_UNPLANNED = frozenset(
+    {
+        "surface",
+        "model",
+        "at_ms",
+        "id",
+        "account",
+        "key",
+        "stream",
+        "path",
+        "secret",
+        "prompt",
+        "body",
+        "after",
+        "fields",
+    }
+)
+
+
+def with_probe_account(world: World) -> World:
+    """Return ``world`` with the harness's own account in it."""
+    return replace(world, accounts=(*world.accounts, Account(PROBE_ACCOUNT)))
+
+
+def recovery_calls(scenario: Scenario, contract: Contract) -> tuple[Call, ...]:
+    """Return, per model that the scenario calls, probes that close its circuits and then one lone probe."""
+    probes: list[Call] = []
+    seen: set[tuple[str, str]] = set()
+    for call in scenario.workload.calls:
+        model = contract.model("enterprise" if call.tier == "managed" else "general", call.model)
+        if call.surface not in ("chat", "messages", "responses") or call.path or model is None or model.cli_only:
+            continue
+        if (call.tier, model.id) in seen or not {"chat", "messages"} & set(model.surfaces):
+            continue
+        seen.add((call.tier, model.id))
+        make = chat if "chat" in model.surfaces else messages
+        for n in range(contract.breaker.successes_to_close + 1):
+            last = n == contract.breaker.successes_to_close
+            probes.append(
+                make(
+                    model.id,
+                    tier=call.tier,
+                    account=PROBE_ACCOUNT,
+                    id=f"r{len(probes) + 1}",
+                    at_ms=None,
+                    after=(f"r{len(probes)}",) if probes else (),
+                    max_tokens=16,
+                    reply=Reply(chunks=1, ttft_ms=1, gap_ms=0),
+                    tag="recovery" if last else "recovery_warmup",
+                )
+            )
+    return tuple(probes)
+
+
+def default_key(world: World, account: str) -> str:
+    """Return the id of an account's first key. ValueError for an account that the world does not have."""
+    for known in world.accounts:
+        if known.id == account:
+            return known.all_keys()[0].id
+    raise ValueError(f"no account {account!r} in the scenario's world; there are {[a.id for a in world.accounts]}")
+
+
+def injections_of(scenario: Scenario, calls: Sequence[Call]) -> list[dict[str, Any]]:
+    """Return the injections as data; accounts are resolved to calls, which is what an upstream can see."""
+    made = []
+    for number, injection in enumerate(scenario.injections, 1):
+        data = asdict(injection)
+        data["id"] = injection.id or f"i{number}"
+        if injection.accounts:
+            theirs = [call.id for call in calls if call.account in injection.accounts]
+            data["calls"] = [call for call in theirs if not injection.calls or call in injection.calls]
+        made.append(data)
+    return made
+
+
+def plan_of(
+    scenario: Scenario,
+    world: World,
+    calls: Sequence[Call],
+    injections: Sequence[Mapping[str, Any]],
+    stage: Stage,
+    *,
+    seed: int,
+    zero_s: float,
+) -> dict[str, Any]:
+    """Return the history's first line: all that was decided before the first call."""
+    scenario_data = as_data(scenario)
+    return {
+        "schema": SCHEMA,
+        "seed": seed,
+        "mode": stage.mode,
+        "scenario": scenario.name,
+        "target": stage.target,
+        "mutant": stage.mutant,
+        "epoch_s": stage.epoch_s,
+        "contract": contract_to_json(stage.contract),
+        "overlay": dict(scenario.world.overlay),
+        "claims": list(stage.claims),
+        "accounts": [
+            {
+                "id": account.id,
+                "credits": account.credits,
+                "keys": [
+                    {"id": key.id, "state": key.state, "digest": digest(stage.secrets[key.id])}
+                    for key in account.all_keys()
+                ],
+            }
+            for account in world.accounts
+        ],
+        "upstreams": [
+            {
+                "name": role,
+                "role": role,
+                "listener": world.listeners.get(role, "open"),
+                "credential": digest(address.credential),
+            }
+            for role, address in stage.upstreams.items()
+        ],
+        "calls": [_planned(call, world) for call in calls],
+        "injections": list(injections),
+        "skew_us": stage.skew_us,
+        "taps": [
+            *stage.running.taps,
+            *(("journal",) if stage.control else ()),
+            *(("bodies",) if scenario.bodies else ()),
+        ],
+        "options": {**orjson.loads(orjson.dumps(scenario_data, default=_as_text)), **_wall(stage, zero_s)},
+    }
+
+
+def _wall(stage: Stage, zero_s: float) -> dict[str, int]:
+    """Return the gateway's wall time at the run's zero in microseconds, where the harness is the one to set it."""
+    if stage.mode == "remote":
+        return {}
+    return {"wall_us": round((stage.epoch_s + zero_s - stage.gateway_zero_s) * 1e6)}
+
+
+def _planned(call: Call, world: World) -> dict[str, Any]:
+    detail = {
+        name: getattr(call, name)
+        for name, default in _CALL_DEFAULTS.items()
+        if name not in _UNPLANNED and getattr(call, name) != default
+    }
+    if call.secret is not None:
+        detail["literal_secret"] = True  # nobody's key; which one, no record tells
+    if "reply" in detail:
+        detail["reply"] = {name: getattr(call.reply, name) for name in _REPLY_FIELDS}
+    if call.fields:
+        detail["fields"] = sorted(call.fields)  # their names alone: values may be anything
+    if call.body is not None:
+        detail["own_body"] = True
+    return {
+        "id": call.id,
+        "account": call.account,
+        "key": call.key or default_key(world, call.account),
+        "surface": call.surface,
+        "model": call.model,
+        "stream": call.stream,
+        "at": None if call.at_ms is None or call.after else round(call.at_ms * 1e3),
+        "after": ",".join(call.after),
+        "path": path_of(call).partition("?")[0],
+        "detail": detail,
+    }
+
+
+def digest(secret: str) -> str:
+    """Return the first 16 hex digits of a secret's sha256: how histories name it."""
+    return hashlib.sha256(secret.encode()).hexdigest()[:16]
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    raise TypeError(f"not JSON: {value!r}")

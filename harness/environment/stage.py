@@ -1,0 +1,39 @@
+"""What a run stands on, whatever the mode: the gateway's address, the upstreams' control, and the taps."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+import httpx
+
+from harness.contract import Contract
+from harness.environment.control import UpstreamControl
+from harness.target import Mode, Running, UpstreamAddress
+
+
+@dataclass(slots=True)
+class Stage:
+    """Everything a run stands on: the gateway's address, the upstreams' control, and the taps of this mode.
+
+    ``zero_s`` is the run's zero where it was fixed before the gateway started, ``gateway_zero_s`` that of the gateway's
+    stamps. ``crash`` is None where the store cannot be crashed.
+    """
+
+    mode: Mode
+    target: str
+    mutant: str
+    claims: tuple[str, ...]
+    contract: Contract
+    base_url: str
+    transport: httpx.AsyncBaseTransport
+    running: Running
+    control: UpstreamControl | None
+    upstreams: Mapping[str, UpstreamAddress]
+    secrets: Mapping[str, str]
+    zero_s: float | None
+    gateway_zero_s: float
+    epoch_s: int
+    skew_us: int
+    log: list[str]
+    crash: Callable[[int | None], Awaitable[None]] | None = None

@@ -421,6 +421,8 @@ def _parse(lines: Iterable[bytes], where: str, bodies: Mapping[str, bytes]) -> H
             value = orjson.loads(line)
             kind = value.pop("span")
             if kind == "plan":
+                if value["schema"] != SCHEMA:
+                    raise HistoryError(f"{where}:{number}: schema {value['schema']!r}; this version reads {SCHEMA}")
                 value["calls"] = tuple(PlannedCall(**call) for call in value["calls"])
                 plan = Plan(**{key: _frozen(item) for key, item in value.items()})
                 continue

@@ -123,6 +123,7 @@ def server_errors(contract: Contract, rng: random.Random) -> Scenario:
         workload=plan.workload,
         injections=tuple(plan.injections),
         checks=MOVED,
+        recovers=False,
     )
 
 

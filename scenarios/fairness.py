@@ -31,6 +31,7 @@ def served_in_turn(contract: Contract, rng: random.Random) -> Scenario:
         world=World(accounts=ACCOUNTS, overlay={"text.concurrency": slots}),
         workload=Workload(tuple(calls)),
         checks=(*CHECKS, slots_come_back),
+        exact=True,
     )
 
 
@@ -50,6 +51,7 @@ def a_share_of_the_queue(contract: Contract, rng: random.Random) -> Scenario:
         world=World(accounts=ACCOUNTS, overlay={"text.concurrency": slots, "text.queue_length": queue}),
         workload=Workload(tuple(calls)),
         checks=(*CHECKS, queue_is_shared, refused_calls_cost_nothing, slots_come_back),
+        exact=True,
     )
 
 

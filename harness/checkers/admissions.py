@@ -18,6 +18,7 @@ COMMIT_US = 100_000
 """How long after a call's last sign of life its slot may still be on its way back: the commit of its charge."""
 SOCKET_SLACK_US = 500_000
 """How long a message may be on its way, or wait to be dealt with, on real sockets and a busy machine."""
+SOCKET_EDGE_US = 50_000
 CHOP_US = 2_000
 """How long the simulated link may hold a piece back where it chops."""
 NEVER = 1 << 62
@@ -44,6 +45,14 @@ def slack_us(history: History) -> int:
 def release_us(history: History) -> int:
     """Return how long after a call's last sign of life its slot may still be on its way back."""
     return COMMIT_US if history.plan.mode == "sim" else SOCKET_SLACK_US
+
+
+def edge_us(history: History) -> int:
+    """Return how far from its record's edges an attempt was certainly under way, seen from the gateway.
+
+    On sockets a clock has steps, and a busy upstream may serve a newcomer before it hears that another has left.
+    """
+    return 0 if history.plan.mode == "sim" else SOCKET_EDGE_US
 
 
 def crashed_us(history: History) -> int:
@@ -85,6 +94,7 @@ def _admission(one: Seen, model: Model, history: History, contract: Contract, sh
     call, attempts = one.call, one.attempts
     answered = call.first_byte if call.first_byte is not None else call.end
     hi = min(attempts[0].start, answered) if attempts else answered
+    edge = edge_us(history)
     last_sign = max([call.end, *(attempt.end for attempt in attempts)])
     return Admission(
         seen=one,
@@ -96,8 +106,8 @@ def _admission(one: Seen, model: Model, history: History, contract: Contract, sh
         tokens=_estimate(one, model),
         used=_used(one, contract),
         settled=(attempts[-1].attached if attempts else call.end, last_sign + release_us(history)),
-        busy_from=attempts[0].start if attempts else call.end,
-        busy_to=max((attempt.attached for attempt in attempts), default=call.end),
+        busy_from=attempts[0].start + edge if attempts else call.end,
+        busy_to=max((attempt.attached for attempt in attempts), default=call.end) - edge,
         free=last_sign + release_us(history),
     )
 

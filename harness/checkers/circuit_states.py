@@ -134,9 +134,10 @@ class State:
         for outcome in sorted(event.outcomes):
             for slow in sorted(event.slow):
                 if outcome == "ignored" or self.mode == "open" or (self.mode == "half_open" and not valid):
-                    if self.mode == "half_open":
-                        self.probes.pop(event.attempt.id, None)
-                    yield self.copied()
+                    made = self.copied()
+                    if made.mode == "half_open":
+                        made.probes.pop(event.attempt.id, None)
+                    yield made
                 elif self.mode == "closed":
                     yield self.copied()._counted(outcome == "failure", slow, event.at)
                     if not valid:  # let through before the circuit last changed: whether it counts is left open

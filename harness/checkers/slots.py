@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from harness.checker import Verdict, checker
-from harness.checkers.admissions import admissions
+from harness.checkers.admissions import admissions, edge_us
 from harness.checkers.counts import Admission, Pool
 from harness.checkers.steps import StepSum
 from harness.contract import Contract
@@ -18,7 +18,7 @@ def slots_are_bounded(history: History, contract: Contract, verdict: Verdict) ->
     """At no instant are more calls of a model in flight upstream than its concurrency limit."""
     for name, pool in admissions(history, contract).pools.items():
         limit = pool.limits.concurrency
-        flying, draining = _in_flight(pool)
+        flying, draining = _in_flight(pool, edge_us(history))
         peak, at_us = flying.peak()
         if peak >= limit:
             verdict.case("cap", peak <= limit, expected=f"{limit} of {name} in flight", actual=peak, at_us=at_us)
@@ -35,14 +35,15 @@ def slots_are_bounded(history: History, contract: Contract, verdict: Verdict) ->
         _failing_over(pool, contract, verdict)
 
 
-def _in_flight(pool: Pool) -> tuple[StepSum, StepSum]:
+def _in_flight(pool: Pool, edge: int) -> tuple[StepSum, StepSum]:
     """Return how many attempts were certainly in flight, and how many of those whose client had gone."""
     flying, draining = StepSum(), StepSum()
     for one in pool.entries:
         for attempt in one.seen.attempts:
-            flying.add(attempt.start, attempt.attached)
+            until = attempt.attached - (edge if attempt.ended == "left" else 0)
+            flying.add(attempt.start, until)
             if one.seen.call.outcome == "aborted":
-                draining.add(max(one.seen.call.end, attempt.start), attempt.attached)
+                draining.add(max(one.seen.call.end, attempt.start), until)
     return flying, draining
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import platform
 import shutil
+import signal
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter  # noqa: TID251 - how long the command took, for the person who waits
-from typing import Any, cast
+from typing import Any
 
 import click
 import orjson
@@ -21,7 +22,8 @@ from harness.cli.selection import Selection, seeds, select
 from harness.cli.suite import SUITE, load, make_target, target_spec
 from harness.cli.terminal import fail, near
 from harness.cli.text import print_verdict
-from harness.contract import ContractError, load_requirements
+from harness.contract import Contract, ContractError, load_requirements
+from harness.contract.loader import contract_from_json
 from harness.history import HistoryError, read_history
 from harness.runner import (
     EXIT_FAIL,
@@ -34,7 +36,7 @@ from harness.runner import (
     run_job,
     run_jobs,
 )
-from harness.target import Mode, Target, TargetError
+from harness.target import Target, TargetError
 
 RUNS = Path("runs")
 
@@ -60,14 +62,20 @@ def run_command(
 ) -> int:
     """Run what was selected and return the exit code."""
     load()
+    if (keys or upstreams_url) and "://" not in target:
+        raise click.UsageError("--key and --upstreams go with --target URL alone")
+    if out is not None and str(out) in ("", "."):
+        raise click.UsageError("--out: give a folder of its own")
     made, spec = _target(target, keys, upstreams_url, contract_path)
     mode = mode or ("remote" if "://" in target else "sim")
+    if mode not in made.modes:
+        raise click.UsageError(f"--mode {mode}: target {target} can be run in {' or '.join(made.modes)}")
     _check_mutant(mutant, target)
     overlay = "short" if mode == "local" else ""
-    if last_failed:
-        names = _last_failed(names)
     contract = made.contract([overlay] if overlay else [])
     selection = select(names, profiles, requirements, contract)
+    if last_failed:
+        selection = _last_failed(selection)
     span = seeds(seed, seeds_)
     if list_only:
         for name in selection.scenarios:
@@ -78,7 +86,7 @@ def run_command(
         Job(
             scenario=name,
             seed=one,
-            mode=cast(Mode, mode),
+            mode=mode,
             target=spec,
             mutant=mutant,
             overlay=overlay,
@@ -117,6 +125,7 @@ def execute(
     """Run ``jobs``, write the run folder, print the verdict and return the exit code. Ctrl-C keeps what is there."""
     records: list[dict[str, Any]] = []
     started = perf_counter()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled job keeps its partial record too
     local_workers = 4 if run["mode"] == "local" else 0  # a local run waits most of its time
     with Progress(len(jobs), quiet=quiet or not show) as progress:
         try:
@@ -129,9 +138,18 @@ def execute(
     records.sort(key=lambda record: order[record["scenario"], record["seed"]])
     run["seconds"] = round(perf_counter() - started, 2)
     verdict = build_verdict(
-        run, records, load_requirements(), target.claims, expected=selection.expected, assumed=_assumed(target)
+        run,
+        records,
+        load_requirements(),
+        target.claims,
+        expected=selection.expected,
+        assumed=_assumed(target.contract()),
     )
-    write(folder, verdict)
+    try:
+        write(folder, verdict)
+    except OSError as error:
+        fail(f"the record could not be written to {folder}", cause=error.strerror or str(error))
+        return EXIT_HARNESS
     if show:
         print_verdict(verdict, folder)
     return int(verdict["exit"])
@@ -181,7 +199,9 @@ def judge_command(folder: Path) -> int:
     except KeyError as error:
         fail(f"this run was recorded with a check that is gone: {error}", help="harness list checkers")
         return EXIT_USAGE
-    run = {
+    earlier = _earlier_run(folder)
+    run: dict[str, Any] = {
+        **{name: earlier[name] for name in ("interrupted", "overlay", "profiles", "requirements") if name in earlier},
         "target": plan.target,
         "mode": plan.mode,
         "mutant": plan.mutant,
@@ -190,11 +210,16 @@ def judge_command(folder: Path) -> int:
         "judged_again": True,
     }
     catalogue = load_requirements()
-    whole = _was_whole(folder)
+    whole = bool(earlier) and not earlier.get("selection") and not earlier.get("requirements")
     verdict = build_verdict(
-        run, records, catalogue, plan.claims, expected=frozenset(catalogue) if whole else frozenset()
+        run,
+        records,
+        catalogue,
+        plan.claims,
+        expected=frozenset(catalogue) if whole else frozenset(),
+        assumed=_assumed(contract_from_json(plan.contract)),
     )
-    write(folder, verdict)
+    write(folder, verdict, again=True)
     print_verdict(verdict, folder)
     return int(verdict["exit"])
 
@@ -246,20 +271,35 @@ def _run_again(plan: Any, scratch: Path) -> bytes | None:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def write(folder: Path, verdict: Mapping[str, Any]) -> None:
-    """Write ``verdict.json``, ``run.json`` and what is rendered from them into ``folder``."""
+def write(folder: Path, verdict: Mapping[str, Any], *, again: bool = False) -> None:
+    """Write ``verdict.json``, ``run.json`` and what is rendered from them into ``folder``. Raises OSError.
+
+    ``again``: the run was recorded earlier, and ``run.json`` stays as it was.
+    """
     from reports import render_all
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "run.json").write_bytes(orjson.dumps(_environment(), option=orjson.OPT_INDENT_2))
+    if not (again and (folder / "run.json").exists()):
+        (folder / "run.json").write_bytes(orjson.dumps(_environment(), option=orjson.OPT_INDENT_2))
     (folder / "verdict.json").write_bytes(orjson.dumps(verdict, option=orjson.OPT_INDENT_2))
     render_all(folder)
+
+
+def _argv() -> list[str]:
+    """Return the command line with customers' keys blotted out."""
+    shown = [Path(sys.argv[0]).name]
+    for before, word in zip(sys.argv, sys.argv[1:], strict=False):
+        account, equals, _ = word.removeprefix("--key=").partition("=")
+        given = before == "--key" or word.startswith("--key=")
+        prefix = "--key=" if word.startswith("--key=") else ""
+        shown.append(f"{prefix}{account}{equals}..." if given else word)
+    return shown
 
 
 def _environment() -> dict[str, Any]:
     return {
         "schema": "harness.run/1",
-        "argv": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "argv": _argv(),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),  # noqa: TID251 - the one wall stamp, outside the record
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -301,19 +341,47 @@ def _check_mutant(name: str, target: str) -> None:
 
 
 def _run_folder(out: Path | None) -> Path:
-    """Make the run folder and show that it can be written to; ends the command if not."""
-    if out is None:
-        taken = [int(path.name) for path in RUNS.glob("*") if path.name.isdigit()] if RUNS.is_dir() else []
-        out = RUNS / str(max(taken, default=0) + 1)
-    probe = out / ".probe"
+    """Make an empty run folder and show that it can be written to; ends the command if not.
+
+    A folder that holds an earlier run is emptied of it; one that holds anything else is refused.
+    """
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        folder = _next_folder() if out is None else out
+        folder.mkdir(parents=True, exist_ok=True)
+        _clear(folder)
+        probe = folder / ".probe"
         probe.write_bytes(bytes(1 << 20))  # a full disk shows itself now and not after the run
         probe.unlink()
     except OSError as error:
-        fail(f"cannot write to {out}", cause=error.strerror or str(error), help="give another folder with --out")
+        fail(
+            f"cannot write to {out or RUNS}", cause=error.strerror or str(error), help="give another folder with --out"
+        )
         raise SystemExit(EXIT_USAGE) from None
-    return out
+    return folder
+
+
+def _next_folder() -> Path:
+    """Make runs/<n> with the next number that is free, also when two runs ask at once."""
+    RUNS.mkdir(exist_ok=True)
+    number = max((int(path.name) for path in RUNS.iterdir() if path.name.isdigit()), default=0)
+    while True:
+        number += 1
+        try:
+            (RUNS / str(number)).mkdir()
+        except FileExistsError:
+            continue
+        return RUNS / str(number)
+
+
+def _clear(folder: Path) -> None:
+    """Remove an earlier run's record from ``folder``, so that two runs never mix."""
+    present = {path.name for path in folder.iterdir()}
+    if present and "verdict.json" not in present and not list(folder.glob("*/history.jsonl")):
+        raise OSError(f"it holds other files: {', '.join(sorted(present)[:3])}")
+    for recorded in folder.glob("*/history.jsonl"):
+        shutil.rmtree(recorded.parent)
+    for name in ("verdict.json", "run.json", "report.html", "summary.md", "junit.xml"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _recorded(folder: Path) -> list[Path]:
@@ -331,31 +399,30 @@ def _recorded(folder: Path) -> list[Path]:
     return found
 
 
-def _was_whole(folder: Path) -> bool:
-    """Say whether the folder's earlier verdict was of a whole suite, so that gaps in coverage count again."""
+def _earlier_run(folder: Path) -> dict[str, Any]:
+    """Return what the folder's earlier verdict says was asked, nothing if there is none."""
     try:
-        run = orjson.loads((folder / "verdict.json").read_bytes())["run"]
+        run: dict[str, Any] = orjson.loads((folder / "verdict.json").read_bytes())["run"]
     except (OSError, orjson.JSONDecodeError, KeyError):
-        return False
-    return not run.get("selection") and not run.get("requirements")
+        return {}
+    return run
 
 
-def _last_failed(names: Iterable[str]) -> tuple[str, ...]:
-    """Return the scenarios of the newest run that did not pass, within ``names`` if there are any."""
+def _last_failed(selection: Selection) -> Selection:
+    """Return what of ``selection`` did not pass in the newest run below runs/; nothing left is a usage error."""
     found = sorted(RUNS.glob("*/verdict.json"), key=lambda path: path.stat().st_mtime) if RUNS.is_dir() else []
     if not found:
         raise click.UsageError(f"there is no last run below {RUNS}/")
     last = orjson.loads(found[-1].read_bytes())
     failed = {r["scenario"] for r in last["scenarios"] if r["outcome"] not in ("pass", "unsupported")}
-    chosen = tuple(sorted(failed if not names else failed & set(names)))
+    chosen = tuple(name for name in selection.scenarios if name in failed)
     if not chosen:
-        raise click.UsageError(f"nothing selected: everything in {found[-1].parent} passed")
-    return chosen
+        raise click.UsageError(f"nothing selected: all of it passed in {found[-1].parent}")
+    return Selection(chosen, selection.requirements, frozenset())
 
 
-def _assumed(target: Target) -> dict[str, list[str]]:
+def _assumed(contract: Contract) -> dict[str, list[str]]:
     """Return, per requirement, the assumed blocks of the contract that its verdict rests on."""
-    contract = target.contract()
     assumed: dict[str, list[str]] = {}
     if contract.user_rate.origin == "assumed":
         for identifier in ("RATE-01", "GOV-08"):

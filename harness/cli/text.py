@@ -91,8 +91,9 @@ def _print_end(verdict: Mapping[str, Any], folder: Path) -> None:
     ran = len(verdict["scenarios"])
     calls = sum(record.get("calls", 0) for record in verdict["scenarios"])
     seconds = f"  {run['seconds']} s" if "seconds" in run else ""
+    headline = "interrupted" if run.get("interrupted") else verdict["verdict"]
     say(
-        f"\n{status(verdict['verdict'])} {counts['pass']} kept, {counts['fail']} broken, "
+        f"\n{status(headline)} {counts['pass']} kept, {counts['fail']} broken, "
         f"{counts['inconclusive']} inconclusive, {counts['unsupported']} unsupported  "
         f"({ran} scenarios, {calls} calls){seconds}  exit {verdict['exit']}"
     )

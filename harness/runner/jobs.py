@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import signal
+import sys
 import time  # noqa: TID251 - CPU time of the job, for the run's own statistics; nothing simulated reads it
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -26,6 +30,7 @@ from harness.target import Mode, Mutate, Overlay, Target, TargetError, Unsupport
 
 EVERYTHING = frozenset[str]()
 LATE_RETRIES = 2
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +84,27 @@ def run_job(job: Job, suite: Suite) -> dict[str, Any]:
             if record.get("late") and again < LATE_RETRIES:
                 continue
             if job.folder and (job.keep_passes or record["outcome"] != "pass") and record["outcome"] != "unsupported":
-                record["folder"] = f"{job.scenario}-{job.seed}"
-                recorder.write(Path(job.folder) / record["folder"])
+                _keep(recorder, job, record)
             break
     record["cpu_s"] = round(time.process_time() - started, 4)
     return record
 
 
-def _record(job: Job, suite: Suite, recorder: Recorder) -> dict[str, Any]:
-    record: dict[str, Any] = {
+def _keep(recorder: Recorder, job: Job, record: dict[str, Any]) -> None:
+    """Write the history; a disk that is full meanwhile is the record's error, not the end of the run."""
+    name = f"{job.scenario}-{job.seed}"
+    try:
+        recorder.write(Path(job.folder) / name)
+    except OSError as error:
+        message = f"the history could not be written: {error.strerror or error}"
+        record.update(outcome="error", error={"kind": "harness", "message": message, "help": "give another --out"})
+    else:
+        record["folder"] = name
+
+
+def _blank(job: Job) -> dict[str, Any]:
+    """Return the record of a job that has come to nothing yet."""
+    return {
         "scenario": job.scenario,
         "seed": job.seed,
         "part": SCENARIOS[job.scenario].part,
@@ -97,7 +114,12 @@ def _record(job: Job, suite: Suite, recorder: Recorder) -> dict[str, Any]:
         "doubts": [],
         "errors": [],
         "error": None,
+        "cpu_s": 0.0,
     }
+
+
+def _record(job: Job, suite: Suite, recorder: Recorder) -> dict[str, Any]:
+    record = _blank(job)
     try:
         target = suite.target(job.target)
         made, contract = build(job, target)
@@ -166,16 +188,28 @@ def run_jobs(
                 return
         return
     # Forking is safe here: the parent runs no loop and no thread of its own yet, and imports are not paid twice.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("fork" if os.name == "posix" else "spawn"))
+    context = get_context("fork" if os.name == "posix" else "spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
     try:
-        futures = [pool.submit(run_job, job, suite) for job in jobs]
+        futures = {pool.submit(run_job, job, suite): job for job in jobs}
         for future in as_completed(futures):
-            record = future.result()
+            try:
+                record = future.result()
+            except BrokenProcessPool:
+                message = "a worker process was killed; the jobs that were left did not run"
+                record = {**_blank(futures[future]), "error": {"kind": "harness", "message": message}}
             yield record
             if stop_at_first and record["outcome"] not in ("pass", "unsupported"):
                 return
     finally:
         _terminate(pool)
+
+
+def _end_with_parent() -> None:
+    """Let the kernel end this worker when the harness is gone, however it went (Linux; elsewhere it ends idle)."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _terminate(pool: ProcessPoolExecutor) -> None:

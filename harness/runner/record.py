@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -40,6 +41,8 @@ def build_verdict(
     outcomes = [Outcome(entry["verdict"]) for entry in requirements.values()]
     outcomes += [Outcome(r["outcome"]) for r in scenarios if r["outcome"] in ("fail", "inconclusive")]
     overall = "error" if errors else worst(outcomes).value
+    if run.get("interrupted") and overall in ("pass", "unsupported"):
+        overall = Outcome.INCONCLUSIVE.value  # what did not run has not passed
     return {
         "schema": SCHEMA,
         "run": dict(run),
@@ -139,7 +142,7 @@ def replay_command(record: Mapping[str, Any], run: Mapping[str, Any]) -> str:
         parts += ["--target", run["target"]]
     if run.get("mutant"):
         parts += ["--mutant", run["mutant"]]
-    return " ".join(parts)
+    return shlex.join(parts)
 
 
 def _counts(verdicts: Iterable[str]) -> dict[str, int]:

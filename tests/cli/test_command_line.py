@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -282,3 +283,94 @@ def test_a_server_ends_when_its_parents_end_of_the_pipe_does(process: Any) -> No
     assert made.stdout.readline().startswith("ready http://127.0.0.1:")
     made.communicate(timeout=20)  # closes its standard input
     assert made.returncode == 0
+
+
+SECRET = "ck_never_to_be_written_down"
+
+
+@pytest.mark.parametrize("arguments", [("--key", f"a={SECRET}"), (f"--key=a={SECRET}",)])
+def test_a_customers_key_is_in_no_file_of_the_run(shell: Shell, arguments: tuple[str, ...]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    shell("run", QUICK, "--target", f"http://127.0.0.1:{port}", *arguments, "--workers", "1", "--out", "run")
+    files = [path for path in (shell.folder / "run").rglob("*") if path.is_file()]
+    assert len(files) >= 5
+    assert not [path for path in files if SECRET.encode() in path.read_bytes()]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--key", "a=ck_x"),
+        ("--upstreams", "http://127.0.0.1:1"),
+        ("--mode", "remote"),
+        ("--target", "http://127.0.0.1:1", "--mode", "sim"),
+        ("--out", ""),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(shell: Shell, arguments: tuple[str, ...]) -> None:
+    code, _, err = shell("run", QUICK, *arguments)
+    assert code == 64
+    assert "error:" in err
+    assert not list(shell.folder.iterdir())
+
+
+def test_a_folder_used_again_holds_the_new_run_alone(shell: Shell) -> None:
+    shell("run", "billing.cost_is_rounded_up_once", "--mutant", "rounds_down", "--workers", "1", "--out", "run")
+    code, _, _ = shell("run", QUICK, "--workers", "1", "--out", "run")
+    assert code == 0
+    assert shell("judge", "run")[0] == 0
+    assert [path.name for path in (shell.folder / "run").iterdir() if path.is_dir()] == [f"{QUICK}-0"]
+
+
+def test_a_folder_with_other_files_is_left_alone(shell: Shell) -> None:
+    (shell.folder / "mine").mkdir()
+    (shell.folder / "mine" / "thesis.txt").write_text("do not touch")
+    code, _, err = shell("run", QUICK, "--out", "mine")
+    assert code == 64
+    assert "thesis.txt" in err
+    assert [path.name for path in (shell.folder / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_last_failed_looks_within_what_is_selected(shell: Shell) -> None:
+    shell("run", "billing.cost_is_rounded_up_once", QUICK, "--mutant", "rounds_down", "--workers", "1")
+    code, out, _ = shell("run", "billing", "--last-failed", "--list")
+    assert (code, out.split()) == (0, ["billing.cost_is_rounded_up_once"])
+
+
+def test_a_history_of_another_schema_is_refused(shell: Shell) -> None:
+    shell("run", QUICK, "--workers", "1", "--out", "run")
+    history = shell.folder / "run" / f"{QUICK}-0" / "history.jsonl"
+    history.write_bytes(history.read_bytes().replace(b"harness.history/1", b"harness.history/9", 1))
+    code, _, err = shell("judge", "run")
+    assert code == 64
+    assert "harness.history/9" in err
+
+
+@pytest.mark.local
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 130), (signal.SIGKILL, -9)])
+def test_no_worker_outlives_a_run_that_is_killed(process: Any, number: signal.Signals, code: int) -> None:
+    running = process("run", "billing", "balances", "--seeds", "0..300", "--out", "run", "--workers", "2")
+    assert running.stderr.readline()
+    workers = [int(pid) for pid in Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()]
+    assert len(workers) == 2
+    ends = [os.pidfd_open(pid) for pid in workers]
+    running.send_signal(number)
+    running.communicate(timeout=60)
+    assert running.returncode == code
+    for end in ends:
+        assert select.select([end], [], [], 20)[0], "a worker lives on"
+        os.close(end)
+
+
+@pytest.mark.local
+def test_a_worker_that_is_killed_is_told_and_exits_70(process: Any, tmp_path: Path) -> None:
+    running = process("run", "billing", "balances", "--seeds", "0..300", "--out", "run", "--workers", "2")
+    assert running.stderr.readline()
+    workers = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+    os.kill(int(workers[0]), signal.SIGKILL)
+    out, err = running.communicate(timeout=100)
+    assert running.returncode == 70
+    assert "Traceback" not in out + err
+    assert "a worker process was killed" in out
+    assert orjson.loads((tmp_path / "run" / "verdict.json").read_bytes())["verdict"] == "error"

@@ -17,7 +17,7 @@ import orjson
 
 from harness.cli.suite import mutate
 from harness.cli.terminal import fail, near
-from harness.contract import load_contract
+from harness.contract import ContractError, load_contract
 from harness.environment.secrets import random_secrets
 from harness.environment.sim import roles_of
 from harness.scenario import Account, Key, World
@@ -141,6 +141,16 @@ def _run(serve: Callable[[asyncio.Event], Any], *, watch_input: bool) -> None:
     try:
         with suppress(KeyboardInterrupt):
             uvloop.run(main())
-    except (OSError, ValueError) as error:
-        fail("the server did not start", cause=str(error))
+    except ContractError as error:
+        fail("the contract cannot be used", cause="\n       ".join(error.problems), help="see docs/contract.md")
+        raise SystemExit(EXIT_USAGE) from None
+    except (ValueError, KeyError) as error:
+        fail("the configuration cannot be used", cause=str(error), help="see docs/serving.md")
+        raise SystemExit(EXIT_USAGE) from None
+    except Exception as error:
+        fail(
+            "the server did not start",
+            cause=f"{error}",
+            help="is the port free, and the file a ledger of this version?",
+        )
         raise SystemExit(70) from None

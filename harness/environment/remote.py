@@ -46,7 +46,7 @@ async def _run(scenario: Scenario, target: Target, contract: Contract, seed: int
     )
     async with target.start(wiring) as running, socket_transport() as transport:
         await _reachable(transport, running)
-        control = UpstreamControl(transport, running.upstreams_url, scenario.name) if running.upstreams_url else None
+        control = _control(transport, running.upstreams_url) if running.upstreams_url else None
         if control is None and scenario.injections:
             raise Unsupported(
                 "it injects faults, and the mock upstreams behind this gateway are not known (--upstreams)"
@@ -71,6 +71,13 @@ async def _run(scenario: Scenario, target: Target, contract: Contract, seed: int
         )
         probes = PROBE_ACCOUNT in {key.removesuffix("-key") for key in running.secrets}
         await Performance(scenario, stage, recorder, seed, probes=probes).run()
+
+
+def _control(transport: httpx.AsyncBaseTransport, url: str) -> UpstreamControl:
+    """Return the control of the run that the gateway's providers are configured with: the URL's path, or ``serve``."""
+    address = httpx.URL(url)
+    base = str(address.copy_with(path="/")).rstrip("/")
+    return UpstreamControl(transport, base, address.path.strip("/") or "serve")
 
 
 async def _reachable(transport: httpx.AsyncBaseTransport, running: Running) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import traceback
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -36,9 +37,13 @@ class ImportedTarget:
         """Build the app. Raises TargetError if what was imported is no ASGI app and makes none."""
         app = self._made
         if _is_factory(app):
-            app = app(wiring)
-            if inspect.isawaitable(app):
-                app = await app
+            try:
+                app = app(wiring)
+                if inspect.isawaitable(app):
+                    app = await app
+            except Exception as error:
+                cause = "".join(traceback.format_exception_only(error)).strip()
+                raise TargetError(f"{self.name} could not be made", cause=cause) from error
         if not callable(app):
             raise TargetError(f"{self.name} is no ASGI app", help="give MODULE:APP, or MODULE:FUNCTION(wiring) -> app")
         yield Running(app=app)
@@ -48,7 +53,7 @@ def _imported(name: str) -> Any:
     module, _, attribute = name.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # whatever a module of somebody else's raises as it is imported
         raise TargetError(
             f"cannot import {name}", cause=str(error), help="give MODULE:APP as Python imports it"
         ) from error

@@ -374,3 +374,42 @@ def test_a_worker_that_is_killed_is_told_and_exits_70(process: Any, tmp_path: Pa
     assert "Traceback" not in out + err
     assert "a worker process was killed" in out
     assert orjson.loads((tmp_path / "run" / "verdict.json").read_bytes())["verdict"] == "error"
+
+
+BROKEN_TARGETS = {
+    "raises": ("def app(wiring):\n    raise ValueError('no such provider')\n", "no such provider"),
+    "no_app": ("def app(wiring):\n    return 7\n", "no ASGI app"),
+    "bad_module": ("1 / 0\n", "division by zero"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_TARGETS)
+def test_a_fault_of_an_imported_target_is_told_as_its_own(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    source, said = BROKEN_TARGETS[name]
+    module = f"target_{name}"
+    (shell.folder / f"{module}.py").write_text(source)
+    monkeypatch.syspath_prepend(str(shell.folder))
+    code, out, err = shell("run", QUICK, "--target", f"{module}:app", "--workers", "1", "--out", "run")
+    assert code == 69
+    assert said in out + err
+    assert "Traceback" not in out + err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("gateway", "--database", "/nowhere/ledger.sqlite"), 70),
+        (("gateway", "--overlay", "shrt"), 64),
+        (("gateway", "--config", '{"contract": 1}'), 64),
+        (("gateway", "--config", "nonsense"), 64),
+        (("upstreams", "--config", '{"listeners": {"primary": "opne"}}'), 64),
+        (("upstreams", "--config", "[]"), 64),
+    ],
+)
+def test_a_server_that_cannot_start_says_why(shell: Shell, arguments: tuple[str, ...], code: int) -> None:
+    found, out, err = shell("serve", *arguments)
+    assert found == code
+    assert "error:" in err
+    assert out == ""

@@ -291,12 +291,12 @@ def storms(contract: Contract, rng: random.Random) -> Scenario:
         ("claude-sonnet-4-7", messages, "managed"),
         ("gpt-5.5", chat, "general"),
     ):
-        for number in range(26):
+        for number in range(22):
             call = make(
                 model,
                 tier=tier,
                 id=f"{model}-{number}",
-                at_ms=rng.randrange(32_000_000) / 1e3,
+                at_ms=rng.randrange(27_000_000) / 1e3,
                 stream=rng.random() < 0.5,
                 reply=Reply(chunks=3, ttft_ms=rng.randrange(1_000, 900_000) / 1e3, gap_ms=rng.randrange(100_000) / 1e3),
                 abort_ms=rng.randrange(100_000, 900_000) / 1e3 if rng.random() < 0.1 else None,

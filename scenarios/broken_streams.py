@@ -63,14 +63,12 @@ def broken_in_every_way(contract: Contract, rng: random.Random) -> Scenario:
     """After the first content, in the middle, and just before the terminal event: an error event, and nothing more."""
     plan = Plan()
     points = ({"content": 1}, {"content": rng.randrange(2, 5)}, {"chunks": LAST})
-    for call in streams(Reply(chunks=6, ttft_ms=10, gap_ms=3)):
-        for number in range(len(breaks(contract, points[0]))):
-            choice = breaks(contract, rng.choice(points))
-            plan.add(call, ("*", choice[-1 - number % len(choice)]))
+    for turn, call in enumerate(streams(Reply(chunks=6, ttft_ms=10, gap_ms=3))):
+        for number in range(6):  # of ten; each comes up on one surface at least
+            plan.add(call, ("*", breaks(contract, rng.choice(points))[-1 - (turn * 4 + number) % 10]))
         plan.add(call, ("*", malformed_event(content=1)))
         # A broken second answer ends the stream as a first one does; the first target's failure is never seen.
-        for fault in breaks(contract, {"content": 1})[:2]:
-            plan.add(call, ("primary", respond(status=503)), ("second", fault))
+        plan.add(call, ("primary", respond(status=503)), ("second", breaks(contract, {"content": 1})[turn]))
     return _scenario(plan)
 
 

@@ -24,8 +24,8 @@ CHECKS = (
 PROBE = Reply(chunks=1, ttft_ms=1, gap_ms=0)
 
 
-def _departures(contract: Contract, drain_ms: float, rng: random.Random) -> Plan:
-    """Return clients that leave in every way, each on two surfaces, so far apart that the probes of one are lone."""
+def _departures(contract: Contract, drain_ms: float, rng: random.Random, surfaces: int) -> Plan:
+    """Return clients that leave in every way, each on so many surfaces, far enough apart for lone probes."""
     gap_ms = drain_ms * 2 + 1_500
     plan = Plan(gap_ms)
     soon = Reply(chunks=4, ttft_ms=40, gap_ms=drain_ms / 10 + 20)
@@ -50,7 +50,7 @@ def _departures(contract: Contract, drain_ms: float, rng: random.Random) -> Plan
         (True, {"reply": soon, "abort_ms": 20}, about_to_fail),
     )
     for stream, options, fault in ways:
-        for name, make, model in rng.sample(SURFACES, 2):
+        for name, make, model in rng.sample(SURFACES, surfaces):
             call = make(model, id=f"{name}-{'s' if stream else 'u'}", stream=stream, **options)
             plan.add(call, *((("*", fault),) if fault is not None else ()))
     return plan
@@ -71,7 +71,7 @@ def _with_probes(plan: Plan, drain_ms: float) -> Workload:
 def clients_leave(contract: Contract, rng: random.Random) -> Scenario:
     """Nothing more is tried for a client that left; its upstream may finish within the drain time, in its slot."""
     drain_ms = contract.timeouts.drain_ms
-    plan = _departures(contract, drain_ms, rng)
+    plan = _departures(contract, drain_ms, rng, 2)
     return Scenario(
         world=World(overlay=NO_BREAKER),
         workload=_with_probes(plan, drain_ms),
@@ -84,7 +84,7 @@ def clients_leave(contract: Contract, rng: random.Random) -> Scenario:
 @scenario
 def clients_leave_without_drain(contract: Contract, rng: random.Random) -> Scenario:
     """With a drain time of 0 the upstream call ends as its client leaves, and the slot is free."""
-    plan = _departures(contract, 0, rng)
+    plan = _departures(contract, 0, rng, 1)
     return Scenario(
         world=World(overlay={**NO_BREAKER, "timeouts.drain_ms": 0}),
         workload=_with_probes(plan, 0),

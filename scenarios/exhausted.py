@@ -52,15 +52,14 @@ def client_and_target_faults(contract: Contract) -> Scenario:
     """The client's own faults come back at once; those of credential or target move on, and end in 502."""
     rules = contract.failover
     plan = Plan()
+    own, target = rules.client_fault_statuses, rules.target_fault_statuses
     for turn, call in enumerate(everywhere()):
-        for number, status in enumerate(rules.client_fault_statuses[turn % 2 :: 2]):
-            at = ("primary", "second")[number % 2]
-            before = (("primary", respond(status=503)),) if at == "second" else ()
-            plan.add(call, *before, (at, respond(status=status, message=SPILT)))
-        for status in rules.target_fault_statuses[turn % 2 :: 2]:
-            plan.add(call, ("primary", respond(status=status)))
-            plan.add(call, ("*", respond(status=status, message=SPILT)))
-        plan.add(call, ("primary", respond(status=503), 1), ("*", respond(status=rules.target_fault_statuses[2])))
+        at = ("primary", "second")[turn % 2]
+        before = (("primary", respond(status=503)),) if at == "second" else ()
+        plan.add(call, *before, (at, respond(status=own[turn % len(own)], message=SPILT)))
+        plan.add(call, ("primary", respond(status=target[turn % len(target)])))
+        plan.add(call, ("*", respond(status=target[-1 - turn % len(target)], message=SPILT)))
+        plan.add(call, ("primary", respond(status=503), 1), ("*", respond(status=target[turn // 2])))
     return Scenario(
         world=World(overlay=NO_BREAKER),
         workload=plan.workload,
@@ -97,8 +96,8 @@ def all_targets_fail(contract: Contract, rng: random.Random) -> Scenario:
     )
     plan = Plan()
     for turn, call in enumerate(everywhere()):
-        for number in range(4):
-            plan.add(call, *mixtures[(turn * 4 + number) % len(mixtures)])
+        for number in range(3):
+            plan.add(call, *mixtures[(turn * 3 + number) % len(mixtures)])
     return Scenario(
         world=World(overlay=NO_BREAKER),
         workload=plan.workload,

@@ -73,6 +73,11 @@ def everywhere(**options: object) -> Iterator[Call]:
             yield make(model, stream=stream, id=f"{name}-{'s' if stream else 'u'}", reply=QUICK, **options)
 
 
+def half_of_them(turn: int, **options: object) -> list[Call]:
+    """Return a call on each surface, unstreamed or streamed; the other half of all on the next turn."""
+    return [call for number, call in enumerate(everywhere(**options)) if number % 2 == (number // 2 + turn) % 2]
+
+
 def in_general(call: Call) -> Call:
     """Return ``call`` as one of the general API's."""
     model = GENERAL_RESPONSES if call.surface == "responses" else GENERAL[call.model]
@@ -112,8 +117,10 @@ def somewhere(fault: FaultSpec, rng: random.Random) -> Iterable[tuple[str, Fault
 def server_errors(contract: Contract, rng: random.Random) -> Scenario:
     """Every 5xx, 529 included, at the first try, the whole primary, or two targets: the client sees one answer."""
     plan = Plan()
+    turn = rng.randrange(2)
     for status in (500, 502, 503, 504, 529):
-        for call in everywhere():
+        turn += 1
+        for call in half_of_them(turn):
             fault = respond(status=status, after_s=rng.randrange(1, 300) / 1e3)
             plan.add(call, *somewhere(fault, rng))
             if status == 503:
@@ -132,8 +139,8 @@ def rate_limited_upstreams(contract: Contract, rng: random.Random) -> Scenario:
     """A 429 with every kind of Retry-After: none, short, exactly the pause cap, and beyond it."""
     cap_s = contract.failover.backoff_cap_ms / 1e3
     plan = Plan()
-    for told_s in (None, 1.0, cap_s, cap_s + 1):
-        for call in everywhere():
+    for turn, told_s in enumerate((None, 1.0, cap_s, cap_s + 1), rng.randrange(2)):
+        for call in half_of_them(turn):
             fault = respond(status=429, retry_after_s=told_s, after_s=rng.randrange(1, 100) / 1e3)
             plan.add(call, *somewhere(fault, rng))
     return Scenario(
@@ -146,16 +153,14 @@ def rate_limited_upstreams(contract: Contract, rng: random.Random) -> Scenario:
 
 
 @scenario
-def silent_upstreams(contract: Contract) -> Scenario:
+def silent_upstreams(contract: Contract, rng: random.Random) -> Scenario:
     """Upstreams that hang before or after the head, or stop before any content; and one that is just in time."""
     limit_ms = contract.timeouts.silence_ms
     plan = Plan()
-    for call in everywhere():
-        plan.add(call, ("primary", hang_before_headers(), 1))
-        plan.add(call, ("primary", hang_after_headers(), 1))
-        plan.add(call, ("primary", stall(content=0) if call.stream else stall(), 1))
-        plan.add(call, ("primary", delay(seconds=limit_ms * 0.95 / 1e3)))
-        plan.add(call, ("primary", delay(seconds=limit_ms * 1.2 / 1e3), 1))
+    in_time, late = delay(seconds=limit_ms * 0.95 / 1e3), delay(seconds=limit_ms * 1.2 / 1e3)
+    for turn, fault in enumerate((hang_before_headers(), hang_after_headers(), in_time, late, None), rng.randrange(2)):
+        for call in half_of_them(turn):
+            plan.add(call, ("primary", fault or (stall(content=0) if call.stream else stall()), 1))
     return Scenario(
         world=World(overlay=NO_BREAKER),
         workload=plan.workload,
@@ -166,13 +171,15 @@ def silent_upstreams(contract: Contract) -> Scenario:
 
 
 @scenario
-def to_the_millisecond(contract: Contract) -> Scenario:
+def to_the_millisecond(contract: Contract, rng: random.Random) -> Scenario:
     """Silent for a millisecond less than the limit, an upstream is waited for; for a millisecond more, it is left."""
     limit_ms = contract.timeouts.silence_ms
     plan = Plan()
-    for call in everywhere():
-        for offset_ms in (-1, 1):
+    turn = rng.randrange(2)
+    for offset_ms in (-1, 1):
+        for call in half_of_them(turn):
             plan.add(call, ("primary", delay(seconds=(limit_ms - QUICK.ttft_ms + offset_ms) / 1e3), 1))
+        for call in half_of_them(turn + 1):
             plan.add(call, ("primary", silence(seconds=(limit_ms + offset_ms) / 1e3, content=0), 1))
     return Scenario(
         world=World(overlay=NO_BREAKER),
@@ -281,9 +288,8 @@ def tls_failing_primary(contract: Contract) -> Scenario:
 
 def _unreachable(state: str) -> Scenario:
     plan = Plan()
-    for call in everywhere():
-        plan.add(call)
-        plan.add(call, ("second", respond(status=503), 1))
+    for number, call in enumerate(everywhere()):
+        plan.add(call, *((("second", respond(status=503), 1),) if number % 3 == 0 else ()))
     return Scenario(
         world=World(overlay=NO_BREAKER, listeners={"primary": state}),  # type: ignore[dict-item]  # one of the words
         workload=plan.workload,

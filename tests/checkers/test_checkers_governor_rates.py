@@ -80,7 +80,7 @@ def whatever_the_keys(broken: bool) -> Traffic:
     return traffic
 
 
-def beside_another(broken: bool, **other: str) -> Traffic:
+def beside_another(broken: bool, **other: Any) -> Traffic:
     traffic = burst(three(), 3)
     if broken:
         traffic.refused("other", 50, **other)

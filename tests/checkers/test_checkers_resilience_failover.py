@@ -268,7 +268,7 @@ def paused(gap: float, *, before: int = 0, told_s: float | None = None, role: st
         at += 10 + 250 * 2**n * 0.75
         traffic.attempt("c", at, at + 10, place, status=503)
         at, place = at + 10, "second"
-    params = {} if told_s is None else {"params": {"retry_after_s": told_s}}
+    params: dict[str, Any] = {} if told_s is None else {"params": {"retry_after_s": told_s}}
     traffic.attempt("c", at, at + 10, place, status=503 if told_s is None else 429, **params)
     traffic.attempt("c", at + 10 + gap, at + gap + 50, place if role == "primary" else role)
     return traffic

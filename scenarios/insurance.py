@@ -65,7 +65,7 @@ def whatever_made_it_slow(contract: Contract) -> Scenario:
     """Queueing, failed attempts and the pauses between them count towards the latency."""
     threshold = contract.insurance.threshold_ms
     silence = contract.timeouts.silence_ms
-    failing = min(threshold * 0.7, silence * 0.9)
+    failing = min(threshold * 1.3, silence * 0.9)
     calls = [
         make(model, stream=stream, id=f"{name}-{int(stream)}", reply=replace(COST, ttft_ms=threshold * 0.45))
         for name, make, model in SURFACES
@@ -95,6 +95,7 @@ def waiting_counts(contract: Contract) -> Scenario:
     return Scenario(
         world=World(overlay={"text.concurrency": slots}),
         workload=Workload((*first, *waiting)),
+        exact=True,  # a wait in the queue is shorter than the scheduling of sockets can be told apart
         checks=(slow_successes_are_paid, *TOLD, *PAID),
     )
 

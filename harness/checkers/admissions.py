@@ -136,7 +136,7 @@ def _used(one: Seen, contract: Contract) -> tuple[int, int]:
     """Return the tokens that the call is settled to, at least and at most: exact for an answer with lawful usage."""
     known = [total for a in one.attempts if (total := _total(a.reading.usage, a.surface, contract)) is not None]
     last = one.attempts[-1] if one.attempts else None
-    if last is not None and last.ended == "served" and last.status == 200 and known:
+    if last is not None and last.ended == "served" and last.status == 200 and "usage" not in last.fault:
         total = _total(last.reading.usage, last.surface, contract)
         if total is not None:
             return total, total

@@ -28,6 +28,12 @@ _BY_FAULT: Mapping[str, str] = {
     "malformed_event": "malformed",
 }
 _STREAM_ENDS = {"error_in_200", "stream_error", "truncate"}
+_REJECTED = {*_BY_FAULT, *_STREAM_ENDS, "json_although_streamed"} - {
+    "hang_before_headers",
+    "hang_after_headers",
+    "stall",
+}
+"""What a gateway may turn away from before its end; of any other answer it leaves it waits for more in vain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,7 @@ def _cause(attempt: AttemptSpan, call: CallSpan, contract: Contract) -> str:
     if attempt.ended == "left":
         if call.outcome == "aborted" and call.end <= attempt.end:
             return "abandoned"
-        if not names & {"malformed_event", *_STREAM_ENDS}:
+        if not names & _REJECTED:
             return "first_byte" if attempt.head is None else "silence"
     for name, cause in _BY_FAULT.items():
         if name in names:

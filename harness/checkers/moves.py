@@ -146,6 +146,9 @@ def pauses_grow(history: History, contract: Contract, verdict: Verdict) -> None:
                     _case(verdict, "short_retry_after", held, one, (before, after), f"a pause of {told_us} us", gap)
                 pauses += 1
             elif not _hidden(before, after, one, states):
+                assert one.model is not None
+                if may_deny(history, contract, one.model.id, before.upstream, before.end, after.start):
+                    unseen += 1  # a pause for another try, which the circuit then kept away
                 _, high = _band(contract, pauses, unseen)
                 _case(verdict, "growing_pauses", gap <= high + slack, one, (before, after), f"at most {high} us", gap)
 

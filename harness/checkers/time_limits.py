@@ -54,7 +54,7 @@ def _silence_limit(attempt: AttemptSpan, one: Seen, history: History, contract: 
         failure = failure_of(attempt, one.call, contract)
         if failure is None or not failure.timed_out or _is_cut_off(one, contract, slack):
             return
-        silent_us = attempt.left[1] - _last_word(attempt, one)
+        silent_us = attempt.left[1] - _last_word(attempt, one, slack)
         too_soon = silent_us < limit_us - slack
         # Left too soon by either limit: the call's own had not come either.
         for clause in ("silence_limit", "text_call_limit") if too_soon else ("silence_limit",):
@@ -86,9 +86,14 @@ def _is_cut_off(one: Seen, contract: Contract, slack: int) -> bool:
     return one.call.end - one.call.sent >= contract.timeouts.text_call_ms * 1000 - slack
 
 
-def _last_word(attempt: AttemptSpan, one: Seen) -> int:
-    """Return when the upstream last sent anything, as far as that is known."""
+def _last_word(attempt: AttemptSpan, one: Seen, slack: int) -> int:
+    """Return when the upstream last sent anything, as far as that is known; the gateway's pings are not its."""
     words = [attempt.start, attempt.head or 0, attempt.first_chunk or 0]
     if attempt is one.attempts[-1] and attempt.first_chunk is not None:
-        words += [at for at in set(one.call.chunks) - set(one.call.pings) if at <= attempt.attached]
+        pings = one.call.pings
+        words += [
+            at
+            for at in one.call.chunks
+            if at <= attempt.attached and not any(abs(at - ping) <= slack for ping in pings)
+        ]
     return max(words)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, overload
 
+from harness.branches import BRANCHES
 from harness.checker import Checker
 from harness.contract import Contract
 from mock_upstreams.faults import FaultSpec
@@ -247,7 +248,8 @@ class Scenario:
 
     ``exact``: its verdict needs exact times, so only sim can judge it. ``bodies``: keep request and answer bodies.
     ``settle_ms``: how long the run goes on after the last call ended, for drains and settlements; None takes the
-    contract's drain time and settlement time together. ``reaches`` names branches that must be seen (issue of power).
+    contract's drain time and settlement time together. ``reaches`` names branches (``harness list branches``) that a run
+    must be seen to take: one that did not has proved nothing.
     """
 
     world: World
@@ -266,7 +268,8 @@ class Scenario:
     chop: bool = False
     """Merge and split the chunks of both links at random (keyed by the seed)."""
     recovers: bool = True
-    """End with a recovery check: a lone probe per model after all faults are healed."""
+    """End with a recovery check, a lone probe per model, also where no fault was injected (else a run always does)."""
+    reaches: tuple[str, ...] = ()
     name: str = ""
     promise: str = ""
 
@@ -288,6 +291,9 @@ class NamedScenario:
         rng = random.Random(f"{seed}/{self.name}/workload")
         wants_rng = self.build.__code__.co_argcount > 1
         made = self.build(contract, rng) if wants_rng else self.build(contract)
+        unknown = [name for name in made.reaches if name not in BRANCHES]
+        if unknown:
+            raise ValueError(f"scenario {self.name} reaches {unknown}, which are no branches")
         return replace(made, name=self.name, promise=self.promise, part=self.part)
 
 

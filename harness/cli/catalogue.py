@@ -1,9 +1,10 @@
-"""The commands that tell what there is: requirements, scenarios, checkers, faults, targets, mutants."""
+"""The commands that tell what there is: requirements, scenarios, checkers, branches, faults, targets, mutants."""
 
 from __future__ import annotations
 
 import click
 
+from harness.branches import BRANCHES
 from harness.checker import CHECKERS
 from harness.cli.suite import load
 from harness.cli.terminal import near
@@ -18,6 +19,7 @@ def list_command(what: str) -> None:
     rows = {
         "scenarios": _scenarios,
         "checkers": _checkers,
+        "branches": _branches,
         "faults": _faults,
         "requirements": _requirements,
         "targets": _targets,
@@ -65,6 +67,10 @@ def _scenarios() -> list[tuple[str, str]]:
 
 def _checkers() -> list[tuple[str, str]]:
     return [(name, f"{check.requirement}  {check.promise}") for name, check in sorted(CHECKERS.items())]
+
+
+def _branches() -> list[tuple[str, str]]:
+    return [(name, f"{branch.clause}  {branch.told}") for name, branch in BRANCHES.items()]
 
 
 def _requirements() -> list[tuple[str, str]]:

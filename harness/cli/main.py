@@ -123,7 +123,9 @@ def explain(requirement: str) -> None:
 
 
 @harness.command("list")
-@click.argument("what", type=click.Choice(["scenarios", "checkers", "faults", "requirements", "targets", "mutants"]))
+@click.argument(
+    "what", type=click.Choice(["scenarios", "checkers", "branches", "faults", "requirements", "targets", "mutants"])
+)
 def list_(what: str) -> None:
     """List what there is."""
     from harness.cli.catalogue import list_command

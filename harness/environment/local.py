@@ -10,7 +10,7 @@ import orjson
 from harness.contract import Contract
 from harness.environment.control import UpstreamControl
 from harness.environment.perform import Performance
-from harness.environment.plan import with_probe_account
+from harness.environment.probes import with_probe_account
 from harness.environment.secrets import random_secrets
 from harness.environment.sim import roles_of
 from harness.environment.stage import Stage

@@ -8,8 +8,10 @@ from typing import Any
 
 import orjson
 
+from harness.checkers.recovery import bound_ms
 from harness.clients import build, drive
-from harness.environment.plan import default_key, injections_of, plan_of, recovery_calls, with_probe_account
+from harness.environment.plan import default_key, injections_of, plan_of
+from harness.environment.probes import recovers, recovery_calls, with_probe_account
 from harness.environment.stage import Stage
 from harness.history import Recorder
 from harness.scenario import Call, Scenario
@@ -28,7 +30,8 @@ class Performance:
         self.seed = seed
         self.world = with_probe_account(scenario.world) if probes else scenario.world
         self.calls = scenario.workload.numbered()
-        self.probes = recovery_calls(scenario, stage.contract) if scenario.recovers and probes else ()
+        self.recovers = recovers(scenario)
+        self.probes = recovery_calls(scenario, stage.contract) if self.recovers and probes else ()
         self._loop = asyncio.get_running_loop()
         self._zero_s = 0.0
         self._done: dict[str, asyncio.Future[dict[str, Any]]] = {}
@@ -71,11 +74,7 @@ class Performance:
         await self._settle()
         if stage.control is not None:
             await stage.control.heal()
-        self.recorder.note("heal", self.now_us())
-        if self.probes:
-            await self._rest()
-            await self._workload(self.probes)
-            await self._settle()
+        await self._recover()
         self.recorder.note("end", self.now_us())
         await self._collect()
 
@@ -90,17 +89,17 @@ class Performance:
         settle_ms = self.scenario.settle_ms if self.scenario.settle_ms is not None else default
         await asyncio.sleep(settle_ms / 1e3)
 
-    async def _rest(self) -> None:
-        """Wait until every window and every cool-down that the storm left behind has run out."""
-        contract = self.stage.contract
-        longest = max(
-            contract.text.window_ms,
-            contract.image.window_ms,
-            contract.user_rate.window_ms,
-            contract.breaker.cooldown_cap_ms,
-            contract.breaker.window_ms,
-        )
-        await asyncio.sleep(longest / 1e3)
+    async def _recover(self) -> None:
+        """Give the healed gateway the time in which it must have recovered, then send the calls that show whether."""
+        if not self.recovers:
+            self.recorder.note("heal", self.now_us())
+            return
+        rest_ms = bound_ms(self.stage.contract)
+        self.recorder.note("heal", self.now_us(), bound_ms=rest_ms)
+        if self.probes:
+            await asyncio.sleep(rest_ms / 1e3)
+            await self._workload(self.probes)
+            await self._settle()
 
     async def _workload(self, calls: Sequence[Call]) -> None:
         """Send scheduled calls at their instants, whatever became of the others, and followers after theirs."""

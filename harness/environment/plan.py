@@ -1,23 +1,20 @@
-"""What is decided before the first call, as data: probes of recovery, injections, and the plan line of the history."""
+"""What is decided before the first call, as data: injections, and the plan line of the history."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from typing import Any
 
 import orjson
 
 from harness.clients import path_of
-from harness.contract import Contract
 from harness.contract.loader import contract_to_json
 from harness.environment.stage import Stage
 from harness.history import SCHEMA
-from harness.scenario import Account, Call, Reply, Scenario, World, as_data, chat, messages
+from harness.scenario import Call, Reply, Scenario, World, as_data
 
-PROBE_ACCOUNT = "recovery"
-"""An account of the harness's own, in every world: its lone probes tell whether the gateway recovered."""
 _CALL_DEFAULTS = {field.name: field.default for field in fields(Call)}
 _REPLY_FIELDS = tuple(field.name for field in fields(Reply))
 _UNPLANNED = frozenset(
@@ -37,41 +34,6 @@ _UNPLANNED = frozenset(
         "fields",
     }
 )
-
-
-def with_probe_account(world: World) -> World:
-    """Return ``world`` with the harness's own account in it."""
-    return replace(world, accounts=(*world.accounts, Account(PROBE_ACCOUNT)))
-
-
-def recovery_calls(scenario: Scenario, contract: Contract) -> tuple[Call, ...]:
-    """Return, per model that the scenario calls, probes that close its circuits and then one lone probe."""
-    probes: list[Call] = []
-    seen: set[tuple[str, str]] = set()
-    for call in scenario.workload.calls:
-        model = contract.model("enterprise" if call.tier == "managed" else "general", call.model)
-        if call.surface not in ("chat", "messages", "responses") or call.path or model is None or model.cli_only:
-            continue
-        if (call.tier, model.id) in seen or not {"chat", "messages"} & set(model.surfaces):
-            continue
-        seen.add((call.tier, model.id))
-        make = chat if "chat" in model.surfaces else messages
-        for n in range(contract.breaker.successes_to_close + 1):
-            last = n == contract.breaker.successes_to_close
-            probes.append(
-                make(
-                    model.id,
-                    tier=call.tier,
-                    account=PROBE_ACCOUNT,
-                    id=f"r{len(probes) + 1}",
-                    at_ms=None,
-                    after=(f"r{len(probes)}",) if probes else (),
-                    max_tokens=16,
-                    reply=Reply(chunks=1, ttft_ms=1, gap_ms=0),
-                    tag="recovery" if last else "recovery_warmup",
-                )
-            )
-    return tuple(probes)
 
 
 def default_key(world: World, account: str) -> str:

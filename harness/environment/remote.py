@@ -10,7 +10,7 @@ from harness.contract import Contract
 from harness.environment.control import UpstreamControl
 from harness.environment.local import SKEW_US, socket_transport
 from harness.environment.perform import Performance
-from harness.environment.plan import PROBE_ACCOUNT
+from harness.environment.probes import PROBE_ACCOUNT
 from harness.environment.stage import Stage
 from harness.history import Recorder
 from harness.scenario import Scenario

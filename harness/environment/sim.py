@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from harness.contract import Contract
 from harness.environment.control import UpstreamControl
 from harness.environment.perform import LEAD_S, Performance
-from harness.environment.plan import with_probe_account
+from harness.environment.probes import with_probe_account
 from harness.environment.secrets import made_up_secrets
 from harness.environment.stage import Stage
 from harness.history import Recorder

@@ -124,13 +124,14 @@ def _record(job: Job, suite: Suite, recorder: Recorder) -> dict[str, Any]:
         target = suite.target(job.target)
         made, contract = build(job, target)
         record["overlays"] = list(contract.overlays)
+        record["reaches"] = list(made.reaches)
         record["could_judge"] = sorted({f"{c.requirement}.{clause}" for c in made.checks for clause in c.clauses})
         try:
             _run(made, target, contract, job, recorder, suite.mutate(job.mutant) if job.mutant else None)
         finally:
             # What was recorded before a target died or the harness was stopped is kept.
             record["digest"] = recorder.digest()
-        record.update(judge(recorder.history(), contract, made.checks))
+        record.update(judge(recorder.history(), contract, made.checks, only=job.requirements))
         if record["errors"]:
             record["outcome"] = "error"
             record["error"] = {"kind": "harness", "message": f"{len(record['errors'])} checkers crashed"}

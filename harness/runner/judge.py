@@ -7,32 +7,39 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from harness.branches import BRANCHES, branches_reached
 from harness.checker import Checker, ClauseResult, Outcome, Verdict, worst
 from harness.contract import Contract
 from harness.contract.requirements import matches
 from harness.history import History
+from harness.runner.recovery import recovery_checks, told_apart
 
 LATENESS_BOUND_US = 250_000
 """A generator that sent a call later than this has not run the scenario: the verdict is inconclusive."""
 
 
-def judge(history: History, contract: Contract, checks: Iterable[Checker]) -> dict[str, Any]:
+def judge(
+    history: History, contract: Contract, checks: Iterable[Checker], *, only: frozenset[str] = frozenset()
+) -> dict[str, Any]:
     """Return the scenario's record: its outcome, why, and each check's clauses with evidence.
 
-    A planned fault that never fired, or a late generator, turns what passed into inconclusive; what failed stays.
-    A checker that crashes makes the record an error, never a pass.
+    A planned fault that never fired, a branch that was meant and not reached, or a late generator, turns what passed
+    into inconclusive; what failed stays. A checker that crashes makes the record an error, never a pass. A run that
+    ends with a recovery is asked for that too, of the requirements in ``only`` (empty: all).
     """
     late = _lateness(history)
-    doubts = [*_unfired(history), *late]
+    reached = branches_reached(history, contract)
+    doubts = [*_unfired(history), *_unreached(history, reached), *late]
     checked = []
     errors = []
-    for check in checks:
+    for check in (*checks, *recovery_checks(history, only)):
         try:
             verdict = check(history, contract)
         except Exception:
             errors.append({"checker": check.name, "traceback": traceback.format_exc(limit=8)})
             continue
         checked.append(_record(verdict, check, history.plan.claims, bool(doubts)))
+    recovery, checked = told_apart(history, contract, checked)
     outcomes = [Outcome(check["outcome"]) for check in checked]
     return {
         "outcome": worst(outcomes).value,
@@ -40,6 +47,8 @@ def judge(history: History, contract: Contract, checks: Iterable[Checker]) -> di
         "late": bool(late),
         "errors": errors,
         "checks": checked,
+        "recovery": recovery,
+        "branches": reached,
         "calls": len(history.calls),
         "attempts": len(history.attempts),
         "faults_planned": len(history.plan.injections),
@@ -81,6 +90,15 @@ def _unfired(history: History) -> list[str]:
         f"planned fault {injection['id']} ({injection['fault']['name']} at {injection['role']}) never fired"
         for injection in history.plan.injections
         if injection.get("must_fire", True) and injection["id"] not in fired
+    ]
+
+
+def _unreached(history: History, reached: Mapping[str, int | None]) -> list[str]:
+    """Say which branches the scenario means to reach were not; one that the target does not claim it need not have."""
+    return [
+        f"branch {name} was not reached: {BRANCHES[name].told}"
+        for name in history.plan.options.get("reaches", ())
+        if name in BRANCHES and reached.get(name) == 0 and BRANCHES[name].claimed(history.plan.claims)
     ]
 
 

@@ -35,7 +35,7 @@ class UrlTarget:
             raise Unsupported("it changes the contract, and this gateway cannot be reconfigured from here")
         if world.listeners:
             raise Unsupported("it needs upstream listeners that refuse, and this gateway's are not the harness's")
-        secrets = {}
+        secrets = {f"{account}-key": secret for account, secret in self._keys.items()}
         for account in world.accounts:
             if account.id not in self._keys:
                 raise Unsupported(f"it needs an account {account.id!r}: give its key with --key {account.id}=ck_...")

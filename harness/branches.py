@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from harness.checkers.admissions import admissions, all_listening, crashed_us, slack_us
-from harness.checkers.causes import has_content, listeners, told_retry_after_s
+from harness.checkers.causes import failure_of, listeners, told_retry_after_s
 from harness.checkers.counts import Admission
 from harness.checkers.refusals import Reason, reasons
 from harness.checkers.wire import TEXT_SURFACES, Seen, seen
@@ -133,9 +133,11 @@ def _ended_with(history: History, contract: Contract, statuses: Iterable[int]) -
 @branch("FAIL-03.first_byte")
 def silence_ended(history: History, contract: Contract) -> Iterator[object]:
     """The gateway left an upstream that was too slow, for a client that still waited."""
-    for one in _texts(history, contract):
-        waited = one.call.outcome != "aborted"
-        yield from (1 for attempt in one.attempts if attempt.ended == "left" and waited)
+    crashed = any(note.kind == "crash" for note in history.notes)  # what a dead gateway leaves, it did not wait for
+    for one in _texts(history, contract) if not crashed else ():
+        left = [attempt for attempt in one.attempts if attempt.ended == "left"]
+        failures = [failure_of(attempt, one.call, contract) for attempt in left]
+        yield from (failure for failure in failures if failure is not None and failure.timed_out)
 
 
 @branch("FAIL-04.refused", tap="")
@@ -393,19 +395,6 @@ def ping_sent(history: History, contract: Contract) -> Iterator[object]:
             {"pings", "comments"} & set(a.fault.split("+")) for a in history.attempts_of(call.id)
         ):
             yield call
-
-
-@branch("CHAT-07.split_line")
-def stream_repacked(history: History, contract: Contract) -> Iterator[object]:
-    """A stream came in other pieces than its upstream sent it in."""
-    for one in _texts(history, contract):
-        if (
-            one.plan.stream
-            and one.served
-            and has_content(one.attempts[-1])
-            and one.attempts[-1].chunks != len(one.call.chunks)
-        ):
-            yield one
 
 
 # Money

@@ -248,8 +248,8 @@ class Scenario:
 
     ``exact``: its verdict needs exact times, so only sim can judge it. ``bodies``: keep request and answer bodies.
     ``settle_ms``: how long the run goes on after the last call ended, for drains and settlements; None takes the
-    contract's drain time and settlement time together. ``reaches`` names branches (``harness list branches``) that a run
-    must be seen to take: one that did not has proved nothing.
+    contract's drain time and settlement time together. ``reaches`` names branches (``harness list branches``) that a
+    run must be seen to take: one that did not has proved nothing.
     """
 
     world: World
@@ -285,16 +285,14 @@ class NamedScenario:
     promise: str
     build: ScenarioFunction
     part: Literal["core", "ceilings"]
+    reaches: tuple[str, ...] = ()
 
     def __call__(self, contract: Contract, seed: int = 0) -> Scenario:
         """Build the scenario for ``contract``; random choices of the workload are keyed by ``seed``."""
         rng = random.Random(f"{seed}/{self.name}/workload")
         wants_rng = self.build.__code__.co_argcount > 1
         made = self.build(contract, rng) if wants_rng else self.build(contract)
-        unknown = [name for name in made.reaches if name not in BRANCHES]
-        if unknown:
-            raise ValueError(f"scenario {self.name} reaches {unknown}, which are no branches")
-        return replace(made, name=self.name, promise=self.promise, part=self.part)
+        return replace(made, name=self.name, promise=self.promise, part=self.part, reaches=self.reaches)
 
 
 SCENARIOS: dict[str, NamedScenario] = {}
@@ -304,18 +302,29 @@ SCENARIOS: dict[str, NamedScenario] = {}
 @overload
 def scenario(build: ScenarioFunction) -> NamedScenario: ...
 @overload
-def scenario(*, part: Literal["core", "ceilings"]) -> Callable[[ScenarioFunction], NamedScenario]: ...
 def scenario(
-    build: ScenarioFunction | None = None, *, part: Literal["core", "ceilings"] = "core"
+    *, part: Literal["core", "ceilings"] = "core", reaches: tuple[str, ...] = ()
+) -> Callable[[ScenarioFunction], NamedScenario]: ...
+def scenario(
+    build: ScenarioFunction | None = None,
+    *,
+    part: Literal["core", "ceilings"] = "core",
+    reaches: tuple[str, ...] = (),
 ) -> NamedScenario | Callable[[ScenarioFunction], NamedScenario]:
-    """Register a function ``(contract) -> Scenario`` or ``(contract, rng) -> Scenario`` under ``<file>.<function>``."""
+    """Register a function ``(contract) -> Scenario`` or ``(contract, rng) -> Scenario`` under ``<file>.<function>``.
+
+    ``reaches`` names the branches that it is made for. Raises ValueError for a name used twice or an unknown branch.
+    """
 
     def register(function: ScenarioFunction) -> NamedScenario:
         name = f"{function.__module__.rsplit('.', 1)[-1]}.{function.__name__}"
         if name in SCENARIOS:
             raise ValueError(f"two scenarios are called {name}")
+        unknown = [branch for branch in reaches if branch not in BRANCHES]
+        if unknown:
+            raise ValueError(f"scenario {name} reaches {unknown}, which are no branches")
         doc = (function.__doc__ or "").strip()
-        SCENARIOS[name] = NamedScenario(name, doc.splitlines()[0] if doc else "", function, part)
+        SCENARIOS[name] = NamedScenario(name, doc.splitlines()[0] if doc else "", function, part, reaches)
         return SCENARIOS[name]
 
     return register(build) if build is not None else register

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from xml.etree import ElementTree as ET
 
+from reports.reached import never_reached
 from reports.record import Check, Record
 from reports.text import clipped, line, plural
 
@@ -102,9 +103,9 @@ def _own_case(suite: ET.Element, scenario: Mapping[str, Any], record: Record, *,
 
 
 def _coverage(root: ET.Element, record: Record) -> None:
-    """Add the promises that stay inconclusive although no check says so: nothing judged them."""
-    gaps = list(_gaps(record))
-    if not gaps:
+    """Add what stays inconclusive although no check says so: promises that nothing judged, branches never reached."""
+    gaps, unreached = list(_gaps(record)), list(never_reached(record))
+    if not gaps and not unreached:
         return
     suite = ET.SubElement(root, "testsuite", name="coverage")
     for identifier, clauses in gaps:
@@ -112,6 +113,9 @@ def _coverage(root: ET.Element, record: Record) -> None:
         _properties(case, requirement=identifier)
         message = "; ".join(f"{name}: {clause.get('why', 'could not be told')}" for name, clause in clauses.items())
         ET.SubElement(case, "error", type="inconclusive", message=line(message, 1000))
+    for name, why in unreached:
+        case = ET.SubElement(suite, "testcase", classname="branches", name=line(name), time="0")
+        ET.SubElement(case, "error", type="inconclusive", message=line(why, 1000))
     _tally(suite, 0.0)
 
 

@@ -15,6 +15,7 @@ from reports.cards import Detail, Ids, cards, unsettled
 from reports.causes import Cause, causes
 from reports.figures import Figure, draw_all, kinds
 from reports.histories import Histories
+from reports.reached import branches, recoveries
 from reports.record import OUTCOMES, Check, Record
 from reports.text import clipped, line, plural
 from reports.views import Table
@@ -82,6 +83,8 @@ def _render(
         "doubts": _doubts(record),
         "profiles": matrix.profiles(record),
         "drawings": _drawings(record, histories, drawn),
+        "reached": branches(record),
+        "recovery": recoveries(record),
         "power": _power(record),
         "checks": checks,
         "method": _method(record),
@@ -134,6 +137,8 @@ def _sections(context: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "inconclusive", "Inconclusive"
     yield "matrix", "Requirements"
     yield from ((section["id"], section["title"]) for section in context["drawings"])
+    if context["reached"] or context["recovery"]:
+        yield "reached", "Reached and recovered"
     if context["power"]:
         yield "power", "Power"
     yield "checks", "All checks"

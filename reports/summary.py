@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from reports.causes import Cause, causes
+from reports.reached import never_reached, recoveries
 from reports.record import Record
 from reports.text import line, plural
 
@@ -22,7 +23,7 @@ def summary(record: Record) -> str:
     everything: dict[str, Sequence[Any]] = {
         "errors": [_error(scenario) for scenario in record.scenarios if scenario.get("error")],
         "broken": causes(record),
-        "inconclusive": [*_unsettled(record), *_doubts(record)],
+        "inconclusive": [*_unsettled(record), *_doubts(record), *_unreached(record)],
         "assumed": [(value, ", ".join(ids)) for value, ids in record.assumed.items()],
     }
     for share in (1, 2, 4, 8):
@@ -47,6 +48,7 @@ def _render(record: Record, shown: Mapping[str, Sequence[Any]], more: Mapping[st
         scenarios=plural(len(record.scenarios), "scenario"),
         checks=plural(len(record.checks), "check"),
         calls=plural(sum(scenario.get("calls", 0) for scenario in record.scenarios), "call"),
+        recovery=told[0] if (told := recoveries(record)) else "",
         profiles=[
             {"name": name, "verdict": worst(record.counts_of(name)), "counts": record.counts_of(name)}
             for name in record.profiles
@@ -94,6 +96,11 @@ def _doubts(record: Record) -> Iterator[dict[str, str]]:
         if scenario["outcome"] == "inconclusive" and scenario.get("doubts"):
             why = "; ".join(map(str, scenario["doubts"]))
             yield {"id": scenario["scenario"], "clauses": f"seed {scenario['seed']}", "why": why}
+
+
+def _unreached(record: Record) -> Iterator[dict[str, str]]:
+    for name, why in never_reached(record):
+        yield {"id": name, "clauses": "branch", "why": why}
 
 
 def _error(scenario: Any) -> dict[str, str]:

@@ -53,7 +53,7 @@ def every_form_where_it_is_accepted(contract: Contract, rng: random.Random) -> S
     )
 
 
-@scenario
+@scenario(reaches=("key_refused",))
 def two_credentials_in_one_request(contract: Contract) -> Scenario:
     """Two credentials that disagree are refused, whichever comes first; two that agree, and empty ones, do no harm."""
     calls: list[Call] = []
@@ -93,7 +93,7 @@ def two_credentials_in_one_request(contract: Contract) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("key_refused", "key_suspended"))
 def keys_that_must_be_refused(contract: Contract) -> Scenario:
     """A key that is missing, malformed, unknown, expired, disabled or suspended opens no path and costs nothing."""
     bad = (

@@ -61,7 +61,7 @@ def bad_inputs(contract: Contract, call: Call, rng: random.Random) -> Iterator[C
     yield replace(call, body=text + b" " * (SMALL["sizes.body_bytes"] + 1 - len(text)), tag=TOO_LARGE)
 
 
-@scenario
+@scenario(reaches=("input_refused",))
 def of_every_kind(contract: Contract, rng: random.Random) -> Scenario:
     """Bodies that are wrong in any way get their 4xx at once; every request after one of them is served."""
     calls: list[Call] = []

@@ -21,7 +21,7 @@ GENERAL = (
 )
 
 
-@scenario
+@scenario(reaches=("balance_refused",))
 def the_general_minimum(contract: Contract) -> Scenario:
     """Exactly the minimum passes on every general surface, whatever the hold; one credit less does not."""
     minimum = contract.money.general_minimum_credits
@@ -42,7 +42,7 @@ def the_general_minimum(contract: Contract) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("balance_refused",))
 def held_credits_are_not_available(contract: Contract) -> Scenario:
     """While a call holds credits, a second one that the posted balance alone would let in gets 402."""
     minimum = contract.money.general_minimum_credits
@@ -61,7 +61,7 @@ def held_credits_are_not_available(contract: Contract) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("balance_refused",))
 def the_enterprise_rule(contract: Contract) -> Scenario:
     """A balance that covers the hold, one that only reaches the minimum, and one that does neither."""
     minimum = contract.money.enterprise_minimum_credits
@@ -85,7 +85,7 @@ def the_enterprise_rule(contract: Contract) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("balance_refused",))
 def simultaneous_calls_share_one_balance(contract: Contract) -> Scenario:
     """Twenty calls in one instant on a balance that covers some of them: the rest get 402, nothing is overspent."""
     minimum = contract.money.enterprise_minimum_credits
@@ -105,7 +105,7 @@ def simultaneous_calls_share_one_balance(contract: Contract) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("charged_over_hold", "balance_refused"))
 def a_charge_above_its_hold(contract: Contract) -> Scenario:
     """An answer that costs more than was held is charged in full; the balance goes below zero, and calls get 402."""
     minimum = contract.money.enterprise_minimum_credits

@@ -148,7 +148,7 @@ def cost_is_rounded_up_once(contract: Contract) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("chain_exhausted", "stream_broken_after_content", "silence_ended", "hold_voided"))
 def failed_calls_cost_nothing(contract: Contract) -> Scenario:
     """Refused, failed everywhere, timed out, or broken in mid-stream: not one of them is charged."""
     calls: list[Call] = []
@@ -182,7 +182,7 @@ def failed_calls_cost_nothing(contract: Contract) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("failover_taken", "retry_taken"))
 def failover_is_charged_once(contract: Contract, rng: random.Random) -> Scenario:
     """The primary fails in ways that report usage of their own; the caller pays for the answer it got, once."""
     calls: list[Call] = []
@@ -202,7 +202,7 @@ def failover_is_charged_once(contract: Contract, rng: random.Random) -> Scenario
     )
 
 
-@scenario
+@scenario(reaches=("stream_broken_after_content", "hold_voided"))
 def no_charge_is_told_before_it_stands(contract: Contract) -> Scenario:
     """The upstream sends its usage and is cut before its terminal event: the caller hears of neither."""
     calls = [
@@ -221,7 +221,7 @@ def no_charge_is_told_before_it_stands(contract: Contract) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("flawed_usage_met", "hold_voided"))
 def flawed_usage_costs_nothing(contract: Contract) -> Scenario:
     """Usage missing, negative, absurd or in conflict: the answer arrives, nobody pays, the log says why."""
     faults = {
@@ -264,7 +264,7 @@ def balances_chain_under_concurrency(contract: Contract, rng: random.Random) -> 
     )
 
 
-@scenario
+@scenario(reaches=("client_left", "drained_to_the_end", "drain_cut_off"))
 def clients_that_leave(contract: Contract) -> Scenario:
     """Clients leave before the head, in mid-stream and during an unstreamed wait; slow upstreams outlast the drain."""
     drain_ms = contract.timeouts.drain_ms

@@ -97,7 +97,7 @@ def _just_below(contract: Contract) -> tuple[str, str]:
     return below, opening
 
 
-@scenario
+@scenario(reaches=("circuit_opened", "failover_taken"))
 def opening(contract: Contract, rng: random.Random) -> Scenario:
     """A call short of the minimum, a failure short of the threshold, and older than the window: closed; else open."""
     rules = contract.breaker
@@ -117,7 +117,7 @@ def opening(contract: Contract, rng: random.Random) -> Scenario:
     return _scenario(few, share, old)
 
 
-@scenario
+@scenario(reaches=("circuit_opened", "stream_broken_after_content"))
 def streams_count_at_their_end(contract: Contract, rng: random.Random) -> Scenario:
     """Streams that break at their very end count then and not before, on every surface."""
     rules = contract.breaker
@@ -138,7 +138,7 @@ def streams_count_at_their_end(contract: Contract, rng: random.Random) -> Scenar
     return _scenario(*paths)
 
 
-@scenario
+@scenario(reaches=("circuit_opened",))
 def slow_calls_open_it(contract: Contract, rng: random.Random) -> Scenario:
     """Where a slow limit is set, slow answers open the circuit as failures do, and fast ones do not."""
     rules = contract.breaker
@@ -157,7 +157,7 @@ def _opened(path: Path, contract: Contract) -> float:
     return path.sequence("F" * contract.breaker.min_calls, gap_ms=60)
 
 
-@scenario
+@scenario(reaches=("circuit_opened", "half_open_probed", "circuit_closed"))
 def probing_and_closing(contract: Contract, rng: random.Random) -> Scenario:
     """After the cool-down only the permitted probes pass at once; their successes close it, all before forgotten."""
     rules = contract.breaker
@@ -183,7 +183,7 @@ def probing_and_closing(contract: Contract, rng: random.Random) -> Scenario:
     return _scenario(path)
 
 
-@scenario
+@scenario(reaches=("circuit_reopened", "circuit_closed"))
 def opening_again_for_longer(contract: Contract, rng: random.Random) -> Scenario:
     """Each failed probe opens the circuit for longer than before, until the cap; a success in time ends that."""
     rules = contract.breaker
@@ -202,7 +202,7 @@ def opening_again_for_longer(contract: Contract, rng: random.Random) -> Scenario
     return _scenario(path)
 
 
-@scenario
+@scenario(reaches=("circuit_opened", "half_open_probed"))
 def lost_permits(contract: Contract, rng: random.Random) -> Scenario:
     """Probes that do not end keep others away until their permits' time is up, and no longer."""
     rules = contract.breaker
@@ -223,7 +223,7 @@ def lost_permits(contract: Contract, rng: random.Random) -> Scenario:
     return _scenario(path, overlay={"breaker.permit_timeout_ms": permit_ms})
 
 
-@scenario
+@scenario(reaches=("circuit_opened", "client_fault_returned", "target_fault_met", "client_left"))
 def what_counts(contract: Contract, rng: random.Random) -> Scenario:
     """The client's own faults and departures leave a circuit closed; an upstream's 401 to 404 open it."""
     rules = contract.breaker
@@ -248,7 +248,7 @@ def what_counts(contract: Contract, rng: random.Random) -> Scenario:
     return _scenario(own, left, target, checks=(outcomes_count_as_they_should,))
 
 
-@scenario
+@scenario(reaches=("every_circuit_open",))
 def every_path_open(contract: Contract, rng: random.Random) -> Scenario:
     """With every path of a model open, callers are told so at once, and come back when they were told to."""
     rules = contract.breaker
@@ -271,7 +271,7 @@ def every_path_open(contract: Contract, rng: random.Random) -> Scenario:
     return replace(made, checks=(*made.checks, targets_are_tried_in_order))
 
 
-@scenario
+@scenario(reaches=("circuit_opened", "half_open_probed"))
 def storms(contract: Contract, rng: random.Random) -> Scenario:
     """Failures, departures and recoveries at random, many calls at once: every path is called when it may be."""
     faults = (

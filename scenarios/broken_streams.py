@@ -58,7 +58,7 @@ def streams(reply: Reply, shapes: tuple[str, ...] = ("text",)) -> list[Call]:
     ]
 
 
-@scenario
+@scenario(reaches=("stream_broken_after_content",))
 def broken_in_every_way(contract: Contract, rng: random.Random) -> Scenario:
     """After the first content, in the middle, and just before the terminal event: an error event, and nothing more."""
     plan = Plan()
@@ -72,7 +72,7 @@ def broken_in_every_way(contract: Contract, rng: random.Random) -> Scenario:
     return _scenario(plan)
 
 
-@scenario(part="ceilings")
+@scenario(part="ceilings", reaches=("stream_broken_after_content",))
 def broken_everywhere(contract: Contract) -> Scenario:
     """The whole matrix: every way of breaking, at every point, on every surface."""
     plan = Plan()
@@ -93,7 +93,7 @@ def _scenario(plan: Plan) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("stream_broken_after_content",))
 def broken_in_every_shape(contract: Contract) -> Scenario:
     """Tool calls and thinking are content as text is: a break behind them is never hidden by another answer."""
     plan = Plan()
@@ -110,7 +110,7 @@ def broken_in_every_shape(contract: Contract) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("stream_broken_after_content",))
 def broken_in_pieces(contract: Contract) -> Scenario:
     """The same over slow links that split and merge the bytes anywhere."""
     plan = Plan()

@@ -70,7 +70,7 @@ def streams_are_not_buffered(contract: Contract, rng: random.Random) -> Scenario
     )
 
 
-@scenario
+@scenario(reaches=("failover_taken",))
 def tool_calls_come_back(contract: Contract, rng: random.Random) -> Scenario:
     """Tool calls come back with the ids, names and argument fragments that the upstream sent, also after a failover."""
     calls = [
@@ -162,7 +162,7 @@ BODIES: dict[str, dict[str, Any]] = {
 """Everything that the documents say passes through, by surface."""
 
 
-@scenario
+@scenario(reaches=("failover_taken",))
 def everything_reaches_the_upstream_unchanged(contract: Contract, rng: random.Random) -> Scenario:
     """Every field of every JSON type arrives as it was sent, on every path, streamed or not, at every target tried."""
     calls: list[Call] = []

@@ -80,7 +80,7 @@ def _nearly_the_cli(contract: Contract, model: str) -> Iterator[Call]:
         yield replace(official, headers=kept, tag="")
 
 
-@scenario
+@scenario(reaches=("key_suspended",))
 def any_other_use_costs_the_key(contract: Contract, rng: random.Random) -> Scenario:
     """Another client, or another path, gets 403 and loses its key for good; the account's other keys stay open."""
     ids = max_ids(contract)
@@ -117,7 +117,7 @@ def any_other_use_costs_the_key(contract: Contract, rng: random.Random) -> Scena
     )
 
 
-@scenario
+@scenario(reaches=("input_refused",))
 def an_earlier_400_suspends_nobody(contract: Contract) -> Scenario:
     """A -max model asked for wrongly in another way gets that way's 400, and the key stays open."""
     forbidden = max_ids(contract)[0]

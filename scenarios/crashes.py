@@ -27,7 +27,7 @@ from harness.scenario import (
 PRICED = Reply(chunks=4, ttft_ms=40, gap_ms=10, input=38_000, output=900)
 
 
-@scenario
+@scenario(reaches=("crash_replayed",))
 def killed_under_load(contract: Contract, rng: random.Random) -> Scenario:
     """Killed at any instant, in the middle of commits: no charge that was told is lost, no hold stays open."""
     calls: list[Call] = []
@@ -47,7 +47,7 @@ def killed_under_load(contract: Contract, rng: random.Random) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("crash_replayed",))
 def killed_while_settling(contract: Contract, rng: random.Random) -> Scenario:
     """Killed between a slow call's charge and its payout: at most one payout per charge."""
     slow = replace(PRICED, chunks=1, gap_ms=0)
@@ -65,7 +65,7 @@ def killed_while_settling(contract: Contract, rng: random.Random) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("payout",))
 def a_settlement_that_the_store_refuses(contract: Contract, rng: random.Random) -> Scenario:
     """The store refuses payouts for a while: each is settled again, and paid once in the end."""
     slow = replace(PRICED, chunks=1, gap_ms=0)

@@ -67,7 +67,7 @@ def _with_probes(plan: Plan, drain_ms: float) -> Workload:
     return Workload((*plan.calls, *probes))
 
 
-@scenario
+@scenario(reaches=("client_left", "drained_to_the_end", "drain_cut_off"))
 def clients_leave(contract: Contract, rng: random.Random) -> Scenario:
     """Nothing more is tried for a client that left; its upstream may finish within the drain time, in its slot."""
     drain_ms = contract.timeouts.drain_ms
@@ -81,7 +81,7 @@ def clients_leave(contract: Contract, rng: random.Random) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("client_left", "drain_cut_off"))
 def clients_leave_without_drain(contract: Contract, rng: random.Random) -> Scenario:
     """With a drain time of 0 the upstream call ends as its client leaves, and the slot is free."""
     plan = _departures(contract, 0, rng, 1)
@@ -97,7 +97,7 @@ def clients_leave_without_drain(contract: Contract, rng: random.Random) -> Scena
     )
 
 
-@scenario
+@scenario(reaches=("drain_cut_off", "slots_full", "queue_wait"))
 def draining_calls_fill_the_slots(contract: Contract) -> Scenario:
     """While the calls of departed clients drain, nobody else gets their slots."""
     slots = 3

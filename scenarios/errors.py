@@ -40,7 +40,18 @@ from scenarios.auth import NOBODYS
 from scenarios.requests import ONE_OF_EACH, SURFACES, WITH_MODEL, max_ids, model_ids, on_every_path, spaced
 
 
-@scenario
+@scenario(
+    reaches=(
+        "key_refused",
+        "key_suspended",
+        "input_refused",
+        "balance_refused",
+        "user_rate_refused",
+        "chain_exhausted",
+        "client_fault_returned",
+        "stream_broken_after_content",
+    )
+)
 def every_class_of_error(contract: Contract, rng: random.Random) -> Scenario:
     """Each way to be refused or to fail, on each surface, streamed or not, answers with the documents' error shape."""
     refused: list[Call] = []
@@ -90,7 +101,7 @@ def every_class_of_error(contract: Contract, rng: random.Random) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("input_refused",))
 def a_body_without_model(contract: Contract) -> Scenario:
     """A body without model gets 400 on every path that takes its model from the body."""
     calls = [
@@ -107,7 +118,7 @@ def a_body_without_model(contract: Contract) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("input_refused",))
 def models_that_nobody_has(contract: Contract) -> Scenario:
     """An unknown model id gets 400 with the ids that the surface serves, on every path."""
     known = model_ids(contract, "enterprise", "chat")[0]
@@ -124,7 +135,7 @@ def models_that_nobody_has(contract: Contract) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("input_refused",))
 def models_on_the_wrong_endpoint(contract: Contract) -> Scenario:
     """A model asked for in a format that it is not served in gets 400 with the right path; managed serves Claude."""
     claude = model_ids(contract, "general", "messages", "claude")
@@ -149,7 +160,7 @@ def models_on_the_wrong_endpoint(contract: Contract) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("key_refused", "key_suspended", "input_refused"))
 def the_first_flaw_wins(contract: Contract) -> Scenario:
     """A request with two flaws gets the answer of the first in the contract's order, for each pair of neighbours."""
     forbidden = max_ids(contract)[0]
@@ -194,7 +205,7 @@ def the_first_flaw_wins(contract: Contract) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("balance_refused", "slots_full", "queue_full", "every_circuit_open"))
 def balance_before_admission(contract: Contract) -> Scenario:
     """While a model has no slot, or no closed circuit, whoever cannot pay or may not call still hears that first."""
     busy, down = model_ids(contract, "enterprise", "chat", "other")[:2]

@@ -30,7 +30,7 @@ SPILT = "cannot reach http://10.1.2.3:8443/v1 (primary.upstream) with sk-live-4T
 """What a careless upstream says of itself and of others."""
 
 
-@scenario
+@scenario(reaches=("hold_voided",))
 def nobody_listens(contract: Contract) -> Scenario:
     """No target can be reached, the last one not even for a refusal: one clean error that names none of them."""
     plan = Plan()
@@ -47,7 +47,7 @@ def nobody_listens(contract: Contract) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("client_fault_returned", "target_fault_met", "chain_exhausted"))
 def client_and_target_faults(contract: Contract) -> Scenario:
     """The client's own faults come back at once; those of credential or target move on, and end in 502."""
     rules = contract.failover
@@ -76,7 +76,7 @@ def client_and_target_faults(contract: Contract) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("chain_exhausted", "silence_ended", "retry_after_told"))
 def all_targets_fail(contract: Contract, rng: random.Random) -> Scenario:
     """Every target fails, in every mixture that decides the status: one clean error, unpaid, that leaks nothing."""
     beyond_s = contract.failover.backoff_cap_ms / 1e3 + 3
@@ -113,7 +113,7 @@ def all_targets_fail(contract: Contract, rng: random.Random) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("chain_exhausted", "failover_taken", "ping_sent"))
 def failing_behind_pings(contract: Contract) -> Scenario:
     """Targets fail while, or after, the client heard pings: the next answers, or one error event ends the stream."""
     slow_s = contract.timeouts.ping_ms * 2.5 / 1e3

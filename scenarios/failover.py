@@ -113,7 +113,7 @@ def somewhere(fault: FaultSpec, rng: random.Random) -> Iterable[tuple[str, Fault
     return tuple((role, fault) for role in ("primary", "second")[:depth])
 
 
-@scenario
+@scenario(reaches=("failover_taken", "retry_taken"))
 def server_errors(contract: Contract, rng: random.Random) -> Scenario:
     """Every 5xx, 529 included, at the first try, the whole primary, or two targets: the client sees one answer."""
     plan = Plan()
@@ -134,7 +134,7 @@ def server_errors(contract: Contract, rng: random.Random) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("failover_taken", "retry_after_told"))
 def rate_limited_upstreams(contract: Contract, rng: random.Random) -> Scenario:
     """A 429 with every kind of Retry-After: none, short, exactly the pause cap, and beyond it."""
     cap_s = contract.failover.backoff_cap_ms / 1e3
@@ -152,7 +152,7 @@ def rate_limited_upstreams(contract: Contract, rng: random.Random) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("silence_ended", "retry_taken"))
 def silent_upstreams(contract: Contract, rng: random.Random) -> Scenario:
     """Upstreams that hang before or after the head, or stop before any content; and one that is just in time."""
     limit_ms = contract.timeouts.silence_ms
@@ -170,7 +170,7 @@ def silent_upstreams(contract: Contract, rng: random.Random) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("silence_ended", "retry_taken"))
 def to_the_millisecond(contract: Contract, rng: random.Random) -> Scenario:
     """Silent for a millisecond less than the limit, an upstream is waited for; for a millisecond more, it is left."""
     limit_ms = contract.timeouts.silence_ms
@@ -191,7 +191,7 @@ def to_the_millisecond(contract: Contract, rng: random.Random) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("failover_taken", "silence_ended", "stream_broken_after_content"))
 def calls_up_to_their_limit(contract: Contract) -> Scenario:
     """A text call that takes as long as it may is served; one that would take longer ends when its time is up."""
     limit_ms, silence_ms = contract.timeouts.text_call_ms, contract.timeouts.silence_ms
@@ -244,7 +244,7 @@ def _broken(call: Call) -> list[FaultSpec]:
     return [*anyhow, json_cut_short(), json_cut_short(length="untold"), reset_after(), cut_after()]
 
 
-@scenario
+@scenario(reaches=("failover_taken", "retry_taken"))
 def broken_answers(contract: Contract, rng: random.Random) -> Scenario:
     """Connections and answers broken in every way before any content: the next try answers."""
     plan = Plan()
@@ -254,7 +254,7 @@ def broken_answers(contract: Contract, rng: random.Random) -> Scenario:
     return _broken_answers(plan)
 
 
-@scenario(part="ceilings")
+@scenario(part="ceilings", reaches=("failover_taken", "retry_taken"))
 def broken_answers_everywhere(contract: Contract, rng: random.Random) -> Scenario:
     """The whole matrix: every way of breaking, on every surface, streamed or not."""
     plan = Plan()
@@ -274,13 +274,13 @@ def _broken_answers(plan: Plan) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("unreachable_target_passed", "retry_taken"))
 def refusing_primary(contract: Contract) -> Scenario:
     """The primary refuses connections: the next target answers."""
     return _unreachable("refusing")
 
 
-@scenario
+@scenario(reaches=("unreachable_target_passed", "retry_taken"))
 def tls_failing_primary(contract: Contract) -> Scenario:
     """The primary fails the TLS handshake: the next target answers."""
     return _unreachable("tls_failing")
@@ -299,7 +299,7 @@ def _unreachable(state: str) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("unreachable_target_passed",))
 def unconnectable_primary(contract: Contract) -> Scenario:
     """The primary answers no connection attempt: after the connect timeout the next target answers."""
     plan = Plan()

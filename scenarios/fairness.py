@@ -16,7 +16,7 @@ ACCOUNTS = (Account("a"), Account("b"), Account("c"))
 CHECKS = (accounts_are_served_in_turn, queue_is_short, waiters_are_served_in_order, slots_are_bounded)
 
 
-@scenario
+@scenario(reaches=("slots_full", "queue_wait"))
 def served_in_turn(contract: Contract, rng: random.Random) -> Scenario:
     """One account asks first and most; the others, who come later, are served in turn with it."""
     slots = 2
@@ -35,7 +35,7 @@ def served_in_turn(contract: Contract, rng: random.Random) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("queue_wait", "queue_full"))
 def a_share_of_the_queue(contract: Contract, rng: random.Random) -> Scenario:
     """One account has filled the queue; others still get in, up to their share, and then hear that it is full."""
     slots, queue = 2, 9
@@ -55,7 +55,7 @@ def a_share_of_the_queue(contract: Contract, rng: random.Random) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("rate_refused",))
 def a_storm_next_door(contract: Contract, rng: random.Random) -> Scenario:
     """One account runs into its own limits, again and again; its neighbour does not notice."""
     limit, slots = 10, 4

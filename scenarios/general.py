@@ -38,7 +38,7 @@ def _keyed(calls: list[Call]) -> tuple[Call, ...]:
     return tuple(replace(call, key=f"a{n % 3 + 1}") if call.account == "a" else call for n, call in enumerate(calls))
 
 
-@scenario
+@scenario(reaches=("user_rate_refused",))
 def one_quota_for_all_keys(contract: Contract, rng: random.Random) -> Scenario:
     """So many requests of a user over all keys, surfaces and models, at one instant or spread; the next is refused."""
     limit, window_ms = 7, contract.user_rate.window_ms
@@ -59,7 +59,7 @@ def one_quota_for_all_keys(contract: Contract, rng: random.Random) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("user_rate_refused",))
 def coming_back_when_told(contract: Contract, rng: random.Random) -> Scenario:
     """Whoever comes back after Retry-After, and alone, is let in: after a burst, and after a spread of calls."""
     limit, window_ms = 4, contract.user_rate.window_ms
@@ -90,7 +90,7 @@ def coming_back_when_told(contract: Contract, rng: random.Random) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("slots_full", "user_rate_refused"))
 def ungoverned_beside_enterprise(contract: Contract) -> Scenario:
     """General calls at once beyond the governor's slots, rates and tokens, while Enterprise calls use them all up."""
     slots = 2
@@ -111,7 +111,7 @@ def ungoverned_beside_enterprise(contract: Contract) -> Scenario:
     )
 
 
-@scenario(part="ceilings")
+@scenario(part="ceilings", reaches=("user_rate_refused",))
 def the_contracts_user_rate(contract: Contract, rng: random.Random) -> Scenario:
     """The contract's own quota over two windows: so many in any of them, whatever the keys."""
     limit, window_ms = contract.user_rate.requests, contract.user_rate.window_ms

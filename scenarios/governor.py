@@ -48,7 +48,7 @@ def lasting(ms: float) -> Reply:
     return Reply(chunks=2, ttft_ms=ms, gap_ms=0)
 
 
-@scenario
+@scenario(reaches=("slots_full", "queue_wait", "queue_full"))
 def more_than_slots_and_queue(contract: Contract, rng: random.Random) -> Scenario:
     """Bursts at one instant and spread, streamed and not: so many at once, so many waiting, the rest refused."""
     slots, queue = 3, 4
@@ -68,7 +68,7 @@ def more_than_slots_and_queue(contract: Contract, rng: random.Random) -> Scenari
     )
 
 
-@scenario
+@scenario(reaches=("queue_wait", "queue_time_up"))
 def waiting_in_vain(contract: Contract) -> Scenario:
     """No slot comes free in time: refused when the time is up; a slot that comes just before is used."""
     slots = 2
@@ -87,7 +87,7 @@ def waiting_in_vain(contract: Contract) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("waiter_left", "queue_time_up"))
 def handed_over_at_the_last_instant(contract: Contract) -> Scenario:
     """A slot that comes free in the very instant in which a wait ends is lost to nobody."""
     wait_ms = contract.text.queue_wait_ms
@@ -103,7 +103,7 @@ def handed_over_at_the_last_instant(contract: Contract) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("waiter_left", "queue_wait"))
 def waiters_that_leave(contract: Contract, rng: random.Random) -> Scenario:
     """Clients that leave while they wait never reach an upstream, and those behind them move up."""
     slots, queue = 2, 6
@@ -126,7 +126,7 @@ def waiters_that_leave(contract: Contract, rng: random.Random) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("queue_wait", "queue_tokens_full"))
 def tokens_that_wait(contract: Contract) -> Scenario:
     """The queue is full when the tokens of those that wait are as many as it takes, to the token."""
     wait_ms = contract.text.queue_wait_ms
@@ -154,7 +154,7 @@ def tokens_that_wait(contract: Contract) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("chain_exhausted", "silence_ended", "client_left", "waiter_left", "handler_crashed"))
 def every_way_out(contract: Contract) -> Scenario:
     """After each way in which a call can end, on each surface, a lone probe finds all slots free but its own."""
     silence_ms, drain_ms = contract.timeouts.silence_ms, contract.timeouts.drain_ms
@@ -200,7 +200,7 @@ def every_way_out(contract: Contract) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("queue_wait", "queue_full", "client_left", "retry_taken"))
 def a_storm_of_everything(contract: Contract, rng: random.Random) -> Scenario:
     """Calls of every kind and fate at random, more than there is room for; then a lone probe shows all slots free."""
     slots, queue = 5, 6
@@ -240,7 +240,7 @@ def a_storm_of_everything(contract: Contract, rng: random.Random) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("failover_taken", "slots_full", "queue_wait"))
 def failing_over_in_one_slot(contract: Contract) -> Scenario:
     """A call that fails over, pauses included, holds one slot: nobody else gets it, and nobody is kept out twice."""
     slots = 2
@@ -260,7 +260,7 @@ def failing_over_in_one_slot(contract: Contract) -> Scenario:
     )
 
 
-@scenario(part="ceilings")
+@scenario(part="ceilings", reaches=("slots_full", "queue_wait", "queue_full"))
 def the_contracts_slots_and_queue(contract: Contract) -> Scenario:
     """The real numbers within two milliseconds: every slot taken, every place in the queue, and the rest refused."""
     limits = contract.text

@@ -13,7 +13,7 @@ from scenarios.requests import SURFACES, model_ids, on_every_path, spaced, with_
 HOSTS = ("api.hypereal.cloud", "hypereal.cloud", "hypereal.build", "hypereal.build:8443", "gateway.internal.example")
 
 
-@scenario
+@scenario(reaches=("key_refused",))
 def any_host_serves_every_path(contract: Contract, rng: random.Random) -> Scenario:
     """Whatever host a request names, every path answers alike, refusals included."""
     calls = [
@@ -34,7 +34,7 @@ def any_host_serves_every_path(contract: Contract, rng: random.Random) -> Scenar
 _OF_EACH_KIND = ("/v1/managed/chat/completions", "/api/v1/codex/responses", "/v1/messages", "/v1/managed/models")
 
 
-@scenario
+@scenario(reaches=("input_refused",))
 def two_prefixes_are_one_route(contract: Contract, rng: random.Random) -> Scenario:
     """Every general path is served under /v1 and /api/v1, streamed or not; the root alone takes Enterprise ids too."""
     enterprise = model_ids(contract, "enterprise", "messages")

@@ -33,7 +33,7 @@ def _spaced(calls: list[Call], gap_ms: float = 37) -> Workload:
     return Workload(tuple(replace(call, at_ms=n * gap_ms) for n, call in enumerate(calls)))
 
 
-@scenario
+@scenario(reaches=("payout",))
 def slow_success(contract: Contract) -> Scenario:
     """Well under, and well over the threshold: on every surface, streamed or not, the slow ones alone are paid."""
     threshold = contract.insurance.threshold_ms
@@ -47,7 +47,7 @@ def slow_success(contract: Contract) -> Scenario:
     return Scenario(world=World(), workload=_spaced(calls), checks=(slow_successes_are_paid, *TOLD, *PAID))
 
 
-@scenario
+@scenario(reaches=("payout",))
 def at_the_threshold(contract: Contract) -> Scenario:
     """A millisecond under, exactly at, and a millisecond over the threshold; and a fraction of one over."""
     threshold = contract.insurance.threshold_ms
@@ -60,7 +60,7 @@ def at_the_threshold(contract: Contract) -> Scenario:
     return Scenario(world=World(), workload=_spaced(calls), checks=(slow_successes_are_paid, *TOLD, *PAID), exact=True)
 
 
-@scenario
+@scenario(reaches=("payout", "failover_taken", "retry_taken"))
 def whatever_made_it_slow(contract: Contract) -> Scenario:
     """Queueing, failed attempts and the pauses between them count towards the latency."""
     threshold = contract.insurance.threshold_ms
@@ -83,7 +83,7 @@ def whatever_made_it_slow(contract: Contract) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("payout", "queue_wait"))
 def waiting_counts(contract: Contract) -> Scenario:
     """A call that waited for its slot is as slow as its caller found it."""
     wait = contract.text.queue_wait_ms
@@ -125,7 +125,7 @@ def slow_uploads_are_not_slow_answers(contract: Contract) -> Scenario:
     return Scenario(world=World(), workload=_spaced(calls), checks=(slow_successes_are_paid, *TOLD))
 
 
-@scenario
+@scenario(reaches=("silence_ended", "stream_broken_after_content", "client_left"))
 def slow_failures_are_not_paid(contract: Contract) -> Scenario:
     """Slow and failed, slow and abandoned, slow and free of charge: none of them is compensated."""
     threshold = contract.insurance.threshold_ms

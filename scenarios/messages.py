@@ -50,7 +50,7 @@ def native_at_every_place(contract: Contract, rng: random.Random) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("failover_taken",))
 def thinking_and_tools_both_ways(contract: Contract, rng: random.Random) -> Scenario:
     """Thinking, signatures and tools come back as they were sent, and go up again as the client repeats them."""
     history = [
@@ -132,7 +132,7 @@ def older_ids(contract: Contract, rng: random.Random) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("rate_refused",))
 def token_counts_cost_nothing(contract: Contract, rng: random.Random) -> Scenario:
     """Token counts are served at every place, cost nothing, and leave the rate window to the messages."""
     open_to = 3

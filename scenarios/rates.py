@@ -43,7 +43,7 @@ def _keyed(calls: list[Call]) -> list[Call]:
     return [replace(call, key=f"a{n % 3 + 1}") if call.account == "a" else call for n, call in enumerate(calls)]
 
 
-@scenario
+@scenario(reaches=("rate_refused",))
 def the_nth_and_the_next(contract: Contract, rng: random.Random) -> Scenario:
     """The N-th request of a window is admitted and the N+1-th refused, at one instant or spread, whatever the keys."""
     limit, window_ms = 6, contract.text.window_ms
@@ -64,7 +64,7 @@ def the_nth_and_the_next(contract: Contract, rng: random.Random) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("rate_refused",))
 def each_unit_runs_out_by_itself(contract: Contract) -> Scenario:
     """A unit is taken for a whole window: a millisecond before that it is not free again, and then it is."""
     limit, window_ms = 5, contract.text.window_ms
@@ -83,7 +83,7 @@ def each_unit_runs_out_by_itself(contract: Contract) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("rate_refused", "failover_taken", "input_refused"))
 def what_takes_no_unit(contract: Contract) -> Scenario:
     """Refused calls take no unit, however many; a call takes one, however many attempts its failover makes."""
     limit, window_ms = 6, contract.text.window_ms
@@ -102,7 +102,7 @@ def what_takes_no_unit(contract: Contract) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("queue_wait", "rate_refused"))
 def units_are_taken_at_the_grant(contract: Contract) -> Scenario:
     """A call that waits takes its unit when it gets its slot: not before, and then for a whole window from there."""
     limit, slots = 3, 1
@@ -128,7 +128,7 @@ def units_are_taken_at_the_grant(contract: Contract) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("queue_wait", "rate_refused"))
 def full_when_its_turn_comes(contract: Contract) -> Scenario:
     """A window that fills while a call waits refuses it at the grant; the slot goes to whom it can serve."""
     wait_ms = contract.text.queue_wait_ms
@@ -152,7 +152,7 @@ def sized(tokens: int, **options: object) -> Call:
     return chat(MODEL, prompt_bytes=length, max_tokens=tokens - length // 4, **options)
 
 
-@scenario
+@scenario(reaches=("tokens_refused",))
 def tokens_to_the_token(contract: Contract, rng: random.Random) -> Scenario:
     """Reserved at admission, settled to what was used: what is left fits exactly, and not one token more."""
     limit, window_ms = 20_000, contract.text.window_ms
@@ -183,7 +183,7 @@ def tokens_to_the_token(contract: Contract, rng: random.Random) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("tokens_refused",))
 def tokens_at_one_instant(contract: Contract) -> Scenario:
     """Many alike at one instant, on every surface: as many are admitted as their reservations fit, and no more."""
     calls: list[Call] = []
@@ -208,7 +208,7 @@ def tokens_at_one_instant(contract: Contract) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("tokens_refused", "chain_exhausted"))
 def failures_use_no_tokens(contract: Contract) -> Scenario:
     """What failed, was refused, or used more than was reserved counts for what it used, and for nothing else."""
     limit = 10_000
@@ -231,7 +231,7 @@ def failures_use_no_tokens(contract: Contract) -> Scenario:
     )
 
 
-@scenario(part="ceilings")
+@scenario(part="ceilings", reaches=("rate_refused",))
 def fifteen_thousand_a_minute(contract: Contract) -> Scenario:
     """The contract's own rate for two minutes: so many in each and no more, each unit free again when it ran out."""
     limit, window_ms = contract.text.requests, contract.text.window_ms
@@ -252,7 +252,7 @@ def fifteen_thousand_a_minute(contract: Contract) -> Scenario:
     )
 
 
-@scenario(part="ceilings")
+@scenario(part="ceilings", reaches=("tokens_refused",))
 def forty_million_tokens(contract: Contract) -> Scenario:
     """The contract's own tokens: used up to the last one, and the next refused."""
     limit = contract.text.tokens

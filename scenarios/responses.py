@@ -35,7 +35,7 @@ ITEMS = [
 SHAPES = ("text", "tools", "thinking", "mixed", "unknown")
 
 
-@scenario
+@scenario(reaches=("failover_taken",))
 def every_item_at_every_place(contract: Contract, rng: random.Random) -> Scenario:
     """Responses of every shape come back as they were sent, streamed or not, and items of every kind go up so."""
     calls: list[Call] = []

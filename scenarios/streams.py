@@ -89,7 +89,7 @@ def every_framing_in_pieces(contract: Contract, rng: random.Random) -> Scenario:
     return _framed(contract, rng, ("text", "tools", "thinking", "unknown"), chop=True)
 
 
-@scenario
+@scenario(reaches=("ping_sent",))
 def pings_while_an_upstream_is_silent(contract: Contract, rng: random.Random) -> Scenario:
     """A silent upstream's callers hear a ping at every interval: before the first byte, in the middle, at the end."""
     interval_ms = contract.timeouts.ping_ms
@@ -119,7 +119,7 @@ def pings_while_an_upstream_is_silent(contract: Contract, rng: random.Random) ->
     )
 
 
-@scenario
+@scenario(reaches=("ping_sent", "failover_taken"))
 def pings_across_a_failover(contract: Contract, rng: random.Random) -> Scenario:
     """Pings go on while one target after another is silent, and no ping is mistaken for an answer's beginning."""
     interval_ms = contract.timeouts.ping_ms

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,10 @@ def print_verdict(verdict: Mapping[str, Any], folder: Path) -> None:
             _print_error(record)
         elif record["outcome"] == "inconclusive" and record["doubts"]:
             say(f"{status('inconclusive')} {record['scenario']}  seed {record['seed']}: {'; '.join(record['doubts'])}")
+    for name, entry in verdict.get("branches", {}).items():
+        if entry["outcome"] == "inconclusive":
+            say(f"{status('inconclusive')} branch {name}  {entry['told']} {entry['why']}")
+    _print_recovery(verdict["scenarios"])
     _print_profiles(requirements)
     _print_end(verdict, folder)
 
@@ -65,6 +69,18 @@ def _print_error(record: Mapping[str, Any]) -> None:
         say(f"    help:  {error['help']}")
     for crash in record.get("errors", ()):
         say(f"    checker {crash['checker']} crashed:\n{crash['traceback']}")
+
+
+def _print_recovery(records: Sequence[Mapping[str, Any]]) -> None:
+    """Name the runs after which the gateway did not come back to rest, what they showed first."""
+    for record in records:
+        recovery = record.get("recovery") or {}
+        if recovery.get("outcome") != "fail":
+            continue
+        broken = [piece for piece in recovery["evidence"] if piece["outcome"] == "fail"]
+        told = "; ".join(f"{piece['requirement']}: {piece['actual']}" for piece in broken[:1])
+        within = f"{recovery['bound_ms'] / 1e3:g} s after the last fault"
+        say(f"{status('fail')} {record['scenario']}  seed {record['seed']}: not recovered {within}: {told}")
 
 
 def _print_profiles(requirements: Mapping[str, Any]) -> None:

@@ -49,6 +49,7 @@ def judge(
         "checks": checked,
         "recovery": recovery,
         "branches": reached,
+        "reaches": list(history.plan.options.get("reaches", ())),
         "calls": len(history.calls),
         "attempts": len(history.attempts),
         "faults_planned": len(history.plan.injections),

@@ -10,6 +10,7 @@ from harness.checker import EVIDENCE_CAP, Outcome, worst
 from harness.contract import Requirement
 from harness.contract.requirements import matches
 from harness.runner.judge import merge
+from harness.runner.reached import branches_of, is_whole
 
 SCHEMA = "harness.verdict/1"
 EXIT_OK, EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_STALE = 0, 1, 2, 3
@@ -40,6 +41,8 @@ def build_verdict(
     errors = [record for record in scenarios if record.get("error")]
     outcomes = [Outcome(entry["verdict"]) for entry in requirements.values()]
     outcomes += [Outcome(r["outcome"]) for r in scenarios if r["outcome"] in ("fail", "inconclusive")]
+    branches = branches_of(scenarios, claims, whole=is_whole(run))
+    outcomes += [Outcome(entry["outcome"]) for entry in branches.values() if entry["outcome"] == "inconclusive"]
     overall = "error" if errors else worst(outcomes).value
     if run.get("interrupted") and overall in ("pass", "unsupported"):
         overall = Outcome.INCONCLUSIVE.value  # what did not run has not passed
@@ -50,6 +53,7 @@ def build_verdict(
         "exit": exit_code(overall, errors, interrupted=bool(run.get("interrupted"))),
         "counts": _counts(entry["verdict"] for entry in requirements.values()),
         "requirements": requirements,
+        "branches": branches,
         "scenarios": [{**record, "replay": replay_command(record, run)} for record in scenarios],
     }
 

@@ -85,6 +85,7 @@ def test_sections_come_in_the_order_of_need(page: Element) -> None:
         "latency",
         "limits",
         "money",
+        "reached",
         "checks",
         "method",
     ]

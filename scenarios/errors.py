@@ -205,7 +205,7 @@ def the_first_flaw_wins(contract: Contract) -> Scenario:
     )
 
 
-@scenario(reaches=("balance_refused", "slots_full", "queue_full", "every_circuit_open"))
+@scenario(reaches=("balance_refused", "slots_full", "queue_full"))
 def balance_before_admission(contract: Contract) -> Scenario:
     """While a model has no slot, or no closed circuit, whoever cannot pay or may not call still hears that first."""
     busy, down = model_ids(contract, "enterprise", "chat", "other")[:2]

@@ -272,6 +272,16 @@ def test_tokens_that_do_not_fit_are_told_from_requests_that_do_not() -> None:
     assert (counts["tokens_refused"], counts["rate_refused"]) == (1, 0)
 
 
+def test_on_sockets_a_refusal_that_may_have_two_causes_counts_for_both() -> None:
+    short = contract_with(text__concurrency=1, text__queue_length=1, text__queue_wait_ms=600)
+    traffic = queue_full(True)
+    assert branches_reached(traffic.history(), short)["queue_time_up"] == 0
+    traffic.mode = "local"
+    counts = branches_reached(traffic.history(), short)
+    assert counts["queue_full"]
+    assert counts["queue_time_up"]
+
+
 def test_what_a_run_has_no_tap_for_is_not_said_to_be_unreached() -> None:
     traffic = moved(False)
     traffic.taps = ()

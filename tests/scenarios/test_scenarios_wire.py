@@ -29,7 +29,19 @@ from harness.runner.jobs import Job, run_job
 from harness.scenario import SCENARIOS, NamedScenario, Scenario
 from scenarios.requests import WITH_MODEL, cli_call, max_ids, on_every_path
 
-FILES = ("auth", "bad_input", "chat", "cli_only", "errors", "hosts", "messages", "models", "responses", "streams")
+FILES = (
+    "auth",
+    "bad_input",
+    "chat",
+    "cli_only",
+    "errors",
+    "hosts",
+    "messages",
+    "metamorphic",
+    "models",
+    "responses",
+    "streams",
+)
 REQUIREMENTS = (
     *("AUTH-01", "AUTH-02", "AUTH-03", "AUTH-05", "AUTH-06", "HOST-01"),
     *(f"ERR-0{n}" for n in range(1, 7)),

@@ -336,7 +336,7 @@ def tokens_refused(history: History, contract: Contract) -> Iterator[object]:
 
 
 def _refused_for(reason: Reason, history: History, contract: Contract) -> Iterator[Admission]:
-    """Yield the calls refused for this and nothing else; on sockets, where little is certain, those that can have been."""
+    """Yield the calls refused for this and nothing else; on sockets, where little is certain, those that may be."""
     refusal = contract.error("rate_limited").status
     if not any(one.call.status == refusal and one.tier == "enterprise" for one in _texts(history, contract)):
         return

@@ -97,6 +97,8 @@ class Call:
     auth: Auth | tuple[Auth, ...] = "bearer"
     secret: str | None = None
     """A literal credential instead of the key's own (for wrong ones)."""
+    bare_key: bool = False
+    """The key's own secret goes without its prefix."""
     other_key: str = ""
     """With several forms in ``auth``: the key that the last one carries, so that two good credentials disagree."""
     prompt: str = ""

@@ -20,6 +20,7 @@ class ResponsesReader:
     def __init__(self) -> None:
         self._read = blank()
         self._items: list[Any] = []
+        self._output: list[Any] | None = None
         self._calls: dict[int, dict[str, str]] = {}
 
     def done(self) -> str:
@@ -34,6 +35,8 @@ class ResponsesReader:
             self._read["model"] = self._read["model"] or response.get("model")
             if kind in _ENDS:
                 self._end(response, terminal=kind != "response.failed")
+                output = response.get("output") if kind != "response.failed" else None
+                self._output = [tidy(item) for item in output] if isinstance(output, list) else None
         if kind == "error":
             self._read |= error_of({**data, "type": data.get("code") or "error"})
         elif kind == _TEXT:
@@ -62,7 +65,10 @@ class ResponsesReader:
 
     def reading(self) -> dict[str, Any]:
         tools = list(self._calls.values())
-        return {**self._read, "tools": tools, "items": digest([tidy(item) for item in self._items])}
+        items = [tidy(item) for item in self._items]
+        if self._output is not None and self._output != items:
+            items.append(self._output)
+        return {**self._read, "tools": tools, "items": digest(items)}
 
     def _end(self, response: dict[str, Any], *, terminal: bool) -> None:
         self._read["finish"] = response.get("status")

@@ -15,7 +15,8 @@ from harness.checkers.auth import (
 from harness.checkers.errors import every_error_has_the_documents_shape
 from harness.checkers.flaws import NO_PREFIX
 from harness.contract import Contract
-from harness.scenario import Account, Call, Key, Scenario, Workload, World, scenario
+from harness.scenario import Account, Call, Injection, Key, Scenario, Workload, World, scenario
+from mock_upstreams.faults import respond
 from scenarios.requests import SURFACES, on_every_path, spaced, with_drawn_replies
 
 NOBODYS = "ck_0000000000000000000000000000000000000000"
@@ -39,9 +40,13 @@ def every_form_where_it_is_accepted(contract: Contract, rng: random.Random) -> S
             if call.path == "/v1/managed/messages"
         ),
     ]
+    numbered = Workload(spaced(with_drawn_replies(calls, rng))).numbered()
+    # Behind a failover another upstream sees a credential: it must be its own.
+    moved = tuple(call.id for call in rng.sample([call for call in numbered if call.surface in SURFACES], 4))
     return Scenario(
         world=World(),
-        workload=Workload(spaced(with_drawn_replies(calls, rng))),
+        workload=Workload(numbered),
+        injections=(Injection("primary", respond(status=503), calls=moved),),
         bodies=True,
         checks=(
             bearer_keys_are_accepted,
@@ -65,30 +70,41 @@ def two_credentials_in_one_request(contract: Contract) -> Scenario:
             replace(call, auth=("bearer", "x-api-key"), other_key="b-key"),
             replace(call, auth=("x-api-key", "bearer"), other_key="b-key"),
             replace(call, auth=("bearer", "x-api-key"), other_key="a-old"),
+            replace(call, auth=("bearer", "x-api-key"), other_key="a-second"),
             replace(call, auth=("bearer", "x-api-key")),
             replace(call, headers={"x-api-key": ""}),
             replace(call, auth="x-api-key", headers={"authorization": ""}),
             replace(call, auth="x-api-key", headers={"authorization": "Bearer"}),
             replace(call, auth="none", headers={"authorization": "Bearer", "x-api-key": ""}),
         ]
+        # Headers that the path takes no key from may not go upstream with one either.
+        calls.append(replace(call, auth=("bearer", "x-api-key", "anthropic-api-key")))
     managed = anthropic[0]
     calls += [
         replace(managed, headers={"anthropic-api-key": NOBODYS}),
         replace(managed, headers={"anthropic-api-key": "", "x-api-key": ""}),
-        replace(managed, auth=("bearer", "x-api-key", "anthropic-api-key")),
+        replace(managed, auth="anthropic-api-key", headers={"x-api-key": ""}),
+        replace(managed, auth="anthropic-api-key", headers={"x-api-key": "", "authorization": "Bearer"}),
         replace(managed, auth=("x-api-key", "anthropic-api-key"), other_key="b-key"),
     ]
     for call in on_every_path(contract, surfaces=("chat", "responses", "models")):
         calls += [
             replace(call, auth="none", headers={"authorization": "Bearer"}),
             replace(call, auth="none", headers={"authorization": ""}),
+            replace(call, auth=("bearer", "x-api-key")),
         ]
-    accounts = (Account("a", keys=(Key("a-key"), Key("a-old", "disabled"))), Account("b"))
+    accounts = (Account("a", keys=(Key("a-key"), Key("a-second"), Key("a-old", "disabled"))), Account("b"))
     return Scenario(
         world=World(accounts=accounts),
         workload=Workload(spaced(calls)),
         bodies=True,
-        checks=(bearer_keys_are_accepted, customer_keys_stay_inside, every_error_has_the_documents_shape),
+        checks=(
+            bearer_keys_are_accepted,
+            x_api_key_is_accepted_on_anthropic_paths,
+            anthropic_api_key_is_accepted_on_managed_messages,
+            customer_keys_stay_inside,
+            every_error_has_the_documents_shape,
+        ),
         recovers=False,
     )
 
@@ -99,6 +115,7 @@ def keys_that_must_be_refused(contract: Contract) -> Scenario:
     bad = (
         {"auth": "none"},
         {"secret": WITHOUT_PREFIX, "tag": NO_PREFIX},
+        {"bare_key": True, "tag": NO_PREFIX},
         {"secret": NOBODYS},
         {"key": "a-expired"},
         {"key": "a-disabled"},

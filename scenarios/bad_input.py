@@ -76,7 +76,9 @@ def of_every_kind(contract: Contract, rng: random.Random) -> Scenario:
             for n, bad in enumerate(inputs):
                 calls += [bad, good[n % 2]] if n % 4 == 3 else [bad]
             calls.append(good[0])
-            calls += _at_the_limits(contract, call)
+            # What is just allowed comes behind what is not: the next request that must be served.
+            for number, allowed in enumerate(_at_the_limits(contract, call)):
+                calls += [inputs[number], allowed]
     return Scenario(
         world=World(overlay=SMALL),
         workload=Workload(spaced(calls, gap_ms=5)),

@@ -32,6 +32,8 @@ def the_general_minimum(contract: Contract) -> Scenario:
             account = f"{name}-{label}"
             accounts.append(Account(account, credits=credits))
             calls.append(make(model, tier="general", account=account, reply=QUICK, at_ms=len(calls) * 20, max_tokens=8))
+            if credits < minimum:
+                calls.append(replace(calls[-1], stream=True, at_ms=len(calls) * 20))
         rich = f"{name}-large"
         accounts.append(Account(rich, credits=minimum))
         calls.append(make(model, tier="general", account=rich, reply=QUICK, at_ms=len(calls) * 20, max_tokens=900_000))

@@ -13,7 +13,7 @@ from harness.checkers.chat import (
 )
 from harness.checkers.passage import everything_reaches_the_upstream
 from harness.contract import Contract
-from harness.scenario import Call, Injection, Reply, Scenario, Workload, World, scenario
+from harness.scenario import Account, Call, Injection, Reply, Scenario, Workload, World, chat, scenario
 from mock_upstreams.faults import cut_after, respond, usage_with_finish
 from scenarios.requests import (
     SURFACES,
@@ -39,10 +39,12 @@ def answers_whole_and_streamed(contract: Contract, rng: random.Random) -> Scenar
             if stream:
                 calls.append(replace(call, fields={"stream_options": {"include_usage": False}}))
                 calls.append(replace(call, tag="usage_with_finish"))
-    numbered = Workload(spaced(with_drawn_replies(calls, rng))).numbered()
+    one = chat(models["enterprise"][0], at_ms=1, reply=Reply(ttft_ms=rng.randrange(5, 50)))
+    together = [one, replace(one, account="b"), replace(one, at_ms=3, max_tokens=9)]
+    numbered = Workload((*together, *spaced(with_drawn_replies(calls, rng)))).numbered()
     odd = tuple(call.id for call in numbered if call.tag)
     return Scenario(
-        world=World(),
+        world=World(accounts=(Account("a"), Account("b"))),
         workload=Workload(numbered),
         injections=(Injection("primary", usage_with_finish(), calls=odd),),
         bodies=True,
@@ -110,6 +112,8 @@ _ANY: dict[str, Any] = {
     "metadata": {"trace": "t-1", "empty": ""},
 }
 """Fields of any surface that no gateway needs to know, in every JSON type."""
+BETAS = "context-management-2025-06-27,x-beta-of-tomorrow-2099-01-01"
+"""What the messages body's context_management depends on, and what nobody knows yet."""
 BODIES: dict[str, dict[str, Any]] = {
     "chat": {
         **_ANY,
@@ -168,7 +172,8 @@ def everything_reaches_the_upstream_unchanged(contract: Contract, rng: random.Ra
     calls: list[Call] = []
     for call in on_every_path(contract, surfaces=SURFACES):
         body = BODIES[call.surface]
-        calls.append(replace(call, fields={**body, "hypereal": {"cache": "auto"}}))
+        opted = {"anthropic-beta": BETAS} if call.surface == "messages" else {}
+        calls.append(replace(call, fields={**body, "hypereal": {"cache": "auto"}}, headers=opted))
         if "managed" in call.path:
             name = rng.choice(sorted(body))
             calls += [call, replace(call, fields={name: body[name]}), replace(call, fields=body, stream=True)]

@@ -13,6 +13,7 @@ from harness.contract import Contract
 from harness.scenario import (
     Account,
     Call,
+    Crash,
     Key,
     Scenario,
     Workload,
@@ -140,6 +141,28 @@ def an_earlier_400_suspends_nobody(contract: Contract) -> Scenario:
     return Scenario(
         world=World(),
         workload=Workload(spaced(calls)),
+        checks=(max_models_are_for_the_official_cli,),
+        recovers=False,
+    )
+
+
+@scenario
+def a_restart_lifts_no_suspension(contract: Contract, rng: random.Random) -> Scenario:
+    """A key that was suspended stays so when the gateway is killed and comes back; the others stay open."""
+    forbidden, open_to_all = max_ids(contract)[0], model_ids(contract, "enterprise", "messages")[0]
+    killed_ms = rng.randrange(400, 900)
+    later = messages(open_to_all, at_ms=killed_ms + 600)
+    return Scenario(
+        world=World(accounts=(Account("a", keys=(Key("a-bad"), Key("a-good"))),)),
+        workload=Workload(
+            (
+                messages(forbidden, key="a-bad"),
+                replace(later, key="a-bad"),
+                replace(later, key="a-bad", path="/v1/messages", stream=True),
+                replace(later, key="a-good"),
+            )
+        ),
+        crashes=(Crash(at_ms=killed_ms),),
         checks=(max_models_are_for_the_official_cli,),
         recovers=False,
     )

@@ -39,6 +39,9 @@ from mock_upstreams.faults import reset_after, respond, stream_error
 from scenarios.auth import NOBODYS
 from scenarios.requests import ONE_OF_EACH, SURFACES, WITH_MODEL, max_ids, model_ids, on_every_path, spaced
 
+_NOWHERE = (("/v1/nothing", "POST"), ("/api/v1/chat", "GET"), ("/v1/managed/nothing", "POST"))
+"""Paths that nothing is served at, and how they are asked."""
+
 
 @scenario(
     reaches=(
@@ -75,8 +78,21 @@ def every_class_of_error(contract: Contract, rng: random.Random) -> Scenario:
     refused += [chat(model_ids(contract, "general", "chat")[0], tier="general", account="c") for _ in range(3)]
     statuses = [500, 503, 529, 429, 401, 404, 400, 409, 413, 422]
     rng.shuffle(statuses)
-    open_ = chat(model_ids(contract, "enterprise", "chat")[0], stream=True, reply=Reply(chunks=9, gap_ms=20))
-    breaking = [replace(open_, account="b", id=f"s{n}") for n in range(2)]
+    refused += [Call("raw", "", path=path, method=method, body=b"{}") for path, method in _NOWHERE]
+    # Models of their own, whose circuits no failing call has opened.
+    fresh = {"chat": -1, "responses": -2, "messages": 1}
+    breaking = [
+        replace(
+            call,
+            account="b",
+            id=f"{fault}-{call.surface}",
+            model=model_ids(contract, "enterprise", call.surface)[fresh[call.surface]],
+            reply=Reply(chunks=9, gap_ms=20),
+        )
+        for fault in ("error", "reset")
+        for call in on_every_path(contract, surfaces=SURFACES, stream=True)
+        if "managed" in call.path
+    ]
     return Scenario(
         world=World(
             accounts=(
@@ -93,8 +109,8 @@ def every_class_of_error(contract: Contract, rng: random.Random) -> Scenario:
                 Injection("*", respond(status=statuses[n % len(statuses)]), calls=(call.id,))
                 for n, call in enumerate(failing)
             ),
-            Injection("primary", stream_error(content=2), calls=("s0",)),
-            Injection("primary", reset_after(content=3), calls=("s1",)),
+            Injection("primary", stream_error(content=2), calls=tuple(f"error-{name}" for name in SURFACES)),
+            Injection("primary", reset_after(content=3), calls=tuple(f"reset-{name}" for name in SURFACES)),
         ),
         checks=(every_error_has_the_documents_shape, errors_have_one_precedence),
         recovers=False,

@@ -20,6 +20,7 @@ from mock_upstreams.faults import (
     duplicate_event,
     events_out_of_order,
     hang_before_headers,
+    long_event,
     multi_line_data,
     pings,
     respond,
@@ -42,17 +43,21 @@ def streams(contract: Contract) -> Iterator[Call]:
     return (c for c in on_every_path(contract, surfaces=SURFACES, stream=True) if c.path in MANAGED)
 
 
-def _framings(rng: random.Random) -> tuple[FaultSpec, ...]:
+def _framings(rng: random.Random) -> tuple[tuple[FaultSpec, ...], ...]:
+    """Return each framing as the faults that make it, the last of them the last to act."""
     return (
-        split_utf8(),
-        slow_drip(size=rng.randrange(24, 96)),
-        crlf(),
-        comments(every=rng.randrange(1, 4)),
-        pings(every=rng.randrange(1, 4)),
-        bom(),
-        multi_line_data(),
-        duplicate_event(content=rng.randrange(1, 4)),
-        events_out_of_order(content=rng.randrange(0, 3)),
+        (split_utf8(),),
+        (slow_drip(size=rng.randrange(24, 96)),),
+        (crlf(),),
+        # Pieces this small end between the CR and the LF of many a line, be it within an event or at its end.
+        (multi_line_data(), crlf(), slow_drip(size=rng.choice((5, 7, 9)), gap_s=0.0002)),
+        (comments(every=rng.randrange(1, 4)),),
+        (pings(every=rng.randrange(1, 4)),),
+        (bom(),),
+        (multi_line_data(),),
+        (long_event(size=rng.randrange(65_000, 90_000)),),
+        (duplicate_event(content=rng.randrange(1, 4)),),
+        (events_out_of_order(content=rng.randrange(0, 3)),),
     )
 
 
@@ -60,13 +65,12 @@ def _framed(contract: Contract, rng: random.Random, shapes: tuple[str, ...], *, 
     """Return a stream of each surface in every framing, its shape drawn from ``shapes``."""
     calls: list[Call] = []
     injections: list[Injection] = []
-    for number, framing in enumerate((None, *_framings(rng))):
+    for number, framing in enumerate(((), *_framings(rng))):
         for call in streams(contract):
             call_id = f"{call.surface}-{number}"
             reply = replace(drawn_reply(rng, shape=rng.choice(shapes)), chunks=rng.randrange(2, 5))
             calls.append(replace(call, id=call_id, reply=reply))
-            if framing is not None:
-                injections.append(Injection("primary", framing, calls=(call_id,)))
+            injections += [Injection("primary", fault, calls=(call_id,)) for fault in framing]
     return Scenario(
         world=World(),
         workload=Workload(spaced(calls)),

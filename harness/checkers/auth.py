@@ -15,7 +15,7 @@ from harness.checkers.flaws import (
 )
 from harness.checkers.wire import CREDENTIAL_HEADERS, Seen
 from harness.contract import Contract, ErrorRow
-from harness.history import History
+from harness.history import AttemptSpan, History
 
 _NOT_ACCEPTED = (401, 403, 404, 405)
 _MANAGED_MESSAGES = "/v1/managed/messages"
@@ -123,14 +123,14 @@ def customer_keys_stay_inside(history: History, contract: Contract, verdict: Ver
     customers = {key.get("digest"): key["id"] for account in history.plan.accounts for key in account["keys"]}
     own = {upstream["name"]: upstream["credential"] for upstream in history.plan.upstreams}
     for attempt in history.attempts:
-        leaked = customers.get(attempt.credential)
+        leaked = next((customers[digest] for digest in _digests(attempt) if digest in customers), None)
         verdict.case(
             "not_upstream",
             leaked is None,
             call=attempt.call,
             attempts=(attempt,),
             expected="no customer's key",
-            actual=f"the key {leaked} as the upstream's credential",
+            actual=f"the key {leaked} in a credential's header",
         )
         verdict.case(
             "own_credential",
@@ -152,6 +152,12 @@ def customer_keys_stay_inside(history: History, contract: Contract, verdict: Ver
         _leak("not_in_log", detail, "the log", verdict)
     if not found["log"] and any(note.kind == "log" and note.detail["lines"] for note in history.notes):
         verdict.case("not_in_log", True)
+
+
+def _digests(attempt: AttemptSpan) -> list[str]:
+    """Return the digests of all credentials that came with ``attempt``: a journal has those in the headers' place."""
+    texts = (attempt.headers.get(name, "") for name in CREDENTIAL_HEADERS)
+    return [attempt.credential, *(digest for text in texts for digest in text.split(", "))]
 
 
 def _leak(clause: str, detail: Mapping[str, str], where: str, verdict: Verdict) -> None:

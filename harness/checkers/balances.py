@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.checker import Verdict, checker
+from harness.checkers.flaws import answers, due, flaws_of_all, told, wanted
 from harness.checkers.money import hold as wanted_hold
 from harness.checkers.money import is_billable, posts
 from harness.checkers.wire import Seen, seen
@@ -108,7 +109,8 @@ def general_calls_need_the_minimum(history: History, contract: Contract, verdict
             if made.hold is not None and made.hold > available >= minimum:
                 verdict.case("whatever_hold", True, call=one.call)
             continue
-        clause = "whatever_hold" if min(made.available) >= minimum else surface
+        exactly = made.available == {minimum}
+        clause = "exact_minimum_passes" if exactly else "whatever_hold" if min(made.available) >= minimum else surface
         verdict.case(
             clause,
             min(made.available) < minimum,
@@ -116,9 +118,16 @@ def general_calls_need_the_minimum(history: History, contract: Contract, verdict
             expected=f"let in: at least {min(made.available)} credits are available, the minimum is {minimum}",
             actual="402",
         )
+        if exactly and made.hold is not None and made.hold > minimum:
+            verdict.case("whatever_hold", False, call=one.call, expected="let in, whatever the hold", actual="402")
         _reached_nobody(made, verdict)
         if _posted(history, one.plan.account, one.call.sent) >= minimum > max(made.available):
             verdict.case("holds_deducted", True, call=one.call)
+    for one, rows in flaws_of_all(history, contract):
+        if rows and one.tier == "general" and one.route is not None and rows[0].name == "insufficient_balance":
+            clause = "below_minimum" if one.route.surface == "chat" else one.route.surface
+            first = due(rows)
+            verdict.case(clause, answers(one.call, first), call=one.call, expected=wanted(first), actual=told(one.call))
     for one, posted, available in _let_in_on_held_money(history, contract, minimum):
         verdict.case(
             "holds_deducted",

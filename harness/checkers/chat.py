@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from harness.checker import Verdict, checker
 from harness.checkers.flaws import flaws_of_all, served_case, told
 from harness.checkers.money import server_of
-from harness.checkers.passage import owed, undelivered, unlike
-from harness.checkers.wire import Seen, answer_body, parsed, seen
+from harness.checkers.passage import owed, own_answer_case, undelivered, unlike
+from harness.checkers.wire import Seen, answer_body, fault_names, parsed, seen
 from harness.contract import Contract
 from harness.history import AttemptSpan, History
 
@@ -27,6 +29,7 @@ def chat_answers_a_completion(history: History, contract: Contract, verdict: Ver
             if not served_case(clause, one, rows, verdict):
                 continue
             _shape(clause, history, one, verdict)
+            own_answer_case(clause, history, one, verdict)
         server = server_of(one) if one.served else None
         if server is None:
             continue
@@ -41,14 +44,23 @@ def _shape(clause: str, history: History, one: Seen, verdict: Verdict) -> None:
     body = parsed(answer_body(history, one.call))
     if not isinstance(body, dict):
         return
-    ok = body.get("object") == "chat.completion" and bool(body.get("choices"))
-    actual = f"object {body.get('object')!r}, members {sorted(body)}"
+    choices = body.get("choices")
+    ok = body.get("object") == "chat.completion" and isinstance(body.get("id"), str) and bool(choices)
+    ok = ok and isinstance(choices, list) and all(_is_choice(choice) for choice in choices)
+    actual = f"object {body.get('object')!r}, members {sorted(body)}, choices {choices!r:.200}"
     verdict.case(clause, ok, call=one.call, expected="a chat.completion with choices", actual=actual)
+
+
+def _is_choice(choice: Any) -> bool:
+    """Say whether ``choice`` is one as clients need it: the assistant's message, and why it ended."""
+    message = choice.get("message") if isinstance(choice, dict) else None
+    return isinstance(message, dict) and message.get("role") == "assistant" and "finish_reason" in choice
 
 
 @checker("CHAT-02", "as_they_arrive", "usage_in_final_chunk", "done")
 def streams_come_as_they_are_made(history: History, contract: Contract, verdict: Verdict) -> None:
     """A stream's chunks come as they arrive (on every surface), chat's usage in its final chunk, then data: [DONE]."""
+    hit = fault_names(history)
     for one in seen(history, contract):
         if not one.plan.stream:
             continue
@@ -59,17 +71,17 @@ def streams_come_as_they_are_made(history: History, contract: Contract, verdict:
             continue
         for attempt in owed(history, contract, one):
             if not undelivered(one, attempt):
-                _ending(one, attempt, verdict)
+                _ending(one, attempt, attempt.id in hit, verdict)
             else:
                 actual = f"{told(one.call)}: {one.call.reading.sequence}"
                 verdict.case("done", False, call=one.call, attempts=(attempt,), expected="[DONE]", actual=actual)
 
 
-def _ending(one: Seen, server: AttemptSpan, verdict: Verdict) -> None:
-    """Judge how a whole chat stream ended: usage, then [DONE]."""
+def _ending(one: Seen, server: AttemptSpan, hit: bool, verdict: Verdict) -> None:
+    """Judge how a whole chat stream ended: usage, then [DONE]. An upstream that no fault ``hit`` tells it if asked."""
     *_, before, last = kinds = ["", "", *one.call.reading.sequence.split()]
     verdict.case("done", last == "done", call=one.call, expected="done at the end", actual=one.call.reading.sequence)
-    if server.reading.usage is not None:
+    if server.reading.usage is not None or not hit:
         # A provider may tell it in the chunk with the finish reason, instead of in one of its own.
         final = before == "usage" or (before == "finish" and "usage" not in kinds)
         ok = one.call.reading.usage is not None and final

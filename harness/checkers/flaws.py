@@ -62,7 +62,8 @@ def credentials(one: Seen) -> list[tuple[str, str]]:
 def _all_credentials(one: Seen) -> list[tuple[str, str]]:
     given = one.headers
     forms = [_FORM_HEADER.get(form, form) for form in one.auth]
-    own = _LITERAL if one.plan.detail.get("literal_secret") else one.plan.key
+    made_up = one.plan.detail.get("literal_secret") or one.plan.detail.get("bare_key")
+    own = _LITERAL if made_up else one.plan.key
     found = [(form, own) for form in forms if form not in given]
     other = str(one.plan.detail.get("other_key", ""))
     if other and len(found) > 1:

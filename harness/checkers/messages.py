@@ -8,7 +8,7 @@ from typing import Any
 from harness.checker import Verdict, checker
 from harness.checkers.flaws import as_planned, flaws_of_all, served_case, told
 from harness.checkers.money import charged, due_credits, server_of
-from harness.checkers.passage import Passage, owed, passages, surface_of, undelivered, unlike
+from harness.checkers.passage import Passage, owed, own_answer_case, passages, surface_of, undelivered, unlike
 from harness.checkers.wire import Seen, answer_body, canonical, parsed, seen
 from harness.contract import Contract
 from harness.history import AttemptSpan, History
@@ -42,15 +42,28 @@ def messages_are_served_natively(history: History, contract: Contract, verdict: 
         place = _PLACES[one.plan.path.partition("?")[0]]
         if served_case(place, one, rows, verdict):
             _native(history, one, verdict)
+            if not one.plan.stream:
+                own_answer_case(place, history, one, verdict)
             if place == "root":
                 _root_rules(history, contract, one, verdict)
         body = parsed(history.bodies.get(one.call.request_sha))
-        if one.headers.get("anthropic-version", _USUAL_VERSION) != _USUAL_VERSION:
-            served_case("any_version", one, rows, verdict)
+        version = one.headers.get("anthropic-version", _USUAL_VERSION)
+        if version != _USUAL_VERSION and served_case("any_version", one, rows, verdict):
+            _version_goes_up(one, version, verdict)
         if isinstance(body, dict) and body.get("tools") == []:
             served_case("empty_tools", one, rows, verdict)
         if isinstance(body, dict) and _has_system_turn(body):
             served_case("system_in_messages", one, rows, verdict)
+
+
+def _version_goes_up(one: Seen, version: str, verdict: Verdict) -> None:
+    """Judge that the upstream was asked for the version that the client wants: no other one is that version served."""
+    for attempt in one.attempts:
+        asked = attempt.headers.get("anthropic-version")
+        expected = f"version {version} asked of the upstream"
+        verdict.case(
+            "any_version", asked == version, call=one.call, attempts=(attempt,), expected=expected, actual=asked
+        )
 
 
 def _has_system_turn(body: dict[str, Any]) -> bool:
@@ -183,6 +196,9 @@ def token_counts_are_free(history: History, contract: Contract, verdict: Verdict
             continue
         path = one.plan.path.partition("?")[0].removesuffix("/count_tokens")
         served_case(_PLACES[path], one, rows, verdict)
+        if one.served and one.attempts:
+            differing = unlike(one.call.reading, one.attempts[-1].reading, "items")
+            _same(_PLACES[path], one, one.attempts[-1], differing, verdict)
         if history.has_tap("books"):
             entries = [entry for entry in history.entries_of(one.call.id) if entry.credits or entry.kind == "hold"]
             verdict.case("uncharged", not entries, call=one.call, expected="no entry", actual=entries)

@@ -57,7 +57,7 @@ def general_models_are_listed(history: History, contract: Contract, verdict: Ver
             asked = "anthropic-version" in one.headers
             shape = _is_anthropic if asked else _is_openai
             ok = bool(entries) and all(shape(entry) for entry in entries)
-            ok = ok and (body.get("has_more") is False if asked else body.get("object") == "list")
+            ok = ok and (_is_last_page(body, entries) if asked else body.get("object") == "list")
             expected = f"{'Anthropic' if asked else 'OpenAI'}'s list shape"
             verdict.case(
                 "anthropic_shape" if asked else clause, ok, call=one.call, expected=expected, actual=_shape(body)
@@ -81,7 +81,14 @@ def _is_openai(entry: Mapping[str, Any]) -> bool:
 
 
 def _is_anthropic(entry: Mapping[str, Any]) -> bool:
-    return entry.get("type") == "model" and isinstance(entry.get("display_name"), str)
+    named = all(isinstance(entry.get(name), str) for name in ("id", "display_name", "created_at"))
+    return named and entry.get("type") == "model"
+
+
+def _is_last_page(body: Mapping[str, Any], entries: list[Mapping[str, Any]]) -> bool:
+    """Say whether a page in Anthropic's shape says where it begins and ends, and that no other follows."""
+    ends = (entries[0].get("id"), entries[-1].get("id")) if entries else (None, None)
+    return body.get("has_more") is False and (body.get("first_id"), body.get("last_id")) == ends
 
 
 def _shape(body: Mapping[str, Any]) -> str:

@@ -7,12 +7,15 @@ from typing import Any, NamedTuple
 
 from harness.checker import Verdict, checker
 from harness.checkers.flaws import told
+from harness.checkers.money import server_of
 from harness.checkers.wire import Seen, canonical, fault_names, parsed, seen
 from harness.contract import Contract
 from harness.history import AttemptSpan, History, Reading
 
 WIDE = 1 << 53
 """From here on integers lose digits in a reader that makes doubles of them."""
+OPT_IN_HEADER = "anthropic-beta"
+"""The header field that fields of a messages body may depend on: without it a provider refuses them."""
 UNKNOWN = "x_"
 """How a field is called that no provider documents, and that no gateway therefore needs to know."""
 
@@ -75,6 +78,10 @@ def everything_reaches_the_upstream(history: History, contract: Contract, verdic
         if unknown:
             lost = [name for name in unknown if not passage.same(name)]
             _case("unknown_fields", not lost, passage, f"{unknown} unchanged", lost, verdict)
+        opted = passage.seen.headers.get(OPT_IN_HEADER)
+        if opted is not None and surface == "messages":
+            got = passage.attempt.headers.get(OPT_IN_HEADER)
+            _case("unknown_fields", got == opted, passage, f"{OPT_IN_HEADER}: {opted}", got, verdict)
         wide = _wide_integers(passage.mine)
         if wide:
             theirs = _wide_integers(passage.theirs)
@@ -168,6 +175,20 @@ def unlike(client: Reading, upstream: Reading, *fields: str) -> list[str]:
         if (mine != theirs) if isinstance(mine, str) else (canonical(mine) != canonical(theirs)):
             found.append(f"{name}: {_short(mine)} instead of {_short(theirs)}")
     return found
+
+
+def own_answer_case(clause: str, history: History, one: Seen, verdict: Verdict) -> None:
+    """Judge that a served, unstreamed call got the answer that its upstream gave, and nobody else's."""
+    server = server_of(one)
+    if server is not None:
+        differing = unlike(one.call.reading, server.reading, "text", "finish", "items")
+    elif one.attempts or not history.has_tap("journal"):
+        return
+    else:
+        differing = ["an answer that no upstream gave to this call"]
+    attempts = () if server is None else (server,)
+    expected = "the upstream's answer"
+    verdict.case(clause, not differing, call=one.call, attempts=attempts, expected=expected, actual=differing)
 
 
 def _short(value: Any) -> str:

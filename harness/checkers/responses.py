@@ -8,7 +8,7 @@ from typing import Any
 from harness.checker import Verdict, checker
 from harness.checkers.flaws import flaws_of_all, served_case
 from harness.checkers.money import server_of
-from harness.checkers.passage import owed, passages, surface_of, undelivered
+from harness.checkers.passage import owed, own_answer_case, passages, surface_of, undelivered
 from harness.checkers.wire import Seen, answer_body, canonical, content_type, parsed, seen
 from harness.contract import Contract
 from harness.history import AttemptSpan, History
@@ -38,8 +38,10 @@ def _where(one: Seen) -> str:
 def responses_are_served_with_all_their_items(history: History, contract: Contract, verdict: Verdict) -> None:
     """Responses is served at its three places with output and usage; items and tools of any kind pass unchanged."""
     for one, rows in flaws_of_all(history, contract):
-        if one.route is not None and one.route.surface == "responses" and rows == ():
-            served_case(_where(one), one, rows, verdict)
+        if one.route is None or one.route.surface != "responses" or rows != ():
+            continue
+        if served_case(_where(one), one, rows, verdict) and not one.plan.stream:
+            own_answer_case(_where(one), history, one, verdict)
     for one, server in _served(history, contract):
         _answer(history, one, server, verdict)
     for passage in passages(history, contract):

@@ -41,17 +41,19 @@ class ChatJson(JsonReader):
 class ChatStream(StreamReader):
     """Reads chat.completion.chunks up to ``[DONE]``."""
 
-    __slots__ = ("_message",)
+    __slots__ = ("_message", "_named")
     end_mark = b"[DONE]"
 
     def __init__(self) -> None:
         super().__init__()
+        self._named: str | None = None
         self._message = _Message()
         self.text = self._message.content
 
     def event(self, value: dict[str, Any]) -> str:
-        if self.model is None:
-            self.model = first_text(value.get("model"))
+        named = value.get("model")
+        if named != self._named:
+            self._name(first_text(named))
         kind = "other"
         if value.get("usage") is not None:
             self.usage = value["usage"]
@@ -66,6 +68,13 @@ class ChatStream(StreamReader):
     def rest(self) -> Any:
         self.tools = self._message.tools()
         return self._message.whole()
+
+    def _name(self, named: str | None) -> None:
+        """Take the model id of a chunk that names another one than the chunk before."""
+        self._named = named
+        known = self.model.split(" ") if self.model else []
+        if named is not None and named not in known:
+            self.model = " ".join([*known, named])
 
     def _choice(self, choice: Mapping[str, Any]) -> str:
         delta = choice.get("delta") or {}

@@ -64,6 +64,7 @@ class MessagesStream(StreamReader):
     """Reads the events of a message up to ``message_stop``."""
 
     __slots__ = ("_blocks",)
+    named = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -152,6 +152,8 @@ class StreamReader(Reader, ABC):
     __slots__ = ("_kinds", "_now", "_parser")
     end_mark: bytes | None = None
     """Data that ends a stream and is no JSON."""
+    named = False
+    """Whether clients of the surface drop an event whose ``event:`` field does not say its type."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -169,6 +171,8 @@ class StreamReader(Reader, ABC):
             if kind is None:
                 self.pings.append(at_us)
                 continue
+            if self.named and item.type != kind and kind != "malformed":  # type: ignore[union-attr]  # as above
+                kind = "unnamed"
             last = self._kinds[-1]
             if last[0] == kind:
                 last[1] += 1

@@ -41,6 +41,7 @@ _BODIES: Mapping[str, tuple[Callable[[Call, str, Contract], dict[str, Any]], str
     "count_tokens": (messages.count_body, "messages"),
     "responses": (responses.body, "input"),
 }
+_KEY_PREFIX = "ck_"
 _CREDENTIAL_HEADERS = frozenset({"authorization", "x-api-key", "anthropic-api-key", "x-goog-api-key", "cookie"})
 
 
@@ -63,6 +64,8 @@ def build(call: Call, *, secret: str, contract: Contract, other_secret: str = ""
     tier without a path, for ``prompt_bytes`` that are too few, or that find no prompt to pad.
     """
     path, _, query = path_of(call).partition("?")
+    if call.bare_key:
+        secret = secret.removeprefix(_KEY_PREFIX)
     headers = _headers(call, call.secret if call.secret is not None else secret, other_secret)
     return Request(call.method, path, query, headers, _body(call, contract), _credentials(headers))
 

@@ -52,11 +52,12 @@ class ResponsesJson(JsonReader):
 class ResponsesStream(StreamReader):
     """Reads the typed events of a response up to ``response.completed`` or ``response.incomplete``."""
 
-    __slots__ = ("_calls", "_items")
+    __slots__ = ("_calls", "_items", "_output")
 
     def __init__(self) -> None:
         super().__init__()
         self._items: list[dict[str, Any]] = []
+        self._output: list[Any] | None = None
         self._calls: dict[int, _ToolCall] = {}
 
     def event(self, value: dict[str, Any]) -> str:
@@ -71,11 +72,11 @@ class ResponsesStream(StreamReader):
             self._broken(value)
         elif "response" in value:
             self._response(kind, value["response"])
-        return kind
+        return kind if "sequence_number" in value else "unnumbered"
 
     def rest(self) -> Any:
         self.tools = [call.tool() for call in self._calls.values()]
-        return self._items
+        return self._items if self._output in (None, self._items) else [*self._items, self._output]
 
     def _delta(self, kind: str, value: Mapping[str, Any]) -> None:
         piece = value["delta"]
@@ -118,6 +119,8 @@ class ResponsesStream(StreamReader):
             self._broken(error)
         else:
             self.terminal = True
+            output = response.get("output")
+            self._output = [tidied(item) for item in output] if isinstance(output, list) else None
 
     def _broken(self, error: Mapping[str, Any]) -> None:
         """Read an error that is flat, as this surface has it, or an error object all the same."""

@@ -140,16 +140,3 @@ def spends_held_credits_again(parts: Components) -> Components:
                 raise Refusal("insufficient_balance", "the balance is too low for this call")
 
     return replace(parts, admission=Posted(parts.contract))
-
-
-@mutant(breaks="CHAT-06")
-def asks_for_more_than_the_minimum(parts: Components) -> Components:
-    """Refuses a general call on exactly the minimum balance."""
-
-    class More(Admission):
-        def can_pay(self, available: int, call: Call, credits: int) -> bool:
-            if call.enterprise:
-                return super().can_pay(available, call, credits)
-            return available > self._money.general_minimum_credits
-
-    return replace(parts, admission=More(parts.contract))

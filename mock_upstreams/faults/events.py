@@ -110,6 +110,18 @@ def multi_line_data(reply: Reply, rng: Random) -> Iterator[Part]:
 
 
 @fault(on="stream", lawful=True)
+def long_event(reply: Reply, rng: Random, *, content: Content = 0, size: Bytes = 70_000) -> Iterator[Part]:
+    """Make one content event, after so many others, that many bytes longer, by blanks where JSON takes them."""
+    seen = 0
+    for part in reply:
+        if isinstance(part, Chunk) and part.event in dialect_of(reply).content:
+            if seen == content:
+                part = Chunk(part.data.replace(b"data: {", b"data: {" + b" " * size, 1), part.event)
+            seen += 1
+        yield part
+
+
+@fault(on="stream", lawful=True)
 def split_utf8(reply: Reply, rng: Random, *, gap_s: Seconds = 0.001) -> Iterator[Part]:
     """Split every chunk inside its ``data:`` field name, and inside its characters of several bytes."""
     for part in reply:

@@ -67,11 +67,16 @@ _READERS: dict[str, type[Reader]] = {
 }
 
 
+_NAMED = ("messages",)
+"""Surfaces whose clients drop an event whose name is not its type."""
+
+
 def read_answer(surface: str, content_type: str, body: bytes) -> dict[str, Any]:
     """Return the reading of ``body``, sent as ``content_type`` on ``surface``; the blank one if it says nothing."""
     reader = _READERS[surface]()
     if "text/event-stream" in content_type:
-        kinds = [kind for data in sse_data(body) if (kind := _take(reader, data))]
+        named = surface in _NAMED
+        kinds = [kind for name, data in sse_events(body) if (kind := _take(reader, name if named else None, data))]
         return {**reader.reading(), "sequence": fold(kinds)}
     data = _object(body)
     if data is None:
@@ -82,25 +87,30 @@ def read_answer(surface: str, content_type: str, body: bytes) -> dict[str, Any]:
     return {**reader.reading(), "sequence": "json"}
 
 
-def sse_data(body: bytes) -> Iterator[str]:
-    """Yield the data of each complete server-sent event in ``body``."""
+def sse_events(body: bytes) -> Iterator[tuple[str, str]]:
+    """Yield name (empty if it has none) and data of each complete server-sent event in ``body``."""
     text = body.decode("utf-8", "replace").removeprefix("\ufeff")
     data: list[str] = []
+    name = ""
     for line in _LINE_END.split(text)[:-1]:
         if not line:
             if data:
-                yield "\n".join(data)
-            data = []
+                yield name, "\n".join(data)
+            data, name = [], ""
             continue
-        name, _, value = line.partition(":")
-        if name == "data":
+        field, _, value = line.partition(":")
+        if field == "data":
             data.append(value.removeprefix(" "))
+        elif field == "event":
+            name = value.removeprefix(" ")
 
 
-def _take(reader: Reader, data: str) -> str:
+def _take(reader: Reader, name: str | None, data: str) -> str:
+    """Let ``reader`` take an event and return its kind; ``name`` is None where clients ask for none."""
     if data == "[DONE]":
         return reader.done()
-    return reader.event(_object(data))
+    kind = reader.event(_object(data))
+    return kind if name in (None, kind) or kind in ("", "malformed") else "unnamed"
 
 
 def _object(text: str | bytes) -> dict[str, Any] | None:

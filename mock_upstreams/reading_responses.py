@@ -50,7 +50,7 @@ class ResponsesReader:
             self._open(data.get("output_index", 0), data.get("item") or {})
         elif kind == "response.output_item.done":
             self._close(data.get("output_index", 0), data.get("item") or {})
-        return kind
+        return "unnumbered" if kind.startswith("response.") and "sequence_number" not in data else kind
 
     def whole(self, data: dict[str, Any]) -> None:
         self._read["model"] = data.get("model")

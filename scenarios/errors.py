@@ -78,6 +78,8 @@ def every_class_of_error(contract: Contract, rng: random.Random) -> Scenario:
     refused += [chat(model_ids(contract, "general", "chat")[0], tier="general", account="c") for _ in range(3)]
     statuses = [500, 503, 529, 429, 401, 404, 400, 409, 413, 422]
     rng.shuffle(statuses)
+    missing = failing[: len(statuses) - len(failing)]
+    failing += [replace(call, id=f"f{len(failing) + n}") for n, call in enumerate(missing)]
     refused += [Call("raw", "", path=path, method=method, body=b"{}") for path, method in _NOWHERE]
     # Models of their own, whose circuits no failing call has opened.
     fresh = {"chat": -1, "responses": -2, "messages": 1}

@@ -26,6 +26,7 @@ from mock_upstreams.faults import (
     respond,
     silence,
     slow_drip,
+    split_crlf,
     split_utf8,
 )
 from scenarios.requests import SURFACES, drawn_reply, on_every_path, spaced
@@ -43,21 +44,21 @@ def streams(contract: Contract) -> Iterator[Call]:
     return (c for c in on_every_path(contract, surfaces=SURFACES, stream=True) if c.path in MANAGED)
 
 
-def _framings(rng: random.Random) -> tuple[tuple[FaultSpec, ...], ...]:
+def _framings(rng: random.Random, *, chop: bool) -> tuple[tuple[FaultSpec, ...], ...]:
     """Return each framing as the faults that make it, the last of them the last to act."""
+    # A line that is longer than a reader's buffer, on links that cut it; line ends cut in two, on those that do not.
+    own = (long_event(size=rng.randrange(65_000, 90_000)),) if chop else (multi_line_data(), split_crlf(gap_s=0))
     return (
         (split_utf8(),),
         (slow_drip(size=rng.randrange(24, 96)),),
         (crlf(),),
-        # Pieces this small end between the CR and the LF of many a line, be it within an event or at its end.
-        (multi_line_data(), crlf(), slow_drip(size=rng.choice((5, 7, 9)), gap_s=0.0002)),
         (comments(every=rng.randrange(1, 4)),),
         (pings(every=rng.randrange(1, 4)),),
         (bom(),),
         (multi_line_data(),),
-        (long_event(size=rng.randrange(65_000, 90_000)),),
         (duplicate_event(content=rng.randrange(1, 4)),),
         (events_out_of_order(content=rng.randrange(0, 3)),),
+        own,
     )
 
 
@@ -65,7 +66,7 @@ def _framed(contract: Contract, rng: random.Random, shapes: tuple[str, ...], *, 
     """Return a stream of each surface in every framing, its shape drawn from ``shapes``."""
     calls: list[Call] = []
     injections: list[Injection] = []
-    for number, framing in enumerate(((), *_framings(rng))):
+    for number, framing in enumerate(((), *_framings(rng, chop=chop))):
         for call in streams(contract):
             call_id = f"{call.surface}-{number}"
             reply = replace(drawn_reply(rng, shape=rng.choice(shapes)), chunks=rng.randrange(2, 5))

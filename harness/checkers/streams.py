@@ -20,6 +20,7 @@ _PASSED_ON = 50
 _FRAMINGS = {
     "split_utf8": "split_character",
     "crlf": "crlf",
+    "split_crlf": "crlf",
     "comments": "comments",
     "multi_line_data": "several_data_lines",
     "duplicate_event": "duplicates",
@@ -35,7 +36,7 @@ _FIELDS = {
 _ALL = ("text", "thinking", "signature", "tools", "finish", "usage", "items", "sequence")
 
 
-@checker("CHAT-07", *_FIELDS, *_FRAMINGS.values(), "split_line")
+@checker("CHAT-07", *_FIELDS, *dict.fromkeys(_FRAMINGS.values()), "split_line")
 def streams_are_read_whatever_their_packets(history: History, contract: Contract, verdict: Verdict) -> None:
     """What the client reassembles from a stream equals what the upstream sent, for any chunk boundaries."""
     faults = fault_names(history)

@@ -72,7 +72,7 @@ class ResponsesStream(StreamReader):
             self._broken(value)
         elif "response" in value:
             self._response(kind, value["response"])
-        return kind if "sequence_number" in value else "unnumbered"
+        return "unnumbered" if "sequence_number" not in value and kind.startswith("response.") else kind
 
     def rest(self) -> Any:
         self.tools = [call.tool() for call in self._calls.values()]

@@ -33,6 +33,7 @@ from mock_upstreams.faults.events import (
     multi_line_data,
     pings,
     slow_drip,
+    split_crlf,
     split_utf8,
 )
 from mock_upstreams.faults.registry import FAULTS, Fault, FaultSpec, apply, describe, fault
@@ -80,6 +81,7 @@ __all__ = [
     "silence",
     "slow_drip",
     "slower_under_load",
+    "split_crlf",
     "split_utf8",
     "sse_although_unstreamed",
     "stall",

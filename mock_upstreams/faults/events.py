@@ -73,6 +73,17 @@ def crlf(reply: Reply, rng: Random) -> Iterator[Part]:
 
 
 @fault(on="stream", lawful=True)
+def split_crlf(reply: Reply, rng: Random, *, gap_s: Seconds = 0.001) -> Iterator[Part]:
+    """End every line with CRLF instead of LF, and split every chunk between each CR and its LF."""
+    for part in crlf.run(reply, rng):
+        if isinstance(part, Chunk):
+            cuts = [n + 1 for n, byte in enumerate(part.data) if byte == 0x0D]
+            yield from _pieces(part, cuts, gap_s)
+        else:
+            yield part
+
+
+@fault(on="stream", lawful=True)
 def bom(reply: Reply, rng: Random) -> Iterator[Part]:
     """Begin the stream with a byte order mark."""
     begun = False

@@ -173,7 +173,7 @@ class Book:
             contract={},
             overlay={},
             claims=("*",),
-            accounts=tuple({"id": name, "credits": credits} for name, credits in self.openings.items()),
+            accounts=tuple({"id": name, "credits": credits, "keys": []} for name, credits in self.openings.items()),
             upstreams=(),
             calls=tuple(self.planned),
             injections=(),

@@ -394,7 +394,8 @@ def general(available: int, *, let_in: bool, hold: int = 5, held: int = 0) -> Bo
         ("below_minimum", general(MINIMUM - 1, let_in=False), PASS),
         ("below_minimum", general(MINIMUM - 1, let_in=True), FAIL),
         ("whatever_hold", general(MINIMUM, let_in=True, hold=MINIMUM * 9), PASS),
-        ("whatever_hold", general(MINIMUM, let_in=False), FAIL),
+        ("exact_minimum_passes", general(MINIMUM, let_in=False), FAIL),
+        ("whatever_hold", general(MINIMUM + 1, let_in=False), FAIL),
         ("holds_deducted", general(MINIMUM - 50, let_in=False, held=100), PASS),
         ("holds_deducted", general(MINIMUM - 50, let_in=True, held=100), FAIL),
         ("no_upstream_call", general(MINIMUM - 1, let_in=False), PASS),
@@ -403,6 +404,12 @@ def general(available: int, *, let_in: bool, hold: int = 5, held: int = 0) -> Bo
 def test_the_general_minimum_decides(clause: str, book: Book, wanted: Outcome) -> None:
     assert outcome(general_calls_need_the_minimum, book, clause) is wanted
     assert outcome(only_those_who_can_pay_are_served, book, "general_text") in (PASS, FAIL)
+
+
+def test_a_stream_that_begins_with_200_to_tell_of_the_balance_is_caught() -> None:
+    book = general(MINIMUM - 1, let_in=False)
+    book.calls[-1] = replace(book.calls[-1], stream=True, outcome="error", status=200)
+    assert outcome(general_calls_need_the_minimum, book, "below_minimum") is FAIL
 
 
 def test_an_attempt_behind_a_402_is_caught() -> None:

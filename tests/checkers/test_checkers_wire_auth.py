@@ -110,6 +110,7 @@ CASES = [
     ),
     *bad_key("missing", detail={"auth": "none"}),
     *bad_key("no_prefix", detail={**LITERAL, "tag": NO_PREFIX}),
+    *bad_key("no_prefix", detail={"bare_key": True, "tag": NO_PREFIX}),
     *bad_key("unknown", detail=LITERAL),
     *bad_key("expired", key="a-expired"),
     *bad_key("disabled", key="a-disabled"),
@@ -127,6 +128,12 @@ CASES = [
         in_turn(refused(CHAT, "invalid_key", key="a-expired"), lambda wire: wire.entry("post", -1, call="c1")),
     ),
     Case(customer_keys_stay_inside, "not_upstream", served(), served(upstream={"credential": "digest-a-active"})),
+    Case(
+        customer_keys_stay_inside,
+        "not_upstream",
+        served(upstream={"headers": {"x-api-key": "digest-b"}}),
+        served(upstream={"headers": {"x-api-key": "digest-b, digest-a-active"}}),
+    ),
     Case(customer_keys_stay_inside, "not_upstream", served(), in_turn(served(), leak("upstream"))),
     Case(customer_keys_stay_inside, "own_credential", served(), served(upstream={"credential": "another"})),
     Case(

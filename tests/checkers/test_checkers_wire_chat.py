@@ -29,13 +29,16 @@ from tests.checkers.wire_steps import (
     UNTOLD,
     Step,
     asked,
+    hit_by,
     kept,
     refused,
     served,
 )
 
-COMPLETION = {"object": "chat.completion", "choices": [{}], "usage": {}}
+CHOICE = {"index": 0, "message": {"role": "assistant", "content": "x"}, "finish_reason": "stop"}
+COMPLETION = {"id": "chatcmpl-1", "object": "chat.completion", "choices": [CHOICE], "usage": {}}
 WIDE = 2**53 + 1
+BETA = {"anthropic-beta": "context-management-2025-06-27"}
 
 
 def slow(first_content: int) -> Step:
@@ -50,8 +53,23 @@ CASES = [
         chat_answers_a_completion,
         "managed",
         served(answer=COMPLETION),
-        served(answer={"object": "list", "choices": [{}]}),
+        served(answer={**COMPLETION, "object": "list"}),
     ),
+    *(
+        Case(chat_answers_a_completion, "managed", served(answer=COMPLETION), served(answer={**COMPLETION, **change}))
+        for change in (
+            {"id": None},
+            {"choices": []},
+            {"choices": [{"index": 0, "finish_reason": "stop"}]},
+            {"choices": [{**CHOICE, "message": {"content": "x"}}]},
+            {"choices": [{"index": 0, "message": CHOICE["message"]}]},
+        )
+    ),
+    *(
+        Case(chat_answers_a_completion, "managed", served(), served(saw=change))
+        for change in ({"text": "another's"}, {"finish": "length"}, {"items": "others"})
+    ),
+    Case(chat_answers_a_completion, "managed", served(), lambda wire: wire.call(CHAT, GPT)),
     Case(
         chat_answers_a_completion, "general", served(GENERAL_CHAT, GENERAL), refused(GENERAL_CHAT, "internal", GENERAL)
     ),
@@ -75,6 +93,12 @@ CASES = [
         "usage_in_final_chunk",
         served(stream=True),
         served(stream=True, saw={"sequence": "role usage content finish done"}),
+    ),
+    Case(
+        streams_come_as_they_are_made,
+        "usage_in_final_chunk",
+        served(stream=True),
+        served(stream=True, read={"usage": None, "sequence": "role content finish done"}),
     ),
     kept(tool_calls_come_back_unchanged, "unstreamed", CHAT, GPT, "tools", TOOLS, OTHER_TOOLS, stream=False),
     kept(tool_calls_come_back_unchanged, "streamed", CHAT, GPT, "tools", TOOLS, OTHER_TOOLS),
@@ -113,6 +137,12 @@ CASES = [
     ),
     Case(
         everything_reaches_the_upstream,
+        "unknown_fields",
+        asked(MESSAGES, CLAUDE, {}, {}, detail={"headers": BETA}, upstream={"headers": BETA}),
+        asked(MESSAGES, CLAUDE, {}, {}, detail={"headers": BETA}, upstream={"headers": {"x": "y"}}),
+    ),
+    Case(
+        everything_reaches_the_upstream,
         "wide_integers",
         asked(CHAT, GPT, {"metadata": [{"n": -WIDE}]}, {"metadata": [{"n": -WIDE}]}),
         asked(CHAT, GPT, {"metadata": [{"n": -WIDE}]}, {"metadata": [{"n": -WIDE + 1}]}),
@@ -138,7 +168,11 @@ JUDGED: Judgements = [
     (chat_answers_a_completion, refused(CHAT, "invalid_key", GPT, key="a-expired"), set()),
     (streams_come_as_they_are_made, served(), set()),
     (streams_come_as_they_are_made, served(stream=True), {"done", "usage_in_final_chunk"}),
-    (streams_come_as_they_are_made, served(stream=True, read={"usage": None}), {"done"}),
+    (
+        streams_come_as_they_are_made,
+        hit_by("usage_missing", served(stream=True, read={"usage": None, "sequence": "role content finish done"})),
+        {"done"},
+    ),
     (streams_come_as_they_are_made, served(MESSAGES, CLAUDE, stream=True), set()),
     (tool_calls_come_back_unchanged, served(), set()),
     (tool_calls_come_back_unchanged, served(MESSAGES, CLAUDE, read={"tools": TOOLS}), set()),

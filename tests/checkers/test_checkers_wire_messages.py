@@ -70,6 +70,8 @@ def history_of(is_error: bool) -> dict[str, Any]:
     return {"max_tokens": 9, "messages": [{"role": "user", "content": [result]}]}
 
 
+NEWER = {"headers": {"Anthropic-Version": "2099-01-01"}}
+
 CASES = [
     # MSG-01, 02
     *(
@@ -85,8 +87,27 @@ CASES = [
     Case(
         messages_are_served_natively,
         "any_version",
-        served(MESSAGES, CLAUDE, detail={"headers": {"Anthropic-Version": "2099-01-01"}}),
-        refused(MESSAGES, "bad_request", CLAUDE, detail={"headers": {"Anthropic-Version": "2099-01-01"}}),
+        served(MESSAGES, CLAUDE, detail=NEWER, upstream={"headers": {"anthropic-version": "2099-01-01"}}),
+        refused(MESSAGES, "bad_request", CLAUDE, detail=NEWER),
+    ),
+    Case(
+        messages_are_served_natively,
+        "any_version",
+        served(MESSAGES, CLAUDE, detail=NEWER, upstream={"headers": {"anthropic-version": "2099-01-01"}}),
+        served(MESSAGES, CLAUDE, detail=NEWER, upstream={"headers": {"anthropic-version": "2023-06-01"}}),
+    ),
+    *(
+        Case(messages_are_served_natively, place, served(path, model), served(path, model, saw={"text": "another's"}))
+        for place, path, model in PLACES
+    ),
+    *(
+        Case(
+            token_counts_are_free,
+            place,
+            served(f"{path}/count_tokens", model),
+            served(f"{path}/count_tokens", model, saw={"items": "others"}),
+        )
+        for place, path, model in PLACES
     ),
     *(
         Case(

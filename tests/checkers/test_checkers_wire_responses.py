@@ -89,7 +89,8 @@ def openai_entries(tier: str) -> list[dict[str, Any]]:
 
 
 def anthropic_entries() -> list[dict[str, Any]]:
-    return [{"type": "model", "id": entry["id"], "display_name": entry["id"]} for entry in openai_entries("general")]
+    made = {"type": "model", "created_at": "1970-01-01T00:00:00Z"}
+    return [{**made, "id": entry["id"], "display_name": entry["id"]} for entry in openai_entries("general")]
 
 
 def enterprise_list(change: Callable[[list[dict[str, Any]]], Any] = lambda entries: None, **shape: Any) -> Step:
@@ -104,9 +105,10 @@ def general_list(path: str, change: Callable[[list[dict[str, Any]]], Any] = lamb
     return lambda wire: listing(wire, path, entries, shape={"object": "list"})
 
 
-def anthropic_list(entries: list[dict[str, Any]]) -> Step:
+def anthropic_list(entries: list[dict[str, Any]], **shape: Any) -> Step:
     asks = {"anthropic-version": "2023-06-01"}
-    return lambda wire: listing(wire, "/v1/models", entries, shape={"has_more": False}, headers=asks)
+    ends = {"has_more": False, "first_id": entries[0]["id"], "last_id": entries[-1]["id"]}
+    return lambda wire: listing(wire, "/v1/models", entries, shape={**ends, **shape}, headers=asks)
 
 
 def swap_prices(entries: list[dict[str, Any]]) -> None:
@@ -220,6 +222,24 @@ CASES = [
         "anthropic_shape",
         anthropic_list(anthropic_entries()),
         anthropic_list(openai_entries("general")),
+    ),
+    *(
+        Case(
+            general_models_are_listed,
+            "anthropic_shape",
+            anthropic_list(anthropic_entries()),
+            anthropic_list(anthropic_entries(), **wrong),
+        )
+        for wrong in ({"has_more": True}, {"first_id": None}, {"last_id": None})
+    ),
+    *(
+        Case(
+            responses_are_served_with_all_their_items,
+            place,
+            served(path, model),
+            served(path, model, saw={"text": "o"}),
+        )
+        for place, path, model in (("managed", RESPONSES, GPT), ("general", GENERAL_RESPONSES, CODEX))
     ),
 ]
 JUDGED: Judgements = [

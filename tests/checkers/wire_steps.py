@@ -63,15 +63,28 @@ def refused(path: str, row: str, model: str = GPT, **changes: Any) -> Step:
     return lambda wire: wire.refused(path, model, row, **changes)
 
 
-def asked(path: str, model: str, sent: dict[str, Any], got: dict[str, Any], **changes: Any) -> Step:
-    """A call whose body was ``sent`` and reached the upstream as ``got``."""
+def asked(
+    path: str,
+    model: str,
+    sent: dict[str, Any],
+    got: dict[str, Any],
+    *,
+    upstream: Mapping[str, Any] = MappingProxyType({}),
+    **changes: Any,
+) -> Step:
+    """A call whose body was ``sent`` and reached the upstream as ``got``; ``upstream`` changes the attempt."""
 
     def run(wire: Wire) -> None:
         id_ = wire.call(path, model, request={"model": model, **sent}, **changes)
         target = f"{model}:us-east"
-        wire.attempt(id_, surface=surface_of(path), body={"model": target, **got}, model=target)
+        wire.attempt(id_, surface=surface_of(path), body={"model": target, **got}, model=target, **upstream)
 
     return run
+
+
+def hit_by(fault: str, step: Step) -> Step:
+    """A step whose last attempt a fault hit."""
+    return in_turn(step, lambda wire: wire.fault(fault))
 
 
 def in_turn(*steps: Step) -> Step:

@@ -226,7 +226,7 @@ def piece(index: int, kind: str, text: str) -> dict[str, Any]:
     return {"type": f"response.{kind}.delta", "output_index": index, "content_index": 0, "delta": text}
 
 
-RESPONSES = (
+_RESPONSES: tuple[Any, ...] = (
     {"type": "response.created", "response": RESPONSE},
     {"type": "response.in_progress", "response": RESPONSE},
     item(0, "added", {**REASONING, "summary": [], "encrypted_content": ""}),
@@ -247,6 +247,9 @@ RESPONSES = (
     item(3, "added", {**CUSTOM, "input": ""}),
     item(3, "done", CUSTOM),
     {"type": "response.completed", "response": RESPONSES_WHOLE},
+)
+RESPONSES = tuple(
+    {**value, "sequence_number": n} if isinstance(value, dict) else value for n, value in enumerate(_RESPONSES)
 )
 STREAMS = {
     "chat": events(*CHAT),

@@ -194,7 +194,8 @@ def test_what_the_gateway_claims_is_kept_with_its_place(surface: str, where: str
         (
             "responses",
             events(
-                {"type": "response.created", "response": {"hypereal": {"a": 1}}}, {"type": "x", "hypereal": {"b": 2}}
+                {"type": "response.created", "sequence_number": 0, "response": {"hypereal": {"a": 1}}},
+                {"type": "x", "hypereal": {"b": 2}},
             ),
             "response.created x",
         ),
@@ -289,6 +290,7 @@ ENVELOPE = {"type": "error", "error": ERROR, "request_id": "r1"}
 FLAT = {"type": "error", "code": "overloaded_error", "message": "too much", "param": None, "sequence_number": 7}
 FAILED = {
     "type": "response.failed",
+    "sequence_number": 7,
     "response": {**RESPONSE, "status": "failed", "error": {"code": "overloaded_error", "message": "too much"}},
 }
 
@@ -311,7 +313,7 @@ def test_an_error_event_is_read_in_each_surfaces_form(surface: str, event: Any, 
     sent = b"event: error\n" * named + events(event)
     reading, reader = read(surface, SSE, head + b"\n\n", sent)
     assert (reading.error_type, reading.error_message) == ("overloaded_error", "too much")
-    assert reading.sequence.split()[-1] == kind
+    assert reading.sequence.split()[-1] == ("unnamed" if surface == "messages" and not named else kind)
     assert reader.failed
     assert not reading.terminal
 
@@ -596,3 +598,34 @@ def test_nesting_past_what_can_be_written_is_noted(surface: str, content_type: s
     _, reader = read(surface, content_type, NESTED[surface] if content_type == SSE else whole)
     assert "the answer is nested too deeply to be recorded" in reader.notes
     assert reader.malformed == 1
+
+
+# What a stream must have beside its content, or clients drop it.
+
+
+def test_an_event_of_a_message_without_its_name_is_told() -> None:
+    whole = read("messages", SSE, events(*MESSAGES, named=True))[0]
+    bare = read("messages", SSE, events(*MESSAGES))[0]
+    assert set(differing(whole, bare)) == {"sequence"}
+    assert bare.sequence == f"unnamed*{len(MESSAGES) - 1}"  # all but the ping
+
+
+def test_an_event_of_a_response_without_its_number_is_told() -> None:
+    events_ = [value for value in RESPONSES if isinstance(value, dict)]
+    del (bare := dict(events_[1]))["sequence_number"]
+    reading = read("responses", SSE, events(events_[0], bare, *events_[2:]))[0]
+    assert reading.sequence.split()[:3] == ["response.created", "unnumbered", "response.output_item.added"]
+
+
+@pytest.mark.parametrize("output", [[], [REASONING], [MESSAGE, REASONING, FUNCTION, CUSTOM]])
+def test_a_final_response_with_another_output_than_its_items_is_told(output: list[Any]) -> None:
+    *before, last = [value for value in RESPONSES if isinstance(value, dict)]
+    other = {**last, "response": {**last["response"], "output": output}}
+    assert set(differing(read("responses", SSE, events(*before, other))[0], EXPECTED["responses"])) == {"items"}
+    silent = {**last, "response": {name: v for name, v in last["response"].items() if name != "output"}}
+    assert differing(read("responses", SSE, events(*before, silent))[0], EXPECTED["responses"]) == {}
+
+
+def test_chunks_that_name_several_models_give_all_their_names() -> None:
+    sent = events(chunk({"content": "a"}), chunk({"content": "b"}, model="other"), chunk({"content": "c"}))
+    assert read("chat", SSE, sent)[0].model == "gpt-5-5 other"

@@ -236,6 +236,13 @@ def test_disagreeing_credentials_are_both_known() -> None:
     assert request.credentials == (SECRET, "ck_another")
 
 
+def test_a_key_may_go_without_its_prefix() -> None:
+    call = replace(chat("m", auth=("bearer", "x-api-key"), bare_key=True), id="c1")
+    request = build(call, secret="ck_a", contract=CONTRACT)
+    assert dict(request.headers)["authorization"] == "Bearer a"
+    assert dict(request.headers)["x-api-key"] == "a"
+
+
 def test_the_last_of_several_forms_may_carry_another_key() -> None:
     call = replace(chat("m", auth=("bearer", "x-api-key"), other_key="b-key"), id="c1")
     request = build(call, secret=SECRET, contract=CONTRACT, other_secret="ck_another")

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from mock_upstreams.reading import read_answer, sse_data
+from mock_upstreams.reading import read_answer, sse_events
 
 CHAT = "openai/v1/chat/completions"
 RESPONSES = "openai/v1/responses"
@@ -93,7 +93,7 @@ class Link:
 
     @property
     def events(self) -> list[Any]:
-        return [orjson.loads(data) for data in sse_data(self.body) if data != "[DONE]"]
+        return [orjson.loads(data) for _, data in sse_events(self.body) if data != "[DONE]"]
 
     @property
     def ended(self) -> bool:

@@ -31,6 +31,7 @@ from mock_upstreams.faults import (
     jitter,
     json_although_streamed,
     json_cut_short,
+    long_event,
     malformed_event,
     multi_line_data,
     pings,
@@ -40,6 +41,7 @@ from mock_upstreams.faults import (
     silence,
     slow_drip,
     slower_under_load,
+    split_crlf,
     split_utf8,
     sse_although_unstreamed,
     stall,
@@ -58,7 +60,7 @@ from mock_upstreams.marker import find_marker
 from mock_upstreams.normal import blank, fold
 from mock_upstreams.parts import Chunk, Cut, Exchange, Part, Pause, Reply, Reset, Start
 from mock_upstreams.providers import DIALECTS
-from mock_upstreams.reading import read_answer, sse_data
+from mock_upstreams.reading import read_answer, sse_events
 from mock_upstreams.runs import Run, Settings
 
 FOREVER = Pause(math.inf)
@@ -117,7 +119,7 @@ def read(surface: str, parts: list[Part]) -> dict[str, Any]:
 
 
 def events_of(parts: list[Part]) -> list[Any]:
-    return [orjson.loads(data) for data in sse_data(body_of(parts)) if data != "[DONE]"]
+    return [orjson.loads(data) for _, data in sse_events(body_of(parts)) if data != "[DONE]"]
 
 
 both = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -408,6 +410,8 @@ def test_two_events_may_be_swapped(surface: str, content: int, order: tuple[int,
         pings(every=2),
         multi_line_data(),
         split_utf8(),
+        split_crlf(),
+        long_event(),
         slow_drip(),
     ],
     ids=lambda spec: spec.name,
@@ -430,6 +434,21 @@ def test_characters_and_field_names_are_split(surface: str) -> None:
     chunks = chunks_of(struck(surface, split_utf8(), stream=True))
     assert any(b"\xe2" in chunk.data and chunk.data.endswith(b"\xe2") for chunk in chunks)
     assert any(chunk.data.endswith(b"da") for chunk in chunks)
+
+
+@each
+def test_line_ends_are_split_in_two(surface: str) -> None:
+    sent = [chunk.data for chunk in chunks_of(struck(surface, split_crlf(gap_s=0), stream=True))]
+    whole = body_of(struck(surface, crlf(), stream=True))
+    assert b"".join(sent) == whole
+    assert sum(data.endswith(b"\r") for data in sent) == whole.count(b"\r\n")
+
+
+@each
+def test_one_event_is_as_long_as_told(surface: str) -> None:
+    usual = [chunk.data for chunk in chunks_of(plain(surface, stream=True))]
+    longer = [chunk.data for chunk in chunks_of(struck(surface, long_event(content=1, size=500), stream=True))]
+    assert sorted(len(b) - len(a) for a, b in zip(usual, longer, strict=True)) == [0] * (len(usual) - 1) + [500]
 
 
 @each

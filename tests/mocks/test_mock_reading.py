@@ -9,13 +9,22 @@ import orjson
 import pytest
 
 from mock_upstreams.normal import blank
-from mock_upstreams.reading import read_answer, sse_data
+from mock_upstreams.reading import read_answer, sse_events
 
 SSE = "text/event-stream"
 
 
 def stream(*events: Any) -> bytes:
-    return b"".join(b"data: " + (e.encode() if isinstance(e, str) else orjson.dumps(e)) + b"\n\n" for e in events)
+    """Return a stream; objects that have a type are named by it, and those of a response are numbered."""
+    return b"".join(block(n, event) for n, event in enumerate(events))
+
+
+def block(number: int, event: Any) -> bytes:
+    if isinstance(event, str):
+        return f"data: {event}\n\n".encode()
+    kind = event.get("type", "")
+    numbered = {"sequence_number": number, **event} if kind.startswith("response.") else event
+    return (f"event: {kind}\n" if kind else "").encode() + b"data: " + orjson.dumps(numbered) + b"\n\n"
 
 
 def sha(value: Any) -> str:
@@ -41,7 +50,7 @@ def chunk(delta: dict[str, Any], finish: str | None = None, **more: Any) -> dict
     ],
 )
 def test_events_are_parsed_as_whatwg_says(body: bytes, data: list[str]) -> None:
-    assert list(sse_data(body)) == data
+    assert [told for _, told in sse_events(body)] == data
 
 
 def test_a_chat_stream() -> None:
@@ -178,7 +187,8 @@ def test_a_responses_stream() -> None:
     custom = {"type": "custom_tool_call", "call_id": "u", "name": "g", "input": "free"}
     odd = {"type": "odd_item", "payload": 1, "hypereal": 2, "none": None}
     reasoning = {"type": "reasoning", "summary": [], "encrypted_content": "secret"}
-    done = {"status": "completed", "model": "m", "usage": {"total_tokens": 2}, "output": []}
+    output = [reasoning, call, custom, odd]
+    done = {"status": "completed", "model": "m", "usage": {"total_tokens": 2}, "output": output}
     body = stream(
         {"type": "response.created", "response": {"model": "m", "status": "in_progress"}},
         {"type": "response.reasoning_summary_text.delta", "delta": "h"},
@@ -213,6 +223,28 @@ def test_a_responses_stream() -> None:
             [{"type": "reasoning", "encrypted_content": "secret"}, call, custom, {"type": "odd_item", "payload": 1}]
         ),
     }
+
+
+def test_a_final_response_with_another_output_than_its_items_reads_otherwise() -> None:
+    item = {"type": "odd_item", "payload": 1}
+    done = {"type": "response.output_item.done", "output_index": 0, "item": item}
+    for output, items in (
+        ([item], [item]),
+        ([], [item, []]),
+        ([{**item, "payload": 2}], [item, [{**item, "payload": 2}]]),
+    ):
+        ended = {"type": "response.completed", "response": {"status": "completed", "output": output}}
+        assert read_answer("responses", SSE, stream(done, ended))["items"] == sha(items)
+
+
+def test_events_without_name_or_number_are_told() -> None:
+    stopped = {"type": "message_stop"}
+    assert read_answer("messages", SSE, stream(stopped))["sequence"] == "message_stop"
+    assert read_answer("messages", SSE, stream(orjson.dumps(stopped).decode()))["sequence"] == "unnamed"
+    assert read_answer("messages", SSE, stream('{"type":"ping"}', "{oops"))["sequence"] == "malformed"
+    begun = {"type": "response.created"}
+    assert read_answer("responses", SSE, stream(begun))["sequence"] == "response.created"
+    assert read_answer("responses", SSE, stream(orjson.dumps(begun).decode()))["sequence"] == "unnumbered"
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ ANTHROPIC = ("messages", "count_tokens")
 MESSAGES = ("/v1/managed/messages", "/api/v1/messages")
 
 
-@scenario
+@scenario(reaches=("failover_taken",))
 def every_form_where_it_is_accepted(contract: Contract, rng: random.Random) -> Scenario:
     """A key opens every path as a bearer token, Anthropic's paths in x-api-key, managed messages in its own header."""
     calls = [

@@ -146,7 +146,7 @@ def an_earlier_400_suspends_nobody(contract: Contract) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("key_suspended",))
 def a_restart_lifts_no_suspension(contract: Contract, rng: random.Random) -> Scenario:
     """A key that was suspended stays so when the gateway is killed and comes back; the others stay open."""
     forbidden, open_to_all = max_ids(contract)[0], model_ids(contract, "enterprise", "messages")[0]

@@ -1,12 +1,10 @@
-"""Mutants of Anthropic messages: places, shape, streams, thinking and tools on their way back, older ids, counts."""
+"""Mutants of where and how Anthropic messages are served, of older ids and of token counts (MSG-01, 06, 08)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
-
-import orjson
 
 from harness.contract import ChainTarget, Model
 from harness.gateway.asgi import Headers
@@ -18,12 +16,11 @@ from harness.gateway.models import Catalogue
 from harness.gateway.pipeline import Pipeline
 from harness.gateway.relay import Answer
 from harness.gateway.settlement import Settler
-from harness.gateway.sse import Event
-from harness.gateway.surfaces.base import Kind, StreamState, rewrite
 from harness.gateway.surfaces.messages import CountTokens, Messages
 from harness.gateway.upstream import ANTHROPIC_VERSION, UpstreamRequests
 from harness.gateway.usage import Usage
 from harness.mutants.hosts import lost
+from harness.mutants.message_content import answering, changing_blocks
 from harness.mutants.registry import mutant
 from harness.mutants.swaps import with_surface
 
@@ -60,7 +57,7 @@ def refuses_the_system_among_messages(parts: Components) -> Components:
 @mutant(breaks="MSG-01")
 def answers_messages_without_a_role(parts: Components) -> Components:
     """Leaves the role out of an unstreamed message."""
-    return _answering(parts, lambda answer: {name: value for name, value in answer.items() if name != "role"})
+    return answering(parts, lambda answer: {name: value for name, value in answer.items() if name != "role"})
 
 
 @mutant(breaks="MSG-01")
@@ -78,7 +75,7 @@ def asks_for_its_own_anthropic_version(parts: Components) -> Components:
 @mutant(breaks="MSG-01")
 def trims_the_text_of_messages(parts: Components) -> Components:
     """Strips the space off the end of an unstreamed message's text."""
-    return _changing_blocks(parts, lambda block: block.update(text=block["text"].strip()) if "text" in block else None)
+    return changing_blocks(parts, lambda block: block.update(text=block["text"].strip()) if "text" in block else None)
 
 
 @mutant(breaks="MSG-01")
@@ -105,146 +102,6 @@ def streams_at_the_root_without_insurance(parts: Components) -> Components:
             return [(name, value) for name, value in made if name not in self._insurance]
 
     return replace(parts, headers=Forgetful(parts.contract))
-
-
-# MSG-02: streams.
-
-
-@mutant(breaks="MSG-02")
-def drops_signature_deltas(parts: Components) -> Components:
-    """Passes on the kinds of deltas that it knows, and signatures are none of them."""
-    return _dropping(parts, lambda event: (event.get("delta") or {}).get("type") == "signature_delta")
-
-
-@mutant(breaks="MSG-02")
-def drops_thinking_deltas(parts: Components) -> Components:
-    """Keeps a stream's thinking to itself."""
-    return _dropping(parts, lambda event: (event.get("delta") or {}).get("type") == "thinking_delta")
-
-
-@mutant(breaks="MSG-02")
-def drops_the_end_of_blocks(parts: Components) -> Components:
-    """Passes no content_block_stop on."""
-    return _dropping(parts, lambda event: event["type"] == "content_block_stop")
-
-
-@mutant(breaks="MSG-02")
-def drops_the_usage_of_message_delta(parts: Components) -> Components:
-    """Passes a stream's stop reason on without the usage beside it."""
-    return _rewriting(parts, lambda event: event["type"] == "message_delta" and event.pop("usage", None) is not None)
-
-
-@mutant(breaks="MSG-02")
-def tells_the_input_of_a_stream_as_zero(parts: Components) -> Components:
-    """Tells the output tokens of a stream's end and zeros for all others."""
-
-    def zeroed(event: Json) -> bool:
-        if event["type"] != "message_delta" or not isinstance(event.get("usage"), dict):
-            return False
-        event["usage"] = {name: n if name.startswith("output") else 0 for name, n in event["usage"].items()}
-        return True
-
-    return _rewriting(parts, zeroed)
-
-
-@mutant(breaks="MSG-02")
-def ends_messages_before_their_stop_reason(parts: Components) -> Components:
-    """Sends message_stop before message_delta."""
-
-    class Hasty(Pipeline):
-        async def finish_stream(self, parts: Components, call: Call, answer: Answer) -> None:
-            if call.surface.name == "messages":
-                answer.held.sort(key=lambda event: event.value["type"] == "message_delta")
-            await super().finish_stream(parts, call, answer)
-
-    return replace(parts, pipeline=Hasty())
-
-
-@mutant(breaks="MSG-02")
-def drops_the_input_of_streamed_tools(parts: Components) -> Components:
-    """Passes a tool's block on without the fragments of its input."""
-    return _dropping(parts, lambda event: (event.get("delta") or {}).get("type") == "input_json_delta")
-
-
-@mutant(breaks="MSG-02")
-def streams_events_without_their_names(parts: Components) -> Components:
-    """Writes a messages stream's events as OpenAI's are written, without their event field."""
-
-    class Nameless(Messages):
-        def read(self, event: Event, state: StreamState) -> Kind:
-            kind = super().read(event, state)
-            event.name = b""
-            event.raw = event.raw.partition(b"\n")[2] if event.raw.startswith(b"event:") else event.raw
-            return kind
-
-    return with_surface(parts, Nameless())
-
-
-# MSG-04 and MSG-05: thinking and tools on their way back.
-
-
-@mutant(breaks="MSG-04")
-def answers_without_signatures(parts: Components) -> Components:
-    """Leaves the signature out of an unstreamed answer's thinking."""
-    return _changing_blocks(parts, lambda block: block.pop("signature", None))
-
-
-@mutant(breaks="MSG-04")
-def cleans_signatures(parts: Components) -> Components:
-    """Takes everything out of an unstreamed answer's signatures that is no letter and no digit."""
-
-    def stripped(block: Json) -> None:
-        if "signature" in block:
-            block["signature"] = "".join(filter(str.isalnum, block["signature"]))
-
-    return _changing_blocks(parts, stripped)
-
-
-@mutant(breaks="MSG-04")
-def trims_thinking(parts: Components) -> Components:
-    """Strips the space off the end of an unstreamed answer's thinking."""
-
-    def trimmed(block: Json) -> None:
-        if "thinking" in block:
-            block["thinking"] = block["thinking"].strip()
-
-    return _changing_blocks(parts, trimmed)
-
-
-@mutant(breaks="MSG-04")
-def drops_redacted_thinking(parts: Components) -> Components:
-    """Leaves thinking that nobody can read out of an unstreamed answer."""
-
-    def readable(answer: Json) -> Json:
-        answer["content"] = [block for block in answer["content"] if block["type"] != "redacted_thinking"]
-        return answer
-
-    return _answering(parts, readable)
-
-
-@mutant(breaks="MSG-05")
-def writes_tool_input_as_text(parts: Components) -> Components:
-    """Gives a tool's input back as a string of JSON, as OpenAI's format has it."""
-
-    def written(block: Json) -> None:
-        if block["type"] == "tool_use":
-            block["input"] = orjson.dumps(block["input"]).decode()
-
-    return _changing_blocks(parts, written)
-
-
-@mutant(breaks="MSG-05")
-def streams_tool_ids_of_its_own(parts: Components) -> Components:
-    """Gives the tool calls of a stream ids of its own."""
-
-    def renamed(event: Json) -> bool:
-        block = event.get("content_block") or {}
-        if block.get("type") != "tool_use":
-            return False
-        block["id"] = f"toolu_{event['index']}"
-        return True
-
-    return _rewriting(parts, renamed)
 
 
 # MSG-06: older ids.
@@ -363,48 +220,3 @@ def _refusing(parts: Components, what: Callable[[Call], bool]) -> Components:
                 raise Refusal("bad_request", "the request is not supported")
 
     return replace(parts, pipeline=Picky())
-
-
-def _answering(parts: Components, change: Callable[[Json], Json]) -> Components:
-    """Return ``parts`` that send ``change(answer)`` to the client of an unstreamed messages call."""
-
-    class Changing(Messages):
-        def finished(self, answer: Json, asked: str, hypereal: Mapping[str, Any] | None) -> bytes:
-            return super().finished(change(answer), asked, hypereal)
-
-    return with_surface(parts, Changing())
-
-
-def _changing_blocks(parts: Components, change: Callable[[Json], object]) -> Components:
-    """Return ``parts`` that make ``change`` to each content block of an unstreamed message."""
-
-    def changed(answer: Json) -> Json:
-        for block in answer["content"]:
-            change(block)
-        return answer
-
-    return _answering(parts, changed)
-
-
-def _rewriting(parts: Components, change: Callable[[Json], bool]) -> Components:
-    """Return ``parts`` that write an event of a messages stream anew if ``change`` says that it changed it."""
-
-    class Changing(Messages):
-        def read(self, event: Event, state: StreamState) -> Kind:
-            kind = super().read(event, state)
-            if event.value is not None and change(event.value):
-                rewrite(event)
-            return kind
-
-    return with_surface(parts, Changing())
-
-
-def _dropping(parts: Components, which: Callable[[Json], bool]) -> Components:
-    """Return ``parts`` that leave events of a messages stream out."""
-
-    class Dropping(Messages):
-        def read(self, event: Event, state: StreamState) -> Kind:
-            kind = super().read(event, state)
-            return "noise" if event.value is not None and which(event.value) else kind
-
-    return with_surface(parts, Dropping())

@@ -94,17 +94,17 @@ def answers_two_callers_with_one_answer(parts: Components) -> Components:
             running = under_way.get(call.asked)
             if running is not None:
                 call.ended_us = parts.clock.now_us()
-                return orjson_copy(await asyncio.shield(running))
+                return copied(await asyncio.shield(running))
             running = under_way[call.asked] = asyncio.get_running_loop().create_future()
             try:
                 answer = await super().run(parts, call)
-                running.set_result(orjson_copy(answer))
+                running.set_result(copied(answer))
                 return answer
             finally:
                 running.cancel()
                 del under_way[call.asked]
 
-    def orjson_copy(answer: Answer) -> Answer:
+    def copied(answer: Answer) -> Answer:
         return Answer(answer.usage, body=orjson.loads(orjson.dumps(answer.body)))
 
     return replace(parts, relay=Sharing(parts.contract))

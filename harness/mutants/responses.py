@@ -234,7 +234,7 @@ def streams_responses_for_free(parts: Components) -> Components:
 
 @mutant(breaks="RESP-04")
 def bills_responses_on_their_output_alone(parts: Components) -> Components:
-    """Forgets the input of a response that has little of it beside its output."""
+    """Forgets the input of a response, and bills the rest."""
     return _pricing(parts, lambda call, usage: replace(usage, input=0))
 
 

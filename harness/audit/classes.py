@@ -1,0 +1,262 @@
+"""The classes of discrepancy, each one condition in SQL over ``cases``: what it means, when it holds, who is harmed.
+
+A call's charge has one class at most, the first of ``CHARGES`` that holds, so that no credit is counted twice; holds,
+refunds, payouts and what was displayed are judged beside it. facts: docs/audit.md says how to read each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.audit.prices import CLASSES as TOKENS
+from harness.audit.prices import rounded
+
+
+@dataclass(frozen=True, slots=True)
+class Class:
+    """One way in which the books disagree.
+
+    ``when``, ``expected``, ``observed`` and ``why`` are SQL over a row of ``cases``; amounts are in units. ``meaning``
+    is one sentence for people.
+    """
+
+    name: str
+    meaning: str
+    when: str
+    expected: str
+    observed: str
+    why: str
+
+
+WRONG = "(net <> low AND net <> high)"
+_L_TOKENS = " AND ".join(f"l_{name} IS NOT NULL" for name in TOKENS)
+_L_TOTAL = " + ".join(f"l_{name}" for name in TOKENS)
+_U_TOTAL = " + ".join(f"u_{name}" for name in TOKENS)
+_SAME_TOKENS = " AND ".join(f"l_{name} = u_{name}" for name in TOKENS)
+_DESCRIBED = " || ', ' || ".join(f"'{name} ' || coalesce(l_{name}::VARCHAR, '?') || ' for ' || u_{name}" for name in TOKENS)
+
+
+def _confusion(input_: str, cache_read: str, cache_write: str, output: str) -> str:
+    """Return the SQL of the rounded price with the classes' tokens taken for others."""
+    exact = f"(({input_}) * p_input + ({cache_read}) * p_cache_read + ({cache_write}) * p_cache_write + ({output}) * p_output)"
+    return rounded(exact, "cases")
+
+
+CONFUSIONS = {
+    "cache reads at the input price": _confusion("u_input + u_cache_read", "0", "u_cache_write", "u_output"),
+    "cache reads billed twice": _confusion("u_input + u_cache_read", "u_cache_read", "u_cache_write", "u_output"),
+    "cache reads left out": _confusion("u_input", "0", "u_cache_write", "u_output"),
+    "cache writes at the input price": _confusion("u_input + u_cache_write", "u_cache_read", "0", "u_output"),
+    "cache writes billed twice": _confusion("u_input + u_cache_write", "u_cache_read", "u_cache_write", "u_output"),
+    "cache writes left out": _confusion("u_input", "u_cache_read", "0", "u_output"),
+    "all cached tokens billed twice": _confusion(
+        "u_input + u_cache_read + u_cache_write", "u_cache_read", "u_cache_write", "u_output"
+    ),
+    "all cached tokens left out": _confusion("u_input", "0", "0", "u_output"),
+    "input and output exchanged": _confusion("u_output", "u_cache_read", "u_cache_write", "u_input"),
+}
+_CONFUSED = " ".join(f"WHEN net = {sql} THEN '{name}'" for name, sql in CONFUSIONS.items())
+CONFUSION = f"(CASE WHEN net IS NULL THEN NULL {_CONFUSED} END)"
+
+CHARGES = (
+    Class(
+        "CUTOFF",
+        "The call is in one book only and lies at the edge of the other's period: it belongs to another month.",
+        "cutoff AND (attempts = 0) <> (posts = 0)",
+        "net",
+        "net",
+        "'at the edge of the period of the book that lacks it'",
+    ),
+    Class(
+        "PHANTOM",
+        "A charge for a call that no upstream ever got.",
+        "net > 0 AND attempts = 0",
+        "0",
+        "net",
+        "'no upstream attempt'",
+    ),
+    Class(
+        "DUPLICATE",
+        "A call was charged more than once.",
+        "posts > 1 AND net > high",
+        "high",
+        "net",
+        "posts || ' charges'",
+    ),
+    Class(
+        "ESTIMATED_USAGE",
+        "A charge although the upstream never reported usage that a charge may rest on.",
+        "net > 0 AND ((serving > 0 AND flaw <> '') OR (serving = 0 AND c_outcome = 'unknown'))",
+        "0",
+        "net",
+        "CASE WHEN flaw <> '' THEN 'usage ' || flaw ELSE 'the client left and no usage came' END",
+    ),
+    Class(
+        "CHARGED_FAILURE",
+        "A failed call was charged.",
+        "net > 0 AND (serving = 0 OR c_outcome = 'failed')",
+        "0",
+        "net",
+        "CASE WHEN serving = 0 THEN 'no attempt served it' ELSE 'the client got an error' END",
+    ),
+    Class(
+        "UNBILLED",
+        "A served call was not charged.",
+        "net = 0 AND low > 0",
+        "low",
+        "0",
+        "CASE WHEN posts = 0 THEN 'no charge' ELSE 'a charge of nothing' END",
+    ),
+    Class(
+        "ROUNDING",
+        "The right tokens at the right price, rounded otherwise than promised.",
+        f"{WRONG} AND net >= 0 AND abs(net - exact) < quantum AND (NOT ({_L_TOKENS}) OR ({_SAME_TOKENS}))",
+        "high",
+        "net",
+        "'exactly ' || exact || ' units'",
+    ),
+    Class(
+        "CLASS_MISMATCH",
+        "Tokens were billed in another class than the upstream's: cached as fresh, or counted twice.",
+        f"({_L_TOKENS} AND ({_L_TOTAL}) = ({_U_TOTAL}) AND NOT ({_SAME_TOKENS})) OR ({WRONG} AND {CONFUSION} IS NOT NULL)",
+        "high",
+        "net",
+        f"coalesce({CONFUSION}, {_DESCRIBED})",
+    ),
+    Class(
+        "TOKEN_MISMATCH",
+        "Billed tokens are not those that the upstream served.",
+        f"serving > 0 AND flaw = '' AND {_L_TOKENS} AND NOT ({_SAME_TOKENS})",
+        "high",
+        "net",
+        _DESCRIBED,
+    ),
+    Class(
+        "RATE_MISMATCH",
+        "The right tokens at a price that is not the printed one.",
+        f"{WRONG} AND net >= 0",
+        "high",
+        "net",
+        "CASE WHEN exact > 0 THEN round(net / exact, 4) || ' of the printed price' ELSE 'the model has no price' END",
+    ),
+)
+"""In order: the first that holds is the class of a call's charge."""
+
+DUE = "(CASE WHEN net > 0 THEN least(net, ((net * ratio_over + ratio_under * quantum - 1) // (ratio_under * quantum)) * quantum) ELSE 0 END)"
+COVERED = "(insured AND net > 0 AND coalesce(c_outcome, '') = 'ok')"
+# Latency is measured in whole milliseconds, so that the boundary lies at one of them.
+SLOW = "coalesce((fastest - skew) // 1000 > threshold // 1000, false)"
+FAST = "coalesce((slowest + skew) // 1000 <= threshold // 1000, false)"
+CLAIMS_SLOW = "coalesce(latency_ms > threshold // 1000, false)"
+OWED = f"({COVERED} AND ({SLOW} OR (NOT {FAST} AND {CLAIMS_SLOW})))"
+_HAS_POLICY = "threshold IS NOT NULL"
+
+OTHERS = (
+    Class(
+        "REFUND_EXCESS",
+        "More was refunded than had been charged.",
+        "refunded > charged",
+        "charged",
+        "refunded",
+        "'refunded ' || refunded || ' of ' || charged",
+    ),
+    Class(
+        "HOLD_LEAK",
+        "A hold was never released, or released more than once.",
+        "holds > 0 AND posts + voids <> holds",
+        "0",
+        "held",
+        "holds || ' holds, ' || posts || ' charges and ' || voids || ' releases'",
+    ),
+    Class(
+        "INSURANCE_MISSED",
+        "A successful call slower than the threshold was not compensated.",
+        f"{_HAS_POLICY} AND payouts = 0 AND {OWED} AND {DUE} > 0",
+        DUE,
+        "0",
+        "'latency ' || coalesce(latency_ms::VARCHAR, '?') || ' ms told, at least ' || coalesce(fastest // 1000, 0) || ' ms'",
+    ),
+    Class(
+        "INSURANCE_UNDUE",
+        "A payout for a call that was fast enough, failed, or was not charged.",
+        f"payouts > 0 AND ({_HAS_POLICY} AND NOT {OWED} OR NOT {_HAS_POLICY})",
+        "0",
+        "paid",
+        "CASE WHEN net <= 0 THEN 'nothing was charged' WHEN coalesce(c_outcome, '') <> 'ok' THEN 'not a whole answer' "
+        "ELSE 'at most ' || coalesce(slowest // 1000, -1) || ' ms' END",
+    ),
+    Class(
+        "INSURANCE_DUPLICATE",
+        "A charge was compensated more than once.",
+        f"payouts > 1 AND {_HAS_POLICY} AND {OWED}",
+        DUE,
+        "paid",
+        "payouts || ' payouts'",
+    ),
+    Class(
+        "INSURANCE_AMOUNT",
+        "A payout that is not the promised share of the charge.",
+        f"payouts = 1 AND {_HAS_POLICY} AND {OWED} AND paid <> {DUE}",
+        DUE,
+        "paid",
+        "'of a charge of ' || net || ' units'",
+    ),
+)
+"""Beside a call's charge: each that holds."""
+
+DISPLAY = (
+    Class(
+        "CLIENT_DISPLAY_MISMATCH",
+        "What the client was told, or what the usage log says, is not what the ledger did.",
+        "c_outcome = 'ok' AND c_charged IS NOT NULL AND c_charged <> net",
+        "net",
+        "c_charged",
+        "'told a charge that was not made'",
+    ),
+    Class(
+        "CLIENT_DISPLAY_MISMATCH",
+        "",
+        "c_outcome = 'ok' AND c_before - c_charged <> c_after",
+        "c_before - c_charged",
+        "c_after",
+        "'balance before less the charge is not the balance after'",
+    ),
+    Class(
+        "CLIENT_DISPLAY_MISMATCH",
+        "",
+        "c_outcome = 'ok' AND posts = 1 AND (c_before <> g_before OR c_after <> g_after) AND c_before - c_charged = c_after",
+        "g_after",
+        "c_after",
+        "'told balances that are not the charge''s own in the ledger'",
+    ),
+    Class(
+        "CLIENT_DISPLAY_MISMATCH",
+        "",
+        "l_rows > 0 AND l_charged <> net",
+        "net",
+        "l_charged",
+        "'the usage log shows another charge than the ledger'",
+    ),
+    Class(
+        "CLIENT_DISPLAY_MISMATCH",
+        "",
+        "coalesce(c_paid, l_paid, paid) <> paid OR coalesce(l_paid, paid) <> paid OR coalesce(c_header_paid, paid) <> paid "
+        "OR (c_header_status IS NOT NULL AND c_status IS NOT NULL AND c_header_status <> c_status)",
+        "paid",
+        "coalesce(nullif(c_paid, paid), nullif(c_header_paid, paid), l_paid, 0)",
+        "'payout told in body ' || coalesce(c_status, '-') || ', header ' || coalesce(c_header_status, '-') "
+        "|| ', usage log ' || coalesce(l_insurance, '-')",
+    ),
+)
+"""Reads of one fact in several places: displays harm nobody's balance, so their delta is not money."""
+
+CHAIN = Class(
+    "BALANCE_CHAIN_BREAK",
+    "An account's balances do not follow from each other: money appeared or vanished between two entries.",
+    "",
+    "",
+    "",
+    "",
+)
+CLASSES = {one.name: one.meaning for one in (*CHARGES, *OTHERS, *DISPLAY, CHAIN) if one.meaning}
+"""What each class means, by name."""

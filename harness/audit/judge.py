@@ -1,0 +1,121 @@
+"""The audit itself: from books to discrepancies, totals and a roll-forward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.audit.accounts import chain, roll_forward
+from harness.audit.books import Books
+from harness.audit.classes import CLASSES
+from harness.audit.examine import examine
+from harness.audit.findings import NO_MONEY, find
+from harness.audit.prices import exact, rounded
+from harness.audit.result import Audit, ClassTotal
+from harness.audit.screen import find_suspects
+
+
+def audit(books: Books) -> Audit:
+    """Compare the books. Afterwards tables ``discrepancies``, ``rolled``, ``cases`` and ``models`` are in the database."""
+    find_suspects(books)
+    examine(books)
+    find(books)
+    chain(books)
+    roll_forward(books)
+    _models(books)
+    calls = _calls(books)
+    return Audit(
+        digits=books.unit.digits,
+        credit=books.credit,
+        books={book: int(books.value(f"SELECT count(*) FROM {book}")) for book in sorted(books.has)},
+        calls=calls,
+        clean=calls - int(books.value("SELECT count(DISTINCT call) FROM discrepancies WHERE call <> ''")),
+        classes=_classes(books),
+        models=_records(books, "SELECT * FROM models ORDER BY model"),
+        accounts=_records(books, "SELECT * FROM rolled ORDER BY abs(coalesce(unexplained, 0)) DESC, account LIMIT 1000"),
+        unreadable=int(books.value("SELECT count(*) FROM unreadable")),
+        unmatched=_unmatched(books),
+        rounding=dict(books.rounding),
+        notes=tuple(books.notes),
+        sources=tuple(name for _, name in books.rows("SELECT file, name FROM sources ORDER BY file")),
+    )
+
+
+def _classes(books: Books) -> tuple[ClassTotal, ...]:
+    found = {
+        name: (count, over or 0, under or 0)
+        for name, count, over, under in books.rows(
+            """SELECT class, count(*), sum(abs(delta)) FILTER (harmed = 'customer'),
+                      sum(abs(delta)) FILTER (harmed = 'provider') FROM discrepancies GROUP BY class"""
+        )
+    }
+    totals = []
+    for name, meaning in CLASSES.items():
+        count, over, under = found.get(name, (0, 0, 0))
+        money = name not in NO_MONEY
+        totals.append(ClassTotal(name, meaning, int(count), int(over) if money else 0, int(under) if money else 0))
+    return tuple(totals)
+
+
+def _models(books: Books) -> None:
+    """Make table ``models``: tokens served and their price beside what was charged, by model, from the whole books."""
+    due = rounded(exact("p", "s"), "y")
+    books.db.execute(
+        f"""CREATE OR REPLACE TABLE models AS
+        WITH served_ AS (
+            SELECT coalesce(s.model, '') AS model, count(*) AS served,
+                   sum(s.input)::BIGINT AS input, sum(s.cache_read)::BIGINT AS cache_read,
+                   sum(s.cache_write)::BIGINT AS cache_write, sum(s.output)::BIGINT AS output,
+                   sum({due})::BIGINT AS priced
+            FROM served s LEFT JOIN prices p ON p.policy = s.policy AND p.model = s.model
+            LEFT JOIN policies y ON y.policy = s.policy
+            WHERE s.serves AND s.flaw = '' GROUP BY ALL
+        ), booked AS ({_booked(books)})
+        SELECT coalesce(served_.model, booked.model) AS model, coalesce(served, 0) AS served,
+               coalesce(input, 0) AS input, coalesce(cache_read, 0) AS cache_read,
+               coalesce(cache_write, 0) AS cache_write, coalesce(output, 0) AS output,
+               coalesce(priced, 0) AS priced, coalesce(charged, 0) AS charged
+        FROM served_ FULL JOIN booked ON served_.model = booked.model"""
+    )
+
+
+def _booked(books: Books) -> str:
+    """Return the SQL of what the ledger charged per model; a ledger without models is asked for its calls' models."""
+    if books.value("SELECT count(model) FROM entries") or "served" not in books.has:
+        source = "SELECT coalesce(model, '') AS model, kind, amount FROM entries"
+    else:
+        source = (
+            "SELECT coalesce(c.model, s.model, '') AS model, kind, amount FROM entries e "
+            "LEFT JOIN (SELECT call, model FROM cases) c USING (call) "
+            "LEFT JOIN (SELECT call, any_value(model) AS model FROM served GROUP BY call) s USING (call)"
+        )
+    return (
+        "SELECT model, coalesce(sum(amount) FILTER (kind = 'post'), 0)::BIGINT "
+        f"- coalesce(sum(amount) FILTER (kind = 'refund'), 0)::BIGINT AS charged FROM ({source}) GROUP BY model"
+    )
+
+
+def _calls(books: Books) -> int:
+    """Return how many different calls the books know: the suspects and those that every book has once."""
+    suspects = int(books.value("SELECT count(*) FROM suspects"))
+    if not books.screened:
+        return suspects
+    return suspects + int(books.value("SELECT count(*) FROM served WHERE call NOT IN (SELECT call FROM suspects)"))
+
+
+def _unmatched(books: Books) -> dict[str, int]:
+    """Count the calls that one book has and another lacks: retried and refused calls are lawfully in one alone."""
+    there = {"served": "attempts > 0", "entries": "posts + holds > 0", "told": "c_known"}
+    counts = {}
+    for one in sorted(books.has & set(there)):
+        for other in sorted(books.has & set(there)):
+            if one != other:
+                counts[f"{one} without {other}"] = int(
+                    books.value(f"SELECT count(*) FROM cases WHERE {there[one]} AND NOT ({there[other]})")
+                )
+    return counts
+
+
+def _records(books: Books, statement: str) -> tuple[dict[str, Any], ...]:
+    found = books.db.execute(statement)
+    names = [column[0] for column in found.description or ()]
+    return tuple(dict(zip(names, row, strict=True)) for row in found.fetchall())

@@ -1,0 +1,302 @@
+"""Reads the books of recorded runs: journal, ledger, usage log and what the clients saw, out of ``history.jsonl``.
+
+It reads usage objects by the contract's identities, as data, and does no arithmetic but sums of tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from harness.audit.books import AuditError, Books
+from harness.audit.units import Unit
+from harness.contract import Contract, Model, UsageIdentity
+from harness.contract.loader import contract_from_json
+from harness.history import AttemptSpan, CallSpan, History, HistoryError, PlannedCall, read_history
+
+BILLED = ("chat", "messages", "responses")
+LOST = ("cut", "aborted", "open")
+"""Outcomes after which nobody can tell whether the call's answer counts as one."""
+
+
+def read_run(folders: Sequence[Path], scratch: Path | None = None) -> Books:
+    """Return the books of every recorded scenario in ``folders``. Raises AuditError."""
+    books: Books | None = None
+    for number, folder in enumerate(folders):
+        try:
+            history = read_history(folder)
+        except HistoryError as error:
+            raise AuditError("a recorded run cannot be read", cause=str(error)) from error
+        contract = contract_from_json(history.plan.contract)
+        if books is None:
+            unit = Unit()
+            books = Books(unit, credit=unit.credit(contract.money.credits_per_usd), scratch=scratch)
+            books.rounding = {"mode": "up", "quantum": "1 credit", "source": "the contract"}
+        if not history.has_tap("books"):
+            books.notes.append(f"{folder.name}: the gateway's books could not be read, it is left out")
+            continue
+        _Run(books, history, contract, number, folder.name if len(folders) > 1 else "").read(folder)
+    if books is None:
+        raise AuditError("no recorded run was given")
+    return books
+
+
+class _Run:
+    """One history on its way into the books."""
+
+    def __init__(self, books: Books, history: History, contract: Contract, number: int, prefix: str) -> None:
+        self.books = books
+        self.history = history
+        self.contract = contract
+        self.policy = number
+        self.prefix = f"{prefix}/" if prefix else ""
+        self.file = books.source(f"{self.prefix}history.jsonl")
+        self.credit = books.unit.credit(contract.money.credits_per_usd)
+        self.planned = history.planned
+
+    def read(self, folder: Path) -> None:
+        """Add everything."""
+        self._promises()
+        lines = _line_numbers(folder / "history.jsonl")
+        self.books.insert("served", list(self._served(lines["attempt"])))
+        self.books.insert("entries", list(self._entries(lines["ledger"])))
+        self.books.insert("logged", list(self._logged(lines["usage"])))
+        self.books.insert("told", list(self._told(lines["call"])))
+
+    def _promises(self) -> None:
+        contract, unit = self.contract, self.books.unit
+        prices = []
+        for model in contract.models:
+            if model.price is not None:
+                price = model.price
+                per_token = (
+                    None if given is None else unit.per_token(given)
+                    for given in (price.input, price.cache_read, price.cache_write, price.output)
+                )
+                prices.append((self.policy, _name(model), *per_token))
+        self.books.insert("prices", prices)
+        policy = contract.insurance
+        ratio = Fraction(policy.payout_ratio)
+        row = (self.policy, self.credit, "up", policy.threshold_ms * 1000, ratio.numerator, ratio.denominator)
+        self.books.insert("policies", [(*row, self.history.skew_us)])
+        opening = [
+            (f"{self.prefix}{account['id']}", int(account["credits"]) * self.credit)
+            for account in self.history.plan.accounts
+        ]
+        self.books.insert("accounts", opening)
+
+    def _model(self, call: str) -> Model | None:
+        """Return the contract's entry for what a call asked for, on the tier that its path belongs to."""
+        planned = self.planned.get(call)
+        if planned is None or planned.surface not in BILLED:
+            return None
+        return asked(self.contract, planned)
+
+    def _served(self, lines: Sequence[int]) -> Iterator[tuple[Any, ...]]:
+        last = {call: self.history.attempts_of(call)[-1].id for call in {a.call for a in self.history.attempts}}
+        for attempt, line in zip(self.history.attempts, lines, strict=True):
+            planned = self.planned.get(attempt.call)
+            if planned is not None and planned.surface not in BILLED:
+                continue
+            model = self._model(attempt.call)
+            serves = attempt.id == last[attempt.call] and _whole(attempt)
+            flaw, tokens = usage_of(self.contract, attempt, model) if serves else ("", (None,) * 4)
+            account = f"{self.prefix}{planned.account}" if planned else None
+            yield (
+                f"{self.prefix}{attempt.call}",
+                self.policy,
+                account,
+                _name(model) if model else None,
+                attempt.id,
+                serves,
+                flaw,
+                *tokens,
+                attempt.start,
+                attempt.end,
+                self.file,
+                line,
+            )
+
+    def _entries(self, lines: Sequence[int]) -> Iterator[tuple[Any, ...]]:
+        for entry, line in zip(self.history.ledger, lines, strict=True):
+            model = self._model(entry.call)
+            yield (
+                f"{self.prefix}{entry.call}" if entry.call else "",
+                f"{self.prefix}{entry.account}",
+                _name(model) if model else None,
+                entry.kind,
+                entry.amount * self.credit,
+                entry.credits * self.credit,
+                entry.balance * self.credit,
+                None,
+                None,
+                None,
+                None,
+                entry.entry,
+                entry.at,
+                self.file,
+                line,
+            )
+
+    def _logged(self, lines: Sequence[int]) -> Iterator[tuple[Any, ...]]:
+        for row, line in zip(self.history.usage, lines, strict=True):
+            planned = self.planned.get(row.call)
+            if planned is not None and planned.surface not in BILLED:
+                continue
+            model = self._model(row.call)
+            tokens = tuple(row.usage.get(name) for name in ("input", "cache_read", "cache_write", "output"))
+            yield (
+                f"{self.prefix}{row.call}",
+                f"{self.prefix}{row.account}",
+                _name(model) if model else None,
+                row.outcome,
+                row.credits * self.credit,
+                row.compensated * self.credit,
+                row.insurance,
+                row.latency_ms,
+                *tokens,
+                row.at,
+                self.file,
+                line,
+            )
+
+    def _told(self, lines: Sequence[int]) -> Iterator[tuple[Any, ...]]:
+        for call, line in zip(self.history.calls, lines, strict=True):
+            if call.surface not in BILLED:
+                continue
+            planned = self.planned[call.id]
+            model = self._model(call.id)
+            billing = call.claims.get("billing") or {}
+            insurance = call.claims.get("insurance") or {}
+            names = self.contract.headers
+            paid = insurance.get("credits_compensated")
+            header_paid = None if call.stream else _whole_number(call.headers.get(names.insurance_credits))
+            yield (
+                f"{self.prefix}{call.id}",
+                self.policy,
+                f"{self.prefix}{call.account}",
+                _name(model) if model else None,
+                "ok" if call.outcome == "ok" else "unknown" if call.outcome in LOST else "failed",
+                *(self._units(billing.get(name)) for name in ("credits_charged", "balance_before", "balance_after")),
+                model is not None and model.tier == "enterprise",
+                insurance.get("status"),
+                None if insurance.get("status") == "pending" else self._units(paid),
+                None if call.stream else call.headers.get(names.insurance_status),
+                self._units(header_paid),
+                insurance.get("latency_ms"),
+                *latency_bounds(self.history, planned, call),
+                call.end,
+                self.file,
+                line,
+            )
+
+    def _units(self, credits: Any) -> int | None:
+        return credits * self.credit if isinstance(credits, int) and not isinstance(credits, bool) else None
+
+
+def asked(contract: Contract, planned: PlannedCall) -> Model | None:
+    """Return the model that a call asked for: on the root's /v1/messages an Enterprise id makes an Enterprise call."""
+    path = planned.path
+    if path.startswith("/v1/managed/"):
+        return contract.model("enterprise", planned.model)
+    enterprise = contract.model("enterprise", planned.model) if path.startswith("/v1/messages") else None
+    return enterprise or contract.model("general", planned.model)
+
+
+def usage_of(contract: Contract, attempt: AttemptSpan, model: Model | None) -> tuple[str, tuple[Any, ...]]:
+    """Return what is wrong with an attempt's usage ('' if nothing) and its tokens in the four disjoint classes."""
+    nothing = (None,) * 4
+    raw = attempt.reading.usage
+    if raw is None or model is None:
+        return "missing", nothing
+    identity = contract.usage_of(attempt.surface)
+    values = {
+        name: at(raw, getattr(identity, name)) for name in ("input", "output", "cache_read", "cache_write", "reasoning")
+    }
+    if values["input"] is None or values["output"] is None:
+        return "missing", nothing
+    numbers = {name: 0 if value is None else value for name, value in values.items()}
+    if any(isinstance(value, bool) or not isinstance(value, int) for value in numbers.values()):
+        return "conflict", nothing
+    if min(numbers.values()) < 0:
+        return "negative", nothing
+    flaw = _conflict(identity, raw, numbers, model.context_tokens)
+    if flaw:
+        return flaw, nothing
+    cached = numbers["cache_read"] + numbers["cache_write"]
+    fresh = numbers["input"] - cached if identity.includes_cache else numbers["input"]
+    return "", (fresh, numbers["cache_read"], numbers["cache_write"], numbers["output"])
+
+
+def _conflict(identity: UsageIdentity, raw: Mapping[str, Any], numbers: Mapping[str, int], context: int) -> str:
+    cached = numbers["cache_read"] + numbers["cache_write"]
+    prompt = numbers["input"] if identity.includes_cache else numbers["input"] + cached
+    if max(prompt + numbers["output"], numbers["reasoning"]) > context:
+        return "absurd"
+    total = at(raw, identity.total) if identity.total else None
+    contradicts = total is not None and total != numbers["input"] + numbers["output"]
+    if contradicts or numbers["reasoning"] > numbers["output"] or (identity.includes_cache and cached > numbers["input"]):
+        return "conflict"
+    return ""
+
+
+def latency_bounds(history: History, planned: PlannedCall, call: CallSpan) -> tuple[int | None, int | None]:
+    """Return between which microseconds a call's true latency lies, by the clocks of caller and upstream.
+
+    It starts with the whole request at the gateway and ends with the upstream's last byte there. A caller that sent or
+    read slowly leaves the lower bound open.
+    """
+    attempts = history.attempts_of(call.id)
+    if not attempts:
+        return None, None
+    link_us = round(1000 * float(history.plan.options.get("latency_ms", 0) or 0))
+    dial_us = round(1000 * float(history.plan.options.get("connect_ms", 0) or 0)) + 2 * link_us
+    received = call.sent + round(1000 * float(planned.detail.get("upload_ms", 0) or 0))
+    ended = attempts[-1].end
+    slowest = ended + link_us - received if history.skew_us == 0 else call.end - received
+    if planned.detail.get("read_pause_ms"):
+        return None, None if history.skew_us else slowest
+    # On sockets the first attempt's arrival, not the caller's send, is where the gateway certainly had the request.
+    started = received + dial_us if history.skew_us == 0 else attempts[0].start
+    return max(0, ended - started), max(0, slowest)
+
+
+def at(raw: Mapping[str, Any], path: str) -> Any:
+    """Return the value at a dotted path of a usage object, None where there is none."""
+    value: Any = raw
+    for step in path.split(".") if path else ():
+        value = value.get(step) if isinstance(value, Mapping) else None
+    return value if path else None
+
+
+def _whole(attempt: AttemptSpan) -> bool:
+    """Say whether an attempt answered with a whole success."""
+    return attempt.status == 200 and attempt.reading.terminal and not attempt.reading.error_type
+
+
+def _name(model: Model) -> str:
+    """Return a model's name in the books: the same id may have two prices on two tiers."""
+    return f"{model.tier}/{model.id}"
+
+
+def _whole_number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdigit() else None
+
+
+def _line_numbers(path: Path) -> dict[str, list[int]]:
+    """Return at which lines the spans of each kind are, in order."""
+    found: dict[str, list[int]] = {kind: [] for kind in ("attempt", "ledger", "usage", "call")}
+    with path.open("rb") as file:
+        for number, line in enumerate(_heads(file), 1):
+            if line in found:
+                found[line].append(number)
+    return found
+
+
+def _heads(lines: Iterable[bytes]) -> Iterator[str]:
+    """Yield the kind of each span: a line opens with it."""
+    for line in lines:
+        head = line[:40].decode("ascii", "replace")
+        yield head.split('"')[3] if head.startswith('{"span"') else ""

@@ -9,9 +9,10 @@ CHAINED = ("opening", "top_up", "post", "payout", "refund")
 
 
 def roll_forward(books: Books) -> None:
-    """Make table ``rolled``: per account, opening + top_ups - charges + payouts + refunds = closing, and by how much not.
+    """Make table ``rolled``: per account, opening + top_ups - charges + payouts + refunds = closing, or how far off.
 
-    ``closing`` is the last balance that the ledger shows, NULL if it shows none; ``unexplained`` is closing less the sum.
+    ``closing`` is the last balance that the ledger shows, NULL if it shows none; ``unexplained`` is closing less the
+    sum.
     """
     books.db.execute(
         """CREATE OR REPLACE TABLE rolled AS
@@ -48,7 +49,7 @@ def chain(books: Books) -> None:
 
 def _entries(books: Books) -> None:
     books.db.execute(
-        f"""INSERT INTO discrepancies
+        """INSERT INTO discrepancies
         SELECT 'BALANCE_CHAIN_BREAK', call, account, model, before + change, balance, balance - before - change,
                'nobody', 'entry ' || seq || ' after a balance of ' || before, stamp, '', name || ':' || line, ''
         FROM (
@@ -69,13 +70,15 @@ def _told(books: Books) -> None:
         ), loose AS (
             SELECT account, balance, sum(n) AS n FROM points GROUP BY account, balance HAVING sum(n) <> 0
         ), ends AS (
-            SELECT account, sum(n) FILTER (n > 0) AS starts, arg_max(balance, abs(n)) AS balance FROM loose GROUP BY account
+            SELECT account, sum(n) FILTER (n > 0) AS starts, arg_max(balance, abs(n)) AS balance
+            FROM loose GROUP BY account
         ), allowed AS (
             SELECT account, 1 + count_if(kind = 'payout') + count_if(kind IN ('top_up', 'refund')) AS n
             FROM entries GROUP BY account
         )
         SELECT 'BALANCE_CHAIN_BREAK', '', account, '', NULL, balance, NULL, 'nobody',
-               starts || ' balances told before a charge follow from none told after one; ' || coalesce(a.n, 1) || ' may',
+               starts || ' balances told before a charge follow from none told after one; '
+                   || coalesce(a.n, 1) || ' may',
                NULL, '', '', ''
         FROM ends LEFT JOIN allowed a USING (account) WHERE starts > coalesce(a.n, 1)"""
     )

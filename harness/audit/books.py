@@ -7,8 +7,8 @@
 ``prices``   the printed prices, in units a token; ``policies`` the rest of what was promised
 ``accounts`` opening balances;  ``unreadable`` rows that could not be used, each with file, row and why
 
-Amounts are whole units (see ``units``), times are microseconds of whatever clock the book has. Rows of the four books are
-matched on ``call``. Every row has ``file`` (an index into ``sources``) and ``line`` (1-based, or a row's number).
+Amounts are whole units (see ``units``), times are microseconds of whatever clock the book has. Rows of the four books
+are matched on ``call``. Every row has ``file`` (an index into ``sources``) and ``line`` (1-based, or a row's number).
 """
 
 from __future__ import annotations
@@ -27,14 +27,16 @@ MEMORY = "1200MB"
 
 BOOKS = ("served", "entries", "logged", "told")
 TABLES = {
-    # serves: this is the attempt that the call was answered with. flaw: '' or why its usage can carry no charge.
+    # Tokens of an attempt whose usage is sound. serves: this is the attempt that the call was answered with. flaw: ''
+    # or why its usage can carry no charge.
     "served": "call VARCHAR, policy INTEGER, account VARCHAR, model VARCHAR, attempt VARCHAR, serves BOOLEAN, "
     "flaw VARCHAR, input BIGINT, cache_read BIGINT, cache_write BIGINT, output BIGINT, started BIGINT, ended BIGINT, "
     "file INTEGER, line BIGINT",
     # amount: what is charged, held, released, paid; change: of the posted balance; seq: the ledger's own order. Tokens
     # where the ledger itself says what it charged for.
-    "entries": "call VARCHAR, account VARCHAR, model VARCHAR, kind VARCHAR, amount BIGINT, change BIGINT, balance BIGINT, "
-    "input BIGINT, cache_read BIGINT, cache_write BIGINT, output BIGINT, seq BIGINT, stamp BIGINT, file INTEGER, line BIGINT",
+    "entries": "call VARCHAR, account VARCHAR, model VARCHAR, kind VARCHAR, amount BIGINT, change BIGINT, "
+    "balance BIGINT, input BIGINT, cache_read BIGINT, cache_write BIGINT, output BIGINT, seq BIGINT, stamp BIGINT, "
+    "file INTEGER, line BIGINT",
     "logged": "call VARCHAR, account VARCHAR, model VARCHAR, outcome VARCHAR, charged BIGINT, paid BIGINT, "
     "insurance VARCHAR, latency_ms BIGINT, input BIGINT, cache_read BIGINT, cache_write BIGINT, output BIGINT, "
     "stamp BIGINT, file INTEGER, line BIGINT",
@@ -44,8 +46,8 @@ TABLES = {
     "before BIGINT, after BIGINT, insured BOOLEAN, status VARCHAR, paid BIGINT, header_status VARCHAR, "
     "header_paid BIGINT, latency_ms BIGINT, fastest BIGINT, slowest BIGINT, stamp BIGINT, file INTEGER, line BIGINT",
     "prices": "policy INTEGER, model VARCHAR, input BIGINT, cache_read BIGINT, cache_write BIGINT, output BIGINT",
-    "policies": "policy INTEGER, quantum BIGINT, rounding VARCHAR, threshold BIGINT, ratio_over BIGINT, ratio_under BIGINT, "
-    "skew BIGINT",
+    "policies": "policy INTEGER, quantum BIGINT, rounding VARCHAR, threshold BIGINT, ratio_over BIGINT, "
+    "ratio_under BIGINT, skew BIGINT, tolerance BIGINT",
     "accounts": "account VARCHAR, opening BIGINT",
     "unreadable": "source VARCHAR, row BIGINT, field VARCHAR, value VARCHAR, problem VARCHAR",
     "sources": "file INTEGER, name VARCHAR",
@@ -55,7 +57,7 @@ TABLES = {
 class AuditError(Exception):
     """Books that cannot be audited at all; the message says which file and why, ``help`` what to do."""
 
-    def __init__(self, message: str, *, cause: str = "", help: str = "") -> None:
+    def __init__(self, message: str, *, cause: str = "", help: str = "") -> None:  # noqa: A002 - as TargetError has it
         super().__init__(message)
         self.cause = cause
         self.help = help
@@ -92,7 +94,9 @@ class Books:
     def __enter__(self) -> Books:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.db.close()
 
     def source(self, name: str) -> int:

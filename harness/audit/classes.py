@@ -1,7 +1,7 @@
 """The classes of discrepancy, each one condition in SQL over ``cases``: what it means, when it holds, who is harmed.
 
 A call's charge has one class at most, the first of ``CHARGES`` that holds, so that no credit is counted twice; holds,
-refunds, payouts and what was displayed are judged beside it. facts: docs/audit.md says how to read each.
+refunds, payouts and what was displayed are judged beside it. docs/audit.md says how to read each.
 """
 
 from __future__ import annotations
@@ -28,18 +28,23 @@ class Class:
     why: str
 
 
-WRONG = "(net <> low AND net <> high)"
+WRONG = "(abs(net - low) > tolerance AND abs(net - high) > tolerance)"
 _L_TOKENS = " AND ".join(f"l_{name} IS NOT NULL" for name in TOKENS)
 _L_TOTAL = " + ".join(f"l_{name}" for name in TOKENS)
 _U_TOTAL = " + ".join(f"u_{name}" for name in TOKENS)
 _SAME_TOKENS = " AND ".join(f"l_{name} = u_{name}" for name in TOKENS)
-_DESCRIBED = " || ', ' || ".join(f"'{name} ' || coalesce(l_{name}::VARCHAR, '?') || ' for ' || u_{name}" for name in TOKENS)
+_DESCRIBED = " || ', ' || ".join(
+    f"'{name} ' || coalesce(l_{name}::VARCHAR, '?') || ' for ' || u_{name}" for name in TOKENS
+)
+
+
+_ALL_ATTEMPTS = "(attempts > serving AND coalesce(net IN (all_price, all_prices), false))"
 
 
 def _confusion(input_: str, cache_read: str, cache_write: str, output: str) -> str:
     """Return the SQL of the rounded price with the classes' tokens taken for others."""
-    exact = f"(({input_}) * p_input + ({cache_read}) * p_cache_read + ({cache_write}) * p_cache_write + ({output}) * p_output)"
-    return rounded(exact, "cases")
+    cached = f"({cache_read}) * p_cache_read + ({cache_write}) * p_cache_write"
+    return rounded(f"(({input_}) * p_input + {cached} + ({output}) * p_output)", "cases")
 
 
 CONFUSIONS = {
@@ -100,6 +105,15 @@ CHARGES = (
         "CASE WHEN serving = 0 THEN 'no attempt served it' ELSE 'the client got an error' END",
     ),
     Class(
+        "ROUNDING",
+        "The right tokens at the right price, rounded otherwise than promised.",
+        f"{WRONG} AND posts > 0 AND net >= 0 AND abs(net - exact) < quantum "
+        f"AND (NOT ({_L_TOKENS}) OR ({_SAME_TOKENS}))",
+        "high",
+        "net",
+        "'exactly ' || exact || ' units'",
+    ),
+    Class(
         "UNBILLED",
         "A served call was not charged.",
         "net = 0 AND low > 0",
@@ -108,17 +122,10 @@ CHARGES = (
         "CASE WHEN posts = 0 THEN 'no charge' ELSE 'a charge of nothing' END",
     ),
     Class(
-        "ROUNDING",
-        "The right tokens at the right price, rounded otherwise than promised.",
-        f"{WRONG} AND net >= 0 AND abs(net - exact) < quantum AND (NOT ({_L_TOKENS}) OR ({_SAME_TOKENS}))",
-        "high",
-        "net",
-        "'exactly ' || exact || ' units'",
-    ),
-    Class(
         "CLASS_MISMATCH",
         "Tokens were billed in another class than the upstream's: cached as fresh, or counted twice.",
-        f"({_L_TOKENS} AND ({_L_TOTAL}) = ({_U_TOTAL}) AND NOT ({_SAME_TOKENS})) OR ({WRONG} AND {CONFUSION} IS NOT NULL)",
+        f"({_L_TOKENS} AND ({_L_TOTAL}) = ({_U_TOTAL}) AND NOT ({_SAME_TOKENS})) "
+        f"OR ({WRONG} AND {CONFUSION} IS NOT NULL)",
         "high",
         "net",
         f"coalesce({CONFUSION}, {_DESCRIBED})",
@@ -126,10 +133,10 @@ CHARGES = (
     Class(
         "TOKEN_MISMATCH",
         "Billed tokens are not those that the upstream served.",
-        f"serving > 0 AND flaw = '' AND {_L_TOKENS} AND NOT ({_SAME_TOKENS})",
+        f"serving > 0 AND flaw = '' AND (({_L_TOKENS} AND NOT ({_SAME_TOKENS})) OR {WRONG} AND {_ALL_ATTEMPTS})",
         "high",
         "net",
-        _DESCRIBED,
+        f"CASE WHEN {_ALL_ATTEMPTS} THEN 'the usage of failed attempts is in it' ELSE {_DESCRIBED} END",
     ),
     Class(
         "RATE_MISMATCH",
@@ -142,7 +149,8 @@ CHARGES = (
 )
 """In order: the first that holds is the class of a call's charge."""
 
-DUE = "(CASE WHEN net > 0 THEN least(net, ((net * ratio_over + ratio_under * quantum - 1) // (ratio_under * quantum)) * quantum) ELSE 0 END)"
+_SHARE = "((net * ratio_over + ratio_under * quantum - 1) // (ratio_under * quantum)) * quantum"
+DUE = f"(CASE WHEN net > 0 THEN least(net, {_SHARE}) ELSE 0 END)"
 COVERED = "(insured AND net > 0 AND coalesce(c_outcome, '') = 'ok')"
 # Latency is measured in whole milliseconds, so that the boundary lies at one of them.
 SLOW = "coalesce((fastest - skew) // 1000 > threshold // 1000, false)"
@@ -174,7 +182,8 @@ OTHERS = (
         f"{_HAS_POLICY} AND payouts = 0 AND {OWED} AND {DUE} > 0",
         DUE,
         "0",
-        "'latency ' || coalesce(latency_ms::VARCHAR, '?') || ' ms told, at least ' || coalesce(fastest // 1000, 0) || ' ms'",
+        "'latency ' || coalesce(latency_ms::VARCHAR, '?') || ' ms told, at least ' || coalesce(fastest // 1000, 0) "
+        "|| ' ms'",
     ),
     Class(
         "INSURANCE_UNDUE",
@@ -208,7 +217,7 @@ DISPLAY = (
     Class(
         "CLIENT_DISPLAY_MISMATCH",
         "What the client was told, or what the usage log says, is not what the ledger did.",
-        "c_outcome = 'ok' AND c_charged IS NOT NULL AND c_charged <> net",
+        "c_outcome = 'ok' AND abs(c_charged - net) > tolerance",
         "net",
         "c_charged",
         "'told a charge that was not made'",
@@ -224,7 +233,8 @@ DISPLAY = (
     Class(
         "CLIENT_DISPLAY_MISMATCH",
         "",
-        "c_outcome = 'ok' AND posts = 1 AND (c_before <> g_before OR c_after <> g_after) AND c_before - c_charged = c_after",
+        "c_outcome = 'ok' AND posts = 1 AND (c_before <> g_before OR c_after <> g_after) "
+        "AND c_before - c_charged = c_after",
         "g_after",
         "c_after",
         "'told balances that are not the charge''s own in the ledger'",
@@ -232,7 +242,7 @@ DISPLAY = (
     Class(
         "CLIENT_DISPLAY_MISMATCH",
         "",
-        "l_rows > 0 AND l_charged <> net",
+        "l_rows > 0 AND abs(l_charged - net) > tolerance",
         "net",
         "l_charged",
         "'the usage log shows another charge than the ledger'",
@@ -240,7 +250,8 @@ DISPLAY = (
     Class(
         "CLIENT_DISPLAY_MISMATCH",
         "",
-        "coalesce(c_paid, l_paid, paid) <> paid OR coalesce(l_paid, paid) <> paid OR coalesce(c_header_paid, paid) <> paid "
+        "coalesce(c_paid, l_paid, paid) <> paid OR coalesce(l_paid, paid) <> paid "
+        "OR coalesce(c_header_paid, paid) <> paid "
         "OR (c_header_status IS NOT NULL AND c_status IS NOT NULL AND c_header_status <> c_status)",
         "paid",
         "coalesce(nullif(c_paid, paid), nullif(c_header_paid, paid), l_paid, 0)",

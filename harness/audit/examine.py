@@ -11,12 +11,13 @@ SUSPECT = "call IN (SELECT call FROM suspects)"
 def examine(books: Books) -> None:
     """Make table ``cases``: one row a suspect.
 
-    u_*: upstreams; g_*: ledger; l_*: usage log; c_*: client. ``exact`` is the price of the served tokens before rounding,
-    ``high`` the greatest lawful charge and ``low`` the least: they differ where nobody can tell whether the answer counts.
+    u_*: upstreams; g_*: ledger; l_*: usage log; c_*: client. ``exact`` is the price of the served tokens before
+    rounding, ``high`` the greatest lawful charge and ``low`` the least: they differ where nobody can tell whether the
+    answer counts. ``all_*`` is the price of every attempt's usage, rounded together or each.
     """
     books.db.execute(
         f"""CREATE OR REPLACE TABLE cases AS
-        WITH u AS ({_served()}), g AS ({_entries()}), l AS ({_logged()}), c AS ({_told()}),
+        WITH t AS ({_attempts()}), u AS ({_served()}), g AS ({_entries()}), l AS ({_logged()}), c AS ({_told()}),
         joined AS (
             SELECT call,
                    coalesce(u.policy, c.policy, 0) AS policy,
@@ -24,24 +25,28 @@ def examine(books: Books) -> None:
                    coalesce(u.model, c.model, g.model, l.model, '') AS model,
                    coalesce(u.attempts, 0) AS attempts, coalesce(u.serving, 0) AS serving, coalesce(u.flaw, '') AS flaw,
                    {", ".join(f"u.{name} AS u_{name}" for name in CLASSES)}, u.started AS u_started, u.ended AS u_ended,
+                   u.all_exact, u.all_prices,
                    {", ".join(f"coalesce(l.{name}, g.{name}) AS l_{name}" for name in CLASSES)},
                    coalesce(g.posts, 0) AS posts, coalesce(g.charged, 0) AS charged,
                    coalesce(g.refunded, 0) AS refunded, coalesce(g.holds, 0) AS holds, coalesce(g.voids, 0) AS voids,
                    coalesce(g.held, 0) AS held, coalesce(g.released, 0) AS released,
-                   coalesce(g.payouts, 0) AS payouts, coalesce(g.paid, 0) AS paid, g.stamp AS g_at, g.before AS g_before, g.after AS g_after,
+                   coalesce(g.payouts, 0) AS payouts, coalesce(g.paid, 0) AS paid,
+                   g.stamp AS g_at, g.before AS g_before, g.after AS g_after,
                    coalesce(l.n, 0) AS l_rows, l.charged AS l_charged, l.paid AS l_paid, l.insurance AS l_insurance,
                    coalesce(c.latency_ms, l.latency_ms) AS latency_ms,
                    c.call IS NOT NULL AS c_known, c.outcome AS c_outcome, c.charged AS c_charged, c.before AS c_before,
                    c.after AS c_after, coalesce(c.insured, false) AS insured, c.status AS c_status, c.paid AS c_paid,
-                   c.header_status AS c_header_status, c.header_paid AS c_header_paid, c.fastest, c.slowest, c.stamp AS c_at
+                   c.header_status AS c_header_status, c.header_paid AS c_header_paid, c.fastest, c.slowest,
+                   c.stamp AS c_at
             FROM suspects s LEFT JOIN u USING (call) LEFT JOIN g USING (call) LEFT JOIN l USING (call)
             LEFT JOIN c USING (call)
         ), priced AS (
             SELECT j.*, y.quantum, y.rounding, y.threshold, y.ratio_over, y.ratio_under, y.skew,
+                   coalesce(y.tolerance, 0) AS tolerance,
                    p.input AS p_input, coalesce(p.cache_read, p.input) AS p_cache_read,
                    coalesce(p.cache_write, p.input) AS p_cache_write, p.output AS p_output,
-                   {_exact("u")} AS exact, {_exact("l")} AS l_exact,
-                   {rounded(_exact("u"))} AS price, {rounded(_exact("l"))} AS l_price
+                   {_exact("u")} AS exact,
+                   {rounded(_exact("u"))} AS price, {rounded("all_exact")} AS all_price
             FROM joined j LEFT JOIN policies y ON y.policy = j.policy
             LEFT JOIN prices p ON p.policy = j.policy AND p.model = j.model
         )
@@ -62,13 +67,20 @@ def _exact(book: str) -> str:
     return sql
 
 
+def _attempts() -> str:
+    return f"""SELECT s.*, {exact("p", "s")} AS exact, y.quantum, y.rounding FROM served s
+        LEFT JOIN policies y ON y.policy = s.policy
+        LEFT JOIN prices p ON p.policy = s.policy AND p.model = s.model WHERE {SUSPECT}"""
+
+
 def _served() -> str:
     # Two attempts may both have served a foreign call: the last one is the answer.
     last = ", ".join(f"arg_max({name}, (ended, line)) FILTER (serves) AS {name}" for name in CLASSES)
     return f"""SELECT call, any_value(policy) AS policy, any_value(account) AS account, any_value(model) AS model,
         count(*) AS attempts, count_if(serves) AS serving, arg_max(flaw, (ended, line)) FILTER (serves) AS flaw, {last},
-        min(started) AS started, max(ended) AS ended
-        FROM served WHERE {SUSPECT} GROUP BY call"""
+        min(started) AS started, max(ended) AS ended,
+        sum(exact)::BIGINT AS all_exact, sum({rounded("exact", "t")})::BIGINT AS all_prices
+        FROM t GROUP BY call"""
 
 
 def _entries() -> str:
@@ -79,7 +91,8 @@ def _entries() -> str:
     )
     tokens = ", ".join(f"any_value({name}) FILTER (kind = 'post') AS {name}" for name in CLASSES)
     around = (
-        "any_value(balance - change) FILTER (kind = 'post') AS before, any_value(balance) FILTER (kind = 'post') AS after"
+        "any_value(balance - change) FILTER (kind = 'post') AS before, "
+        "any_value(balance) FILTER (kind = 'post') AS after"
     )
     return f"""SELECT call, any_value(account) AS account, any_value(model) AS model, {columns}, {tokens}, {around},
         max(stamp) AS stamp FROM entries WHERE {SUSPECT} GROUP BY call"""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from harness.audit.books import Books
 from harness.audit.classes import CHARGES, DISPLAY, OTHERS, Class
 
-
 COLUMNS = (
     "class VARCHAR, call VARCHAR, account VARCHAR, model VARCHAR, expected BIGINT, observed BIGINT, delta BIGINT, "
     "harmed VARCHAR, why VARCHAR, stamp BIGINT, served VARCHAR, booked VARCHAR, told VARCHAR"
@@ -76,6 +75,3 @@ def _point(books: Books) -> None:
                 FROM ({rows}) JOIN sources USING (file) GROUP BY call
             ) AS found WHERE discrepancies.call = found.call AND discrepancies.call <> ''"""
         )
-
-
-

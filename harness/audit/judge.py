@@ -15,7 +15,7 @@ from harness.audit.screen import find_suspects
 
 
 def audit(books: Books) -> Audit:
-    """Compare the books. Afterwards tables ``discrepancies``, ``rolled``, ``cases`` and ``models`` are in the database."""
+    """Compare the books. Tables ``discrepancies``, ``rolled``, ``cases`` and ``models`` are then in the database."""
     find_suspects(books)
     examine(books)
     find(books)
@@ -31,7 +31,9 @@ def audit(books: Books) -> Audit:
         clean=calls - int(books.value("SELECT count(DISTINCT call) FROM discrepancies WHERE call <> ''")),
         classes=_classes(books),
         models=_records(books, "SELECT * FROM models ORDER BY model"),
-        accounts=_records(books, "SELECT * FROM rolled ORDER BY abs(coalesce(unexplained, 0)) DESC, account LIMIT 1000"),
+        accounts=_records(
+            books, "SELECT * FROM rolled ORDER BY abs(coalesce(unexplained, 0)) DESC, account LIMIT 1000"
+        ),
         unreadable=int(books.value("SELECT count(*) FROM unreadable")),
         unmatched=_unmatched(books),
         rounding=dict(books.rounding),

@@ -80,7 +80,7 @@ class _Run:
         policy = contract.insurance
         ratio = Fraction(policy.payout_ratio)
         row = (self.policy, self.credit, "up", policy.threshold_ms * 1000, ratio.numerator, ratio.denominator)
-        self.books.insert("policies", [(*row, self.history.skew_us)])
+        self.books.insert("policies", [(*row, self.history.skew_us, 0)])
         opening = [
             (f"{self.prefix}{account['id']}", int(account["credits"]) * self.credit)
             for account in self.history.plan.accounts
@@ -102,7 +102,7 @@ class _Run:
                 continue
             model = self._model(attempt.call)
             serves = attempt.id == last[attempt.call] and _whole(attempt)
-            flaw, tokens = usage_of(self.contract, attempt, model) if serves else ("", (None,) * 4)
+            flaw, tokens = usage_of(self.contract, attempt, model)
             account = f"{self.prefix}{planned.account}" if planned else None
             yield (
                 f"{self.prefix}{attempt.call}",
@@ -111,7 +111,7 @@ class _Run:
                 _name(model) if model else None,
                 attempt.id,
                 serves,
-                flaw,
+                flaw if serves else "",
                 *tokens,
                 attempt.start,
                 attempt.end,
@@ -237,7 +237,11 @@ def _conflict(identity: UsageIdentity, raw: Mapping[str, Any], numbers: Mapping[
         return "absurd"
     total = at(raw, identity.total) if identity.total else None
     contradicts = total is not None and total != numbers["input"] + numbers["output"]
-    if contradicts or numbers["reasoning"] > numbers["output"] or (identity.includes_cache and cached > numbers["input"]):
+    if (
+        contradicts
+        or numbers["reasoning"] > numbers["output"]
+        or (identity.includes_cache and cached > numbers["input"])
+    ):
         return "conflict"
     return ""
 

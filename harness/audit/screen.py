@@ -37,14 +37,15 @@ def _worthwhile(books: Books) -> bool:
     """Say whether a sample of the ledger's calls is nearly all clean. Usage logs of their own are never screened."""
     if "served" not in books.has or "entries" not in books.has or "logged" in books.has:
         return False
+    books.db.execute(
+        f"CREATE OR REPLACE TEMP TABLE sample AS SELECT call, kind FROM entries WHERE call <> '' LIMIT {SAMPLE}"
+    )
     unclean, total = books.rows(
-        f"""SELECT count_if(NOT clean), count(*) FROM (
-            SELECT coalesce(g.kind = 'post' AND u.call IS NOT NULL, false) AS clean
-            FROM (SELECT * FROM entries WHERE call <> '' LIMIT {SAMPLE}) g
-            LEFT JOIN (SELECT DISTINCT call FROM served WHERE serves AND flaw = '' AND call IN (
-                SELECT call FROM entries WHERE call <> '' LIMIT {SAMPLE})) u USING (call))"""
+        """SELECT count_if(NOT coalesce(g.kind = 'post' AND u.call IS NOT NULL, false)), count(*) FROM sample g
+        LEFT JOIN (SELECT DISTINCT call FROM served WHERE serves AND flaw = '' AND call IN (SELECT call FROM sample)) u
+        USING (call)"""
     )[0]
-    return total > 0 and unclean <= MOST_SUSPECTS * total
+    return bool(total > 0 and unclean <= MOST_SUSPECTS * total)
 
 
 def _joined(books: Books) -> list[str]:
@@ -54,12 +55,14 @@ def _joined(books: Books) -> list[str]:
 def _screen(books: Books) -> int:
     """Fill ``suspects`` from one narrow join, and return how many of its rows were clean."""
     same_tokens = " AND ".join(f"(g.{name} IS NULL OR g.{name} = u.{name})" for name in CLASSES)
-    clean = f"u.sound AND g.kind = 'post' AND g.amount = u.due AND {same_tokens}"
+    clean = f"u.sound AND g.kind = 'post' AND abs(g.amount - u.due) <= u.tolerance AND {same_tokens}"
     told = ""
     call = "coalesce(u.call, g.call)"
     if "told" in books.has:
-        clean += " AND k.outcome = 'ok' AND (k.charged IS NULL OR k.charged = g.amount) AND coalesce(k.paid, 0) = 0"
-        clean += " AND (NOT coalesce(k.insured, false) OR coalesce((k.slowest + u.skew) // 1000 <= u.threshold // 1000, false))"
+        clean += " AND k.outcome = 'ok' AND coalesce(abs(k.charged - g.amount) <= u.tolerance, true)"
+        clean += " AND coalesce(k.paid, 0) = 0"
+        clean += " AND (NOT coalesce(k.insured, false)"
+        clean += " OR coalesce((k.slowest + u.skew) // 1000 <= u.threshold // 1000, false))"
         told = "FULL JOIN told k USING (call)"
         call = "coalesce(u.call, g.call, k.call)"
     tokens = ", ".join(f"s.{name}" for name in CLASSES)
@@ -68,7 +71,7 @@ def _screen(books: Books) -> int:
         SELECT count_if(clean) AS clean, list(call) FILTER (WHERE NOT clean) AS suspects FROM (
             SELECT {call} AS call, coalesce({clean}, false) AS clean FROM (
                 SELECT s.call, s.serves AND s.flaw = '' AS sound, {tokens},
-                       {rounded(exact("p", "s"), "y")} AS due, y.threshold, y.skew
+                       {rounded(exact("p", "s"), "y")} AS due, y.threshold, y.skew, y.tolerance
                 FROM served s LEFT JOIN prices p ON p.policy = s.policy AND p.model = s.model
                 LEFT JOIN policies y ON y.policy = s.policy
             ) u FULL JOIN (SELECT * FROM entries WHERE call <> '') g USING (call) {told}

@@ -1,7 +1,7 @@
-"""Money as integers: every price and amount of an audit is a whole number of one unit, so that nothing is ever rounded.
+"""Money as integers: every price and amount of an audit is a whole number of one unit, so that nothing is ever lost.
 
-The unit is a power of ten of a dollar, fine enough for a price per single token: with prices of four decimals per million
-tokens it is 1e-10 dollars. Amounts of a call fit 64 bits up to nine hundred million dollars at that scale.
+The unit is a power of ten of a dollar, fine enough for a price per single token: with prices of four decimals per
+million tokens it is 1e-10 dollars. Amounts of a call fit 64 bits up to nine hundred million dollars at that scale.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Unit:
 
     @property
     def per_dollar(self) -> int:
-        return 10**self.digits
+        return int(10**self.digits)
 
     def per_token(self, per_million: object) -> int:
         """Return a price in dollars per million tokens as units per token. Raises PriceError."""
@@ -53,7 +53,9 @@ class Unit:
     def credit(self, credits_per_dollar: int) -> int:
         """Return what one credit is in units. Raises PriceError if it is not a whole number of them."""
         if credits_per_dollar <= 0 or self.per_dollar % credits_per_dollar:
-            raise PriceError(f"a credit of 1/{credits_per_dollar} dollar is no whole number of 1e-{self.digits} dollars")
+            raise PriceError(
+                f"a credit of 1/{credits_per_dollar} dollar is no whole number of 1e-{self.digits} dollars"
+            )
         return self.per_dollar // credits_per_dollar
 
     def dollars(self, units: int) -> Decimal:
@@ -68,7 +70,7 @@ class Unit:
 
 
 def unit_for(per_million: list[object], amounts: list[object] | None = None) -> Unit:
-    """Return the coarsest unit, 1e-10 dollars or finer, in which all prices and amounts are whole. Raises PriceError."""
+    """Return the coarsest unit, 1e-10 dollars or finer, in which all of them are whole. Raises PriceError."""
     places = DEFAULT_DIGITS
     for given, shift in [*((price, MILLION) for price in per_million), *((amount, 0) for amount in amounts or [])]:
         exponent = decimal(given).normalize().as_tuple().exponent

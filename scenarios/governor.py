@@ -35,7 +35,7 @@ from harness.scenario import (
     responses,
     scenario,
 )
-from mock_upstreams.faults import hang_before_headers, respond
+from mock_upstreams.faults import cut_after, hang_before_headers, respond
 
 MODEL = "gpt-5-5"
 PROBE = Reply(chunks=1, ttft_ms=1, gap_ms=0)
@@ -95,6 +95,10 @@ def handed_over_at_the_last_instant(contract: Contract) -> Scenario:
     calls += [chat(MODEL, at_ms=at_ms, reply=lasting(50)) for at_ms in (10, 10.5, 11)]
     calls += [chat(MODEL, at_ms=10, stream=True, reply=lasting(50), abort_ms=wait_ms)]
     calls.append(chat(MODEL, at_ms=wait_ms * 3, reply=PROBE, tag="probe"))
+    # And one that comes just before its waiter leaves: the slot may be on its way to it.
+    calls += [chat(MODEL, at_ms=wait_ms * 4, reply=lasting(300))]
+    calls += [chat(MODEL, at_ms=wait_ms * 4 + 10, reply=lasting(50), abort_ms=290 + early) for early in (0, 0.5)]
+    calls.append(chat(MODEL, at_ms=wait_ms * 6, reply=PROBE, tag="probe"))
     return Scenario(
         world=World(overlay={"text.concurrency": 1}),
         workload=Workload(tuple(calls)),
@@ -136,7 +140,8 @@ def tokens_that_wait(contract: Contract) -> Scenario:
     calls = [
         replace(held, at_ms=0),
         *(replace(held, at_ms=at_ms, reply=lasting(40)) for at_ms in (10, 20)),
-        # What is left takes this one exactly, then not a single token more.
+        # What is left takes a token less than this; then the next exactly, and not a single token more.
+        replace(held, at_ms=25, max_tokens=101 + one // 2, reply=PROBE),
         replace(held, at_ms=30, max_tokens=100 + one // 2, reply=lasting(40)),
         replace(held, at_ms=40, max_tokens=1, reply=PROBE),
         replace(held, at_ms=wait_ms * 2, max_tokens=50, reply=PROBE, tag="probe"),
@@ -144,6 +149,11 @@ def tokens_that_wait(contract: Contract) -> Scenario:
         replace(held, at_ms=wait_ms * 3, reply=lasting(wait_ms * 0.5)),
         replace(held, at_ms=wait_ms * 3 + 10, max_tokens=one * 4, reply=PROBE),
         replace(held, at_ms=wait_ms * 5, max_tokens=one * 4, reply=PROBE),
+        # One that leaves makes room for as many tokens as it had.
+        replace(held, at_ms=wait_ms * 6, reply=lasting(wait_ms * 0.5)),
+        replace(held, at_ms=wait_ms * 6 + 10, abort_ms=40),
+        *(replace(held, at_ms=wait_ms * 6 + at_ms, reply=lasting(40)) for at_ms in (60, 70)),
+        replace(held, at_ms=wait_ms * 6 + 80, max_tokens=100 + one // 2, reply=lasting(40)),
     ]
     overlay = {"text.concurrency": 1, "text.queue_tokens": 3 * one + one // 2}
     return Scenario(
@@ -180,14 +190,17 @@ def every_way_out(contract: Contract) -> Scenario:
             call = make(model, stream=stream, reply=lasting(30))
             then("success", 200, call)
             then("fails", 12_000, call)
+            if stream:
+                then("breaks", 200, call)
             then("leaves", drain_ms + 100, replace(call, reply=lasting(drain_ms * 3), abort_ms=20))
             held = replace(call, reply=lasting(wait_ms * 0.6))
             then("waits", wait_ms * 2, *[held] * slots, replace(held, abort_ms=wait_ms * 0.3), held)
         failures.append(StoreFailure(at_ms=now_ms - 1))
         then("crashes", 200, make(model, reply=lasting(30)))
         then("hangs", silence_ms * 2 + 65_000, make(model, reply=PROBE), make(model, stream=True, reply=PROBE))
-    named = {name: tuple(c.id for c in calls if c.tag == name) for name in ("fails", "hangs")}
+    named = {name: tuple(c.id for c in calls if c.tag == name) for name in ("fails", "breaks", "hangs")}
     injections.append(Injection("*", respond(status=503), calls=named["fails"]))
+    injections.append(Injection("*", cut_after(content=1), calls=named["breaks"]))
     injections.append(Injection("*", hang_before_headers(), calls=named["hangs"]))
     return Scenario(
         world=World(overlay={"text.concurrency": slots, "breaker.min_calls": 1_000_000}),
@@ -243,7 +256,7 @@ def a_storm_of_everything(contract: Contract, rng: random.Random) -> Scenario:
 @scenario(reaches=("failover_taken", "slots_full", "queue_wait"))
 def failing_over_in_one_slot(contract: Contract) -> Scenario:
     """A call that fails over, pauses included, holds one slot: nobody else gets it, and nobody is kept out twice."""
-    slots = 2
+    slots = 3
     calls = [chat(MODEL, id=f"moves-{n}", at_ms=n * 3, reply=lasting(100)) for n in range(slots)]
     calls += [chat(MODEL, at_ms=50 + n * 40, reply=PROBE) for n in range(8)]
     alone = chat(MODEL, id="moves-alone", at_ms=8_000, reply=lasting(100))

@@ -85,18 +85,22 @@ def each_unit_runs_out_by_itself(contract: Contract) -> Scenario:
 
 @scenario(reaches=("rate_refused", "failover_taken", "input_refused"))
 def what_takes_no_unit(contract: Contract) -> Scenario:
-    """Refused calls take no unit, however many; a call takes one, however many attempts its failover makes."""
-    limit, window_ms = 6, contract.text.window_ms
+    """Refused calls take no unit, however many; a call takes one, however it ends or moves."""
+    limit, window_ms, tokens = 6, contract.text.window_ms, 5_000_000
     refused = [chat("no-such-model", at_ms=n, reply=PROBE) for n in range(3)]
+    refused += [chat(MODEL, at_ms=20 + n, reply=PROBE, max_tokens=tokens) for n in range(limit)]
     refused += [chat(MODEL, at_ms=10 + n, reply=PROBE, fields={"messages": "none"}) for n in range(3)]
     moving = [chat(MODEL, id=f"moves{n}", at_ms=100 + n * 10, reply=PROBE) for n in range(limit - 2)]
-    rest = [chat(MODEL, at_ms=5_000 + n, reply=PROBE) for n in range(2)]
+    rest = [chat(MODEL, id="fails", at_ms=200, reply=PROBE), chat(MODEL, at_ms=5_000, reply=lasting(200), abort_ms=50)]
     beyond = [chat(MODEL, at_ms=6_000 + n * window_ms / 60, reply=PROBE) for n in range(limit)]
     again = [chat(MODEL, at_ms=window_ms + 5_100 + n, reply=PROBE) for n in range(limit)]
     return Scenario(
-        world=replace(WORLD, overlay={"text.requests": limit, "breaker.min_calls": 1_000_000}),
+        world=replace(WORLD, overlay={"text.requests": limit, "text.tokens": tokens, "breaker.min_calls": 1_000_000}),
         workload=Workload(tuple(_keyed([*refused, *moving, *rest, *beyond, *again]))),
-        injections=(Injection("primary", respond(status=503), calls=tuple(call.id for call in moving)),),
+        injections=(
+            Injection("primary", respond(status=503), calls=tuple(call.id for call in moving)),
+            Injection("*", respond(status=400), calls=("fails",)),
+        ),
         checks=REQUESTS,
         recovers=False,
     )
@@ -112,6 +116,7 @@ def units_are_taken_at_the_grant(contract: Contract) -> Scenario:
         chat(MODEL, at_ms=0, reply=held),
         chat(MODEL, at_ms=5, reply=held),
         chat(MODEL, at_ms=10, reply=lasting(10)),  # its unit is the third: two wait, and have none yet
+        chat(MODEL, at_ms=20, reply=PROBE),  # it may wait, for two of three units are free; in its turn none is
         chat(MODEL, at_ms=wait_ms * 0.9, reply=PROBE),  # one too many, now that all are served
         # The unit of the first is free again; those of the two that waited are not, though they came as early.
         chat(MODEL, at_ms=window_ms + 50, reply=PROBE),
@@ -159,7 +164,12 @@ def tokens_to_the_token(contract: Contract, rng: random.Random) -> Scenario:
     used = [rng.randrange(100, 2_000) for _ in range(4)]
     calls = [
         sized(
-            2_500, at_ms=n * 150, stream=n % 2 == 0, reply=replace(PROBE, input=total // 2, output=total - total // 2)
+            2_500,
+            at_ms=n * 150,
+            stream=n % 2 == 0,
+            reply=replace(
+                PROBE, input=total - total // 8 * 6, cached=total // 4, written=total // 8, output=total // 8 * 3
+            ),
         )
         for n, total in enumerate(used)
     ]

@@ -97,11 +97,30 @@ def queue_is_shared(history: History, contract: Contract, verdict: Verdict) -> N
                         at_us=one.hi,
                     )
             elif one.judged and one.hi - one.sent > 2 * found.slack_us:
+                if one.refused:
+                    _put_out(one, pool, found, verdict)
                 # Just before: whoever had to make room for it left in the very instant.
                 before = pool.waiting.at(one.sent - 1)
                 theirs = before - found.window(one).waiting.at(one.sent - 1)
                 if before >= pool.limits.queue_length and theirs:
                     verdict.case("queue_share", True)  # the queue was full, and it got in
+
+
+def _put_out(one: Admission, pool: Pool, found: Admissions, verdict: Verdict) -> None:
+    """A waiter that had to make room before its time was one of an account that held more than its share."""
+    if not reasons(one, found) <= {"queue_length"}:
+        return
+    held = found.window(one).waiting_possible.most(one.hi - found.slack_us, one.hi)
+    wanting = {other.account for other in pool.entries if other.sent <= one.hi + 1 and other.hi >= one.hi - 1}
+    share = pool.limits.queue_length // len(wanting)
+    verdict.case(
+        "queue_share",
+        held > share,
+        call=one.id,
+        expected=f"its place: {one.account} held {held} of its {share}",
+        actual=f"put out after {one.hi - one.sent} us",
+        at_us=one.hi,
+    )
 
 
 def _shares(one: Admission, pool: Pool, found: Admissions) -> tuple[int, int]:

@@ -63,8 +63,10 @@ def _judge_admission(one: Admission, window: Window, counts: _Counts, verdict: V
 
 def _judge_refusal(one: Admission, window: Window, found: Admissions, counts: _Counts, verdict: Verdict) -> None:
     limit, why = window.limits.requests, reasons(one, found)
-    if not why and no_slot_free(one, found) is not True:
-        for clause in set(counts.that_refuse(one)) or {"nth_admitted"}:
+    if not why:
+        # Where no slot was free it is for the queue to explain, unless a wrong count of this window would.
+        unexplained = set() if no_slot_free(one, found) else {"nth_admitted"}
+        for clause in sorted(set(counts.that_refuse(one)) or unexplained):
             verdict.case(
                 clause,
                 False,

@@ -7,7 +7,8 @@ from itertools import pairwise
 
 from harness.checker import Verdict, checker
 from harness.checkers.admissions import admissions, edge_us
-from harness.checkers.counts import Admission, Pool
+from harness.checkers.counts import Admission, Admissions, Pool
+from harness.checkers.refusals import reasons
 from harness.checkers.steps import StepSum
 from harness.contract import Contract
 from harness.history import History
@@ -94,12 +95,15 @@ def _failing_over(pool: Pool, contract: Contract, verdict: Verdict) -> None:
 def slots_come_back(history: History, contract: Contract, verdict: Verdict) -> None:
     """A slot is given back on every way out: a lone call finds all slots free but its own."""
     header = contract.headers.concurrency_remaining
-    for pool in admissions(history, contract).pools.values():
+    found = admissions(history, contract)
+    for pool in found.pools.values():
         limit = pool.limits.concurrency
         peak, peak_at_us = pool.busy.peak()
         lost = 0
-        for probe, gone in _lone(pool):
+        for probe, gone in _lone(pool, found):
             told = probe.figure(header)
+            if probe.refused:
+                told = -1  # it found none at all, not even its own
             if told is None:
                 continue
             missing = limit - 1 - told
@@ -112,13 +116,18 @@ def slots_come_back(history: History, contract: Contract, verdict: Verdict) -> N
                     kept,
                     call=probe.id,
                     expected=f"{header}: {limit - 1 - (0 if way == 'probe_after_storm' else lost)} for a lone call",
-                    actual=lambda told=told, gone=gone: f"{told}, after {len(gone)} calls",
+                    actual=lambda told=told, gone=gone: (
+                        f"{'none, not even its own' if told < 0 else told}, after {len(gone)} calls"
+                    ),
                 )
             lost = max(lost, missing)  # what was missing before is not the later ways' fault
 
 
-def _lone(pool: Pool) -> Iterator[tuple[Admission, list[Admission]]]:
-    """Yield each call that was certainly alone at its admission, and those that were over since the last such."""
+def _lone(pool: Pool, found: Admissions) -> Iterator[tuple[Admission, list[Admission]]]:
+    """Yield each call that was certainly alone at its grant or refusal, and those that were over since the last such.
+
+    A lone call that was refused, and for nothing that it can have run into, is one for which there was no slot.
+    """
     order = sorted(pool.entries, key=lambda one: one.free)
     done = 0
     gone: list[Admission] = []
@@ -126,7 +135,8 @@ def _lone(pool: Pool) -> Iterator[tuple[Admission, list[Admission]]]:
         while done < len(order) and order[done].free <= probe.lo:
             gone.append(order[done])
             done += 1
-        if probe.admitted and probe.judged and gone and pool.others_possibly_busy(probe) == 0:
+        settled = probe.admitted or (probe.refused and not reasons(probe, found))
+        if settled and probe.judged and gone and pool.others_possibly_busy(probe) == 0:
             yield probe, gone
             gone = []
 

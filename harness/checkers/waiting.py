@@ -158,10 +158,28 @@ def waiting_tokens_are_bounded(history: History, contract: Contract, verdict: Ve
             verdict.case("queue_tokens", False, expected=f"at most {bound} tokens waiting", actual=most, at_us=at_us)
         for one in pool.entries:
             if one.judged and one.tokens is not None:
-                if one.refused and reasons(one, found) == {"queue_tokens"}:
-                    verdict.case("queue_tokens", True)
+                if one.refused:
+                    _turned_away_for_its_tokens(one, pool, found, verdict)
                 _past_the_bound(one, pool, found, contract, verdict)
                 _not_reserved(one, found, contract, verdict)
+
+
+def _turned_away_for_its_tokens(one: Admission, pool: Pool, found: Admissions, verdict: Verdict) -> None:
+    """A refusal proves the bound where nothing else explains it, and breaks it where the tokens would just have fit."""
+    assert one.tokens is not None
+    why = reasons(one, found)
+    if why == {"queue_tokens"}:
+        verdict.case("queue_tokens", True)
+    # Just after: if it had to make room for another, that one waits by then.
+    bound, waiting = pool.limits.queue_tokens, pool.waiting_tokens.at(one.hi + 1)
+    if not why and no_slot_free(one, found) and waiting and bound - bound // 10 < waiting + one.tokens <= bound:
+        verdict.case(
+            "as_full_queue",
+            False,
+            call=one.id,
+            expected=f"a wait: {waiting} tokens wait, it has {one.tokens}, the queue takes {bound}",
+            actual="429",
+        )
 
 
 def _past_the_bound(one: Admission, pool: Pool, found: Admissions, contract: Contract, verdict: Verdict) -> None:

@@ -25,7 +25,7 @@ class Admission:
         assert call.model is not None
         call.prompt_tokens = self.prompt_tokens(call)
         call.output_tokens = call.surface.output_tokens(call.body) or call.model.default_output_tokens
-        credits = parts.prices.estimate(call.model, call.prompt_tokens, call.output_tokens)
+        credits = self.estimate(parts, call)
         # Whoever cannot pay hears that before anything else, also while every window is full.
         self.require_balance(parts, call, credits)
         self.require_circuit(parts, call)
@@ -38,6 +38,19 @@ class Admission:
         """Return the estimate of the prompt: a token per four bytes of the raw body, rounded up."""
         return -(-len(call.raw) // 4)
 
+    def estimate(self, parts: Components, call: Call) -> int:
+        """Return the credits that the call has to hold."""
+        assert call.model is not None
+        return parts.prices.estimate(call.model, call.prompt_tokens, call.output_tokens)
+
+    def reservation(self, call: Call) -> int:
+        """Return the tokens that the call reserves in its window."""
+        return call.prompt_tokens + call.output_tokens
+
+    def owner(self, call: Call) -> str:
+        """Return whose windows the call draws on, and whose turn it takes in the queue."""
+        return call.account
+
     async def enter_governed(self, parts: Components, call: Call, credits: int) -> None:
         """Take slot, request unit, token reservation and hold in the instant that the governor grants the slot."""
         assert call.model is not None
@@ -49,13 +62,14 @@ class Admission:
         def enter() -> Hold:
             return self.enter(parts, call, credits)
 
-        tokens = call.prompt_tokens + call.output_tokens
-        call.ticket = await parts.governor.admit(call.account, call.model, tokens, enter, afford=afford)
+        call.ticket = await parts.governor.admit(
+            self.owner(call), call.model, self.reservation(call), enter, afford=afford
+        )
         call.admitted = call.ticket.snapshot
 
     def enter_rated(self, parts: Components, call: Call, credits: int) -> None:
         """Take a unit of the user's rate, and the hold."""
-        parts.user_rate.admit(call.account)
+        parts.user_rate.admit(self.owner(call))
         self.enter(parts, call, credits)
 
     def enter(self, parts: Components, call: Call, credits: int) -> Hold:

@@ -127,8 +127,8 @@ class Governor:
             # No await from here on: between check and taking nobody else may come.
             at_us = self._check(windows, tokens, images, afford)
             held = hold()
-        except BaseException:
-            slots.give_back()
+        except BaseException as error:
+            self._turn_away(slots, error)
             raise
         windows.requests.take(at_us, 1)
         reserved = windows.tokens.take(at_us, tokens)
@@ -162,6 +162,10 @@ class Governor:
             )
         return now_us
 
+    def _turn_away(self, slots: Slots, why: BaseException) -> None:
+        """Give back the slot of a call that had one and could not be admitted all the same, for whatever reason."""
+        slots.give_back()
+
     def _snapshot(self, account: str, model: Model, now_us: int) -> Snapshot:
         windows, slots = self._windows_of(account, model), self._slots_of(model)
         requests, tokens, images = windows.requests, windows.tokens, windows.images
@@ -181,12 +185,20 @@ class Governor:
     def _slots_of(self, model: Model) -> Slots:
         slots = self._slots.get(model.id)
         if slots is None:
-            slots = self._slots[model.id] = Slots(self._contract.limits(model))
+            slots = self._slots[model.id] = self._new_slots(self._contract.limits(model))
         return slots
 
     def _windows_of(self, account: str, model: Model) -> Windows:
         models = self._windows.setdefault(account, {})
         windows = models.get(model.id)
         if windows is None:
-            windows = models[model.id] = Windows(self._contract.limits(model))
+            windows = models[model.id] = self._new_windows(self._contract.limits(model))
         return windows
+
+    def _new_slots(self, limits: Limits) -> Slots:
+        """Return the slots and the queue of a model that was never called."""
+        return Slots(limits)
+
+    def _new_windows(self, limits: Limits) -> Windows:
+        """Return the windows of an account and model that never met."""
+        return Windows(limits)

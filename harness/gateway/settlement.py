@@ -127,5 +127,9 @@ class Settler:
         """Settle the token reservation to what is known to have been used, and give the slot back; once."""
         ticket, call.ticket = call.ticket, None
         if ticket is not None:
-            ticket.settle(call.usage.total if call.usage is not None else 0)
+            ticket.settle(self.used_tokens(call))
             ticket.release()
+
+    def used_tokens(self, call: Call) -> int:
+        """Return the tokens that the call is known to have used."""
+        return call.usage.total if call.usage is not None else 0

@@ -14,7 +14,7 @@ from harness.gateway.errors import Refusal
 from harness.gateway.windows import retry_after_s
 
 
-class _Waiter:
+class Waiter:
     """A call in the queue. Its future ends with None (a slot was handed over) or with the refusal to raise."""
 
     __slots__ = ("account", "future", "tokens")
@@ -25,13 +25,13 @@ class _Waiter:
         self.future = future
 
 
-class _Line:
+class Line:
     """The waiters of one account, oldest first, and the sum of their tokens."""
 
     __slots__ = ("tokens", "waiters")
 
     def __init__(self) -> None:
-        self.waiters: deque[_Waiter] = deque()
+        self.waiters: deque[Waiter] = deque()
         self.tokens = 0
 
 
@@ -41,7 +41,7 @@ class Slots:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._taken = 0
-        self._lines: dict[str, _Line] = {}
+        self._lines: dict[str, Line] = {}
         """Lines by account, the next to be served first; there is none without a waiter."""
         self._length = 0
         self._tokens = 0
@@ -69,7 +69,7 @@ class Slots:
         A cancelled wait leaves no trace: a slot handed over in that very instant goes to the next in turn.
         """
         loop = asyncio.get_running_loop()
-        waiter = _Waiter(account, tokens, loop.create_future())
+        waiter = Waiter(account, tokens, loop.create_future())
         self._join(waiter)
         timer = loop.call_later(self._limits.queue_wait_ms / 1000, self._put_out, waiter, "no slot came free in time")
         try:
@@ -88,27 +88,34 @@ class Slots:
     def give_back(self) -> None:
         """Hand a slot to the next waiter in turn, or set it free."""
         while self._lines:
-            account, line = next(iter(self._lines.items()))
-            waiter = line.waiters[0]
+            waiter = self._next()
             self._leave(waiter)
             if waiter.future.done():
                 continue  # cancelled in this very instant, and not awake yet
-            if account in self._lines:  # it had its turn
-                self._lines[account] = self._lines.pop(account)
+            self._end_turn(waiter.account)
             waiter.future.set_result(None)
             return
         self._taken -= 1
 
-    def _join(self, waiter: _Waiter) -> None:
+    def _next(self) -> Waiter:
+        """Return the waiter whose turn it is; there must be one."""
+        return next(iter(self._lines.values())).waiters[0]
+
+    def _end_turn(self, account: str) -> None:
+        """Let every other account be served before ``account`` is again."""
+        if account in self._lines:
+            self._lines[account] = self._lines.pop(account)
+
+    def _join(self, waiter: Waiter) -> None:
         if not self._fits(waiter) and not self._make_room(waiter):
             raise self._queue_full("the queue is full")
-        line = self._lines.setdefault(waiter.account, _Line())
+        line = self._lines.setdefault(waiter.account, Line())
         line.waiters.append(waiter)
         line.tokens += waiter.tokens
         self._length += 1
         self._tokens += waiter.tokens
 
-    def _leave(self, waiter: _Waiter) -> None:
+    def _leave(self, waiter: Waiter) -> None:
         """Take ``waiter`` out of the queue, if it is still there."""
         line = self._lines.get(waiter.account)
         if line is None or waiter not in line.waiters:
@@ -120,16 +127,16 @@ class Slots:
         if not line.waiters:
             del self._lines[waiter.account]
 
-    def _put_out(self, waiter: _Waiter, why: str) -> None:
+    def _put_out(self, waiter: Waiter, why: str) -> None:
         self._leave(waiter)
         if not waiter.future.done():
             waiter.future.set_result(self._queue_full(why))
 
-    def _fits(self, waiter: _Waiter) -> bool:
+    def _fits(self, waiter: Waiter) -> bool:
         limits = self._limits
         return self._length < limits.queue_length and self._tokens + waiter.tokens <= limits.queue_tokens
 
-    def _make_room(self, waiter: _Waiter) -> bool:
+    def _make_room(self, waiter: Waiter) -> bool:
         """Put out the newest waiters of accounts that hold more than their share, if that lets ``waiter`` in.
 
         An account's share is an equal part of the queue among those who want in. A newcomer that stays within its
@@ -138,16 +145,19 @@ class Slots:
         limits = self._limits
         accounts = len(self._lines.keys() | {waiter.account})
         places, tokens = limits.queue_length // accounts, limits.queue_tokens // accounts
-        mine = self._lines.get(waiter.account) or _Line()
+        mine = self._lines.get(waiter.account) or Line()
         if len(mine.waiters) + 1 > places or mine.tokens + waiter.tokens > tokens:
             return False
         while not self._fits(waiter):
-            full = self._length >= limits.queue_length
-            greediest = max(self._lines.values(), key=lambda line: len(line.waiters) if full else line.tokens)
             self._put_out(
-                greediest.waiters[-1], "its place went to an account that held less than its share of the queue"
+                self._greediest().waiters[-1], "its place went to an account that held less than its share of the queue"
             )
         return True
+
+    def _greediest(self) -> Line:
+        """Return the line that holds most of what the queue has run out of: places, or else tokens."""
+        full = self._length >= self._limits.queue_length
+        return max(self._lines.values(), key=lambda line: len(line.waiters) if full else line.tokens)
 
     def _queue_full(self, why: str) -> Refusal:
         # By then every call that waits now was served or refused.

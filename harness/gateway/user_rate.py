@@ -23,12 +23,16 @@ class UserRate:
         """Count one request of ``account``. Raises Refusal rate_limited when its window is full."""
         log = self._logs.get(account)
         if log is None:
-            log = self._logs[account] = SlidingLog(self._limits.requests, self._limits.window_ms * 1000)
+            log = self._logs[account] = self._new_log()
         now_us = self._clock.now_us()
         wait_us = log.wait_us(now_us, 1)
         if wait_us:
             raise self._refusal(wait_us)
         log.take(now_us, 1)
+
+    def _new_log(self) -> SlidingLog:
+        """Return the window of an account that never called."""
+        return SlidingLog(self._limits.requests, self._limits.window_ms * 1000)
 
     def _refusal(self, wait_us: int) -> Refusal:
         limits, names = self._limits, self._headers

@@ -1,0 +1,75 @@
+"""What mutants put into a gateway: slots, queues and windows of their own making; it registers no mutant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from harness.contract import Limits
+from harness.gateway.components import Components
+from harness.gateway.governor import Governor, Windows
+from harness.gateway.slots import Slots
+from harness.gateway.windows import SlidingLog
+
+MakeLog = Callable[[int, int], SlidingLog]
+"""From a limit and a window's length in microseconds to the log that keeps them."""
+
+
+def with_slots(parts: Components, make: Callable[[Limits], Slots]) -> Components:
+    """Return a gateway whose governor keeps each model's slots and queue in what ``make`` returns."""
+
+    class Other(Governor):
+        def _new_slots(self, limits: Limits) -> Slots:
+            return make(limits)
+
+    return replace(parts, governor=Other(parts.contract, parts.clock))
+
+
+def with_requests(parts: Components, make: MakeLog) -> Components:
+    """Return a gateway whose governor counts requests in what ``make`` returns."""
+
+    class Other(Governor):
+        def _new_windows(self, limits: Limits) -> Windows:
+            made = super()._new_windows(limits)
+            made.requests = make(limits.requests, limits.window_ms * 1000)
+            return made
+
+    return replace(parts, governor=Other(parts.contract, parts.clock))
+
+
+def with_tokens(parts: Components, make: MakeLog) -> Components:
+    """Return a gateway whose governor counts tokens in what ``make`` returns."""
+
+    class Other(Governor):
+        def _new_windows(self, limits: Limits) -> Windows:
+            made = super()._new_windows(limits)
+            made.tokens = make(limits.tokens, limits.window_ms * 1000)
+            return made
+
+    return replace(parts, governor=Other(parts.contract, parts.clock))
+
+
+class FixedWindow(SlidingLog):
+    """Forgets everything as each window of wall time begins anew."""
+
+    __slots__ = ()
+
+    def used(self, now_us: int) -> int:
+        while self._entries and self._entries[0].at_us // self.window_us < now_us // self.window_us:
+            self._used -= self._entries.popleft().amount
+        return self._used
+
+
+ROUND_TRIP_S = 0.001
+"""How long a counter in another process is behind."""
+
+
+class StaleLog(SlidingLog):
+    """Is asked for room as it was a round trip ago."""
+
+    __slots__ = ()
+
+    def wait_us(self, now_us: int, amount: int) -> int:
+        unseen_us = now_us - round(ROUND_TRIP_S * 1e6)
+        unseen = sum(entry.amount for entry in self._entries if entry.at_us > unseen_us)
+        return super().wait_us(now_us, amount - unseen)

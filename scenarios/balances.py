@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from fractions import Fraction
 
 from harness.checkers.balances import (
     calls_hold_their_estimate,
@@ -76,10 +78,28 @@ def the_enterprise_rule(contract: Contract) -> Scenario:
             accounts.append(Account(account, credits=credits))
             calls.append(make(model, account=account, max_tokens=max_tokens, reply=QUICK, at_ms=len(calls) * 20))
 
+    def add_exact(label: str, short: int) -> None:
+        """A call whose hold is all that its account has, or a credit more than that."""
+        model = contract.model("enterprise", "gpt-5-5")
+        assert model is not None
+        assert model.price is not None
+        wanted, length = minimum // 4, 400
+        per_output = Fraction(model.price.output) * contract.money.credits_per_usd / 1_000_000
+        output = math.floor((wanted - 1) / per_output)  # the prompt takes it past that, and not a whole credit on
+        accounts.append(Account(label, credits=wanted - short))
+        call = chat("gpt-5-5", account=label, prompt_bytes=length, max_tokens=output, reply=QUICK)
+        calls.append(replace(call, at_ms=len(calls) * 20))
+
+    add_exact("exactly", 0)
+    add_exact("almost", 1)
     add("covered", minimum // 2, 100)
     add("minimum", minimum, 900_000)
     add("below", minimum - 1, 900_000)
     add("empty", 0, 100)
+    # The hold of a long prompt, which may be written to a cache, and of a call that sets no limit.
+    accounts.append(Account("rich"))
+    calls.append(messages("claude-sonnet-4-7", account="rich", prompt_bytes=60_000, reply=QUICK, at_ms=len(calls) * 20))
+    calls.append(chat("gpt-5-5", account="rich", reply=QUICK, at_ms=len(calls) * 20))
     return Scenario(
         world=World(accounts=tuple(accounts)),
         workload=Workload(tuple(calls)),
@@ -112,14 +132,21 @@ def a_charge_above_its_hold(contract: Contract) -> Scenario:
     """An answer that costs more than was held is charged in full; the balance goes below zero, and calls get 402."""
     minimum = contract.money.enterprise_minimum_credits
     large = replace(QUICK, input=800_000, output=9_000)
-    calls: list[Call] = []
+    # This one waits for the slot of a call that takes all its account has: by then it cannot pay.
+    calls = [
+        responses("deepseek-v4-pro", account="c", max_tokens=16, reply=replace(QUICK, input=900_000, output=9_000)),
+        responses("deepseek-v4-pro", account="c", max_tokens=16, reply=QUICK, at_ms=10),
+    ]
     for account in ("a", "b"):
         make, model = (chat, "gpt-5-5") if account == "a" else (messages, "claude-sonnet-4-7")
         calls.append(make(model, account=account, max_tokens=16, reply=large, at_ms=0))
         calls.append(make(model, account=account, max_tokens=16, reply=QUICK, at_ms=500))
         calls.append(make(model, account=account, max_tokens=16, reply=QUICK, at_ms=700, stream=True))
     return Scenario(
-        world=World(accounts=(Account("a", credits=minimum), Account("b", credits=minimum + 20))),
+        world=World(
+            accounts=(Account("a", credits=minimum), Account("b", credits=minimum + 20), Account("c", credits=5)),
+            overlay={"text.concurrency": 1},
+        ),
         workload=Workload(tuple(calls)),
         checks=(calls_hold_their_estimate, only_those_who_can_pay_are_served, money_is_neither_made_nor_lost),
     )

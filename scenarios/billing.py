@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -123,28 +124,57 @@ def general_models_at_their_price(contract: Contract, rng: random.Random) -> Sce
     )
 
 
+def _telling_usages(contract: Contract, model: Model) -> Iterator[Reply]:
+    """Yield replies that only the exact price, rounded up once, costs what it costs."""
+    assert model.price is not None
+    most, price, free = model.context_tokens, model.price, replace(QUICK, chunks=1, input=0, output=0)
+
+    def credits(dollars: str) -> Fraction:
+        return Fraction(dollars) * contract.money.credits_per_usd / 1_000_000
+
+    per_token = credits(price.input)
+    exact = whole = per_token.denominator
+    while whole > most // 2 and whole % 2 == 0:
+        whole //= 2  # half of a whole cost still splits rounding up from rounding to the nearest
+    whole = min(whole, most // 2)
+    for tokens in (1, whole - 1, whole, whole + 1):
+        yield replace(free, input=tokens)
+    yield replace(free, input=1, output=1)  # two roundings would cost one credit more
+    # A whole cost that binary fractions miss, so that rounding them up costs one credit more.
+    for tokens in range(exact, most + 1, exact):
+        if math.ceil(tokens / 1_000_000 * float(price.input) * contract.money.credits_per_usd) > tokens * per_token:
+            yield replace(free, input=tokens)
+            break
+    # Costs that any lower price would bring down, were it by its last digit.
+    if price.cache_read is not None:
+        yield replace(free, cached=_just_over_a_whole_cost(credits(price.cache_read), most))
+    yield replace(free, output=_just_over_a_whole_cost(credits(price.output), most))
+
+
+def _just_over_a_whole_cost(per_token: Fraction, most_tokens: int) -> int:
+    """Return the first number of tokens that costs more than as many whole credits as fit."""
+    whole = math.floor(most_tokens * per_token)
+    tokens = math.floor(whole / per_token) + 1
+    return tokens if tokens <= most_tokens else math.floor((whole - 1) / per_token) + 1
+
+
 @scenario
 def cost_is_rounded_up_once(contract: Contract) -> Scenario:
-    """At, just under and just over a whole number of credits, and at the smallest cost there is."""
+    """At, just under and just over a whole number of credits, and at the smallest cost there is; once per price."""
     calls: list[Call] = []
+    priced: set[tuple[str | None, ...]] = set()
     for model in text_models(contract, "enterprise"):
         assert model.price is not None
-        per_token = Fraction(model.price.input) * contract.money.credits_per_usd / 1_000_000
-        whole = per_token.denominator
-        while whole > model.context_tokens // 2 and whole % 2 == 0:
-            whole //= 2  # half of a whole cost still splits rounding up from rounding to the nearest
-        if whole > model.context_tokens // 2:
-            whole = model.context_tokens // 2
-        surface = "chat" if "chat" in model.surfaces else "messages"
-        for tokens in (1, whole - 1, whole, whole + 1):
-            reply = replace(QUICK, chunks=1, input=tokens, output=0)
-            calls.append(SURFACES[surface](model.id, at_ms=len(calls) * 10, reply=reply))
-        both = replace(QUICK, chunks=1, input=1, output=1)  # two roundings would cost one credit more
-        calls.append(SURFACES[surface](model.id, at_ms=len(calls) * 10, reply=both))
+        figures = (model.price.input, model.price.cache_read, model.price.cache_write, model.price.output)
+        if figures not in priced:
+            priced.add(figures)
+            make = chat if "chat" in model.surfaces else messages
+            calls += [make(model.id, reply=reply) for reply in _telling_usages(contract, model)]
     return Scenario(
         world=World(),
-        workload=Workload(tuple(calls)),
+        workload=Workload(tuple(replace(call, at_ms=n * 10) for n, call in enumerate(calls))),
         checks=(charge_matches_usage, one_charge_per_success),
+        recovers=False,
     )
 
 
@@ -191,12 +221,15 @@ def failover_is_charged_once(contract: Contract, rng: random.Random) -> Scenario
             for _ in range(3):
                 reply = replace(QUICK, input=rng.randrange(10_000, 90_000), output=rng.randrange(1, 9_000))
                 calls.append(SURFACES[surface](model, stream=stream, at_ms=len(calls) * 700, reply=reply))
+    # A stream that fails before its first content has, in Anthropic's format, told its input already.
+    opened = messages("claude-haiku-latest", id="opened", stream=True, at_ms=len(calls) * 700, reply=calls[0].reply)
     return Scenario(
         world=World(),
-        workload=Workload(tuple(calls)),
+        workload=Workload((*calls, opened)),
         injections=(
             Injection("primary", respond(status=500), start_ms=0, stop_ms=len(calls) * 350),
-            Injection("primary", error_in_200(), start_ms=len(calls) * 350),
+            Injection("primary", error_in_200(), start_ms=len(calls) * 350, stop_ms=opened.at_ms),
+            Injection("primary", cut_after(chunks=1), calls=(opened.id,)),
         ),
         checks=(one_charge_per_success, charge_matches_usage, streams_are_billed_at_their_end),
     )
@@ -231,11 +264,17 @@ def flawed_usage_costs_nothing(contract: Contract) -> Scenario:
         "conflict": usage_conflict(),
         "zero": usage_zero(),
     }
+    alone = {what: usage_conflict(what=what) for what in ("total", "reasoning", "cached")}
     calls = [
         SURFACES[surface](model, stream=stream, id=f"{name}-{surface}-{int(stream)}", at_ms=0, reply=QUICK)
         for name in faults
         for surface, model in (("chat", "gpt-5-5"), ("messages", "claude-sonnet-4-7"), ("responses", "gpt-5-5"))
         for stream in (False, True)
+    ]
+    calls += [
+        SURFACES[surface]("gpt-5-5", stream=stream, id=f"{name}-{surface}", at_ms=0, reply=QUICK)
+        for name in alone
+        for surface, stream in (("chat", True), ("responses", False))
     ]
     spread = tuple(replace(call, at_ms=n * 30) for n, call in enumerate(calls))
     return Scenario(
@@ -243,7 +282,7 @@ def flawed_usage_costs_nothing(contract: Contract) -> Scenario:
         workload=Workload(spread),
         injections=tuple(
             Injection("*", fault, calls=tuple(call.id for call in spread if call.id.startswith(name)))
-            for name, fault in faults.items()
+            for name, fault in {**faults, **alone}.items()
         ),
         checks=(flawed_usage_is_free, one_charge_per_success, disconnects_are_billed_on_what_is_known),
     )
@@ -268,7 +307,7 @@ def balances_chain_under_concurrency(contract: Contract, rng: random.Random) -> 
 def clients_that_leave(contract: Contract) -> Scenario:
     """Clients leave before the head, in mid-stream and during an unstreamed wait; slow upstreams outlast the drain."""
     drain_ms = contract.timeouts.drain_ms
-    soon = Reply(chunks=4, ttft_ms=drain_ms / 10, gap_ms=drain_ms / 20, input=30_000, output=4_000)
+    soon = Reply(chunks=4, ttft_ms=drain_ms / 10, gap_ms=drain_ms * 0.18, input=30_000, output=4_000)
     never = replace(soon, ttft_ms=drain_ms * 2)
     long = replace(soon, chunks=8, gap_ms=drain_ms / 2)
     calls: list[Call] = []
@@ -289,9 +328,10 @@ def clients_that_leave(contract: Contract) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("hold_voided",))
 def an_account_reads_its_own_ledger(contract: Contract) -> Scenario:
     """GET /api/ledger shows each account its own entries, all of them, and nobody else's."""
+    failing = chat("gpt-5-5", id="fails", at_ms=220)
     calls = [
         chat("gpt-5-5", account=account, at_ms=n * 50, reply=replace(QUICK, input=20_000, output=100))
         for n, account in enumerate(("a", "b", "a", "b"))
@@ -299,7 +339,8 @@ def an_account_reads_its_own_ledger(contract: Contract) -> Scenario:
     reads = [raw("/api/ledger", method="GET", account=account, at_ms=1_000) for account in ("a", "b")]
     return Scenario(
         world=World(accounts=(Account("a"), Account("b", credits=5_000))),
-        workload=Workload((*calls, *reads)),
+        workload=Workload((*calls, failing, *reads)),
+        injections=(Injection("*", respond(status=400), calls=(failing.id,)),),
         checks=(money_is_neither_made_nor_lost,),
         bodies=True,
     )

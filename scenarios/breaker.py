@@ -16,6 +16,7 @@ from harness.checkers.breaker_states import circuits_follow_their_rules
 from harness.checkers.exhausted import exhausted_calls_get_one_error
 from harness.checkers.failover import server_errors_move_on
 from harness.checkers.moves import targets_are_tried_in_order
+from harness.checkers.remaining import admitted_answers_tell_the_limits
 from harness.contract import Contract
 from harness.scenario import Call, Injection, Reply, Scenario, Workload, World, chat, messages, responses, scenario
 from mock_upstreams.faults import (
@@ -180,7 +181,7 @@ def probing_and_closing(contract: Contract, rng: random.Random) -> Scenario:
         path.now_ms += 3.001
     path.now_ms += 400
     path.sequence("FSS")
-    return _scenario(path)
+    return _scenario(path, checks=(admitted_answers_tell_the_limits,))
 
 
 @scenario(reaches=("circuit_reopened", "circuit_closed"))

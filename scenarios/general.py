@@ -12,13 +12,10 @@ from harness.checkers.general_rate import (
 )
 from harness.contract import Contract
 from harness.scenario import (
-    Account,
     Call,
-    Key,
     Reply,
     Scenario,
     Workload,
-    World,
     at_once,
     chat,
     messages,
@@ -26,16 +23,11 @@ from harness.scenario import (
     responses,
     scenario,
 )
+from scenarios.governor import PROBE
+from scenarios.rates import WORLD, keyed
 
-PROBE = Reply(chunks=1, ttft_ms=1, gap_ms=0)
 MODELS = ((chat, "gpt-5.5"), (messages, "claude-sonnet-4-6"), (responses, "gpt-5.1-codex"))
-WORLD = World(accounts=(Account("a", keys=(Key("a1"), Key("a2"), Key("a3"))), Account("b")))
 CHECKS = (user_quota_holds, refusals_tell_when_to_return, general_traffic_is_ungoverned)
-
-
-def _keyed(calls: list[Call]) -> tuple[Call, ...]:
-    """Return the calls of account a spread over its keys."""
-    return tuple(replace(call, key=f"a{n % 3 + 1}") if call.account == "a" else call for n, call in enumerate(calls))
 
 
 @scenario(reaches=("user_rate_refused",))
@@ -53,7 +45,7 @@ def one_quota_for_all_keys(contract: Contract, rng: random.Random) -> Scenario:
     calls.append(chat("gpt-5.5", tier="general", account="b", at_ms=1, reply=PROBE))
     return Scenario(
         world=replace(WORLD, overlay={"user_rate.requests": limit}),
-        workload=Workload(_keyed(calls)),
+        workload=Workload(keyed(calls)),
         checks=CHECKS,
         recovers=False,
     )
@@ -84,7 +76,7 @@ def coming_back_when_told(contract: Contract, rng: random.Random) -> Scenario:
             before = again
     return Scenario(
         world=replace(WORLD, overlay={"user_rate.requests": limit}),
-        workload=Workload(_keyed(calls)),
+        workload=Workload(keyed(calls)),
         checks=(user_quota_holds, refusals_tell_when_to_return),
         recovers=False,
     )
@@ -105,7 +97,7 @@ def ungoverned_beside_enterprise(contract: Contract) -> Scenario:
     overlay = {"text.concurrency": slots, "text.requests": slots + 1, "user_rate.requests": limit}
     return Scenario(
         world=replace(WORLD, overlay=overlay),
-        workload=Workload(_keyed(calls)),
+        workload=Workload(keyed(calls)),
         checks=(general_traffic_is_ungoverned, user_quota_holds),
         recovers=False,
     )
@@ -119,7 +111,7 @@ def the_contracts_user_rate(contract: Contract, rng: random.Random) -> Scenario:
     calls = [chat("gpt-5.5", tier="general", at_ms=at_ms, reply=PROBE) for at_ms in times]
     return Scenario(
         world=WORLD,
-        workload=Workload(_keyed(calls)),
+        workload=Workload(keyed(calls)),
         checks=(user_quota_holds, general_traffic_is_ungoverned),
         recovers=False,
         exact=True,

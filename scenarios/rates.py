@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import replace
 
 from harness.checkers.fairness import quotas_are_apart
 from harness.checkers.rates import request_windows_hold
-from harness.checkers.remaining import governor_is_announced, remaining_headers_are_true
+from harness.checkers.remaining import (
+    admitted_answers_tell_the_limits,
+    governor_is_announced,
+    remaining_headers_are_true,
+)
 from harness.checkers.slots import slots_come_back
 from harness.checkers.tokens import reservations_are_told, token_windows_hold
 from harness.checkers.waiting import refused_calls_cost_nothing
@@ -38,9 +43,9 @@ TOKENS = (token_windows_hold, reservations_are_told, remaining_headers_are_true)
 WORLD = World(accounts=(Account("a", keys=(Key("a1"), Key("a2"), Key("a3"))), Account("b")))
 
 
-def _keyed(calls: list[Call]) -> list[Call]:
+def keyed(calls: Iterable[Call]) -> tuple[Call, ...]:
     """Return the calls of account a spread over its keys."""
-    return [replace(call, key=f"a{n % 3 + 1}") if call.account == "a" else call for n, call in enumerate(calls)]
+    return tuple(replace(call, key=f"a{n % 3 + 1}") if call.account == "a" else call for n, call in enumerate(calls))
 
 
 @scenario(reaches=("rate_refused",))
@@ -58,8 +63,8 @@ def the_nth_and_the_next(contract: Contract, rng: random.Random) -> Scenario:
     calls += [chat(OTHER, at_ms=start_ms + times[-1] + 2, reply=PROBE)]
     return Scenario(
         world=replace(WORLD, overlay={"text.requests": limit}),
-        workload=Workload(tuple(_keyed(calls))),
-        checks=(*REQUESTS, quotas_are_apart, governor_is_announced),
+        workload=Workload(keyed(calls)),
+        checks=(*REQUESTS, quotas_are_apart, governor_is_announced, admitted_answers_tell_the_limits),
         recovers=False,
     )
 
@@ -76,7 +81,7 @@ def each_unit_runs_out_by_itself(contract: Contract) -> Scenario:
         calls.append(replace(before, at_ms=at_ms + window_ms + 1))
     return Scenario(
         world=replace(WORLD, overlay={"text.requests": limit}),
-        workload=Workload(tuple(_keyed(calls))),
+        workload=Workload(keyed(calls)),
         checks=REQUESTS,
         exact=True,
         recovers=False,
@@ -96,7 +101,7 @@ def what_takes_no_unit(contract: Contract) -> Scenario:
     again = [chat(MODEL, at_ms=window_ms + 5_100 + n, reply=PROBE) for n in range(limit)]
     return Scenario(
         world=replace(WORLD, overlay={"text.requests": limit, "text.tokens": tokens, "breaker.min_calls": 1_000_000}),
-        workload=Workload(tuple(_keyed([*refused, *moving, *rest, *beyond, *again]))),
+        workload=Workload(keyed([*refused, *moving, *rest, *beyond, *again])),
         injections=(
             Injection("primary", respond(status=503), calls=tuple(call.id for call in moving)),
             Injection("*", respond(status=400), calls=("fails",)),
@@ -126,7 +131,7 @@ def units_are_taken_at_the_grant(contract: Contract) -> Scenario:
     ]
     return Scenario(
         world=replace(WORLD, overlay={"text.requests": limit, "text.concurrency": slots}),
-        workload=Workload(tuple(_keyed(calls))),
+        workload=Workload(keyed(calls)),
         checks=REQUESTS,
         exact=True,
         recovers=False,
@@ -146,7 +151,7 @@ def full_when_its_turn_comes(contract: Contract) -> Scenario:
     ]
     return Scenario(
         world=replace(WORLD, overlay={"text.requests": 2, "text.concurrency": 1}),
-        workload=Workload(tuple(_keyed(calls))),
+        workload=Workload(keyed(calls)),
         checks=(*REQUESTS, slots_come_back),
     )
 
@@ -186,7 +191,7 @@ def tokens_to_the_token(contract: Contract, rng: random.Random) -> Scenario:
     calls += [sized(15_000, at_ms=window_ms * 3 - 1, reply=lasting(50)), sized(5_000, at_ms=window_ms * 3, reply=PROBE)]
     return Scenario(
         world=replace(WORLD, overlay={"text.tokens": limit}),
-        workload=Workload(tuple(_keyed(calls))),
+        workload=Workload(keyed(calls)),
         checks=(*TOKENS, quotas_are_apart),
         exact=True,
         recovers=False,
@@ -212,7 +217,7 @@ def tokens_at_one_instant(contract: Contract) -> Scenario:
             calls += [free, replace(free, at_ms=2_010)]
     return Scenario(
         world=replace(WORLD, overlay={"text.tokens": limit}),
-        workload=Workload(tuple(_keyed(calls))),
+        workload=Workload(keyed(calls)),
         checks=(*TOKENS, refused_calls_cost_nothing),
         recovers=False,
     )
@@ -234,7 +239,7 @@ def failures_use_no_tokens(contract: Contract) -> Scenario:
     ]
     return Scenario(
         world=replace(WORLD, overlay={"text.tokens": limit, "failover.retries_per_target": 0}),
-        workload=Workload(tuple(_keyed(calls))),
+        workload=Workload(keyed(calls)),
         injections=(Injection("*", respond(status=503), calls=("fails0", "fails1")),),
         checks=(*TOKENS, refused_calls_cost_nothing),
         recovers=False,
@@ -255,7 +260,7 @@ def fifteen_thousand_a_minute(contract: Contract) -> Scenario:
     accounts = (replace(WORLD.accounts[0], credits=100_000_000), WORLD.accounts[1])
     return Scenario(
         world=replace(WORLD, accounts=accounts),
-        workload=Workload(tuple(_keyed(calls))),
+        workload=Workload(keyed(calls)),
         checks=(*REQUESTS, slots_come_back),
         recovers=False,
         exact=True,
@@ -274,7 +279,7 @@ def forty_million_tokens(contract: Contract) -> Scenario:
     accounts = (replace(WORLD.accounts[0], credits=1_000_000_000), WORLD.accounts[1])
     return Scenario(
         world=replace(WORLD, accounts=accounts),
-        workload=Workload(tuple(_keyed(calls))),
+        workload=Workload(keyed(calls)),
         checks=TOKENS,
         recovers=False,
     )

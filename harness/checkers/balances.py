@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from harness.checker import Verdict, checker
 from harness.checkers.flaws import answers, due, flaws_of_all, told, wanted
+from harness.checkers.money import due_credits, is_billable, posts
 from harness.checkers.money import hold as wanted_hold
-from harness.checkers.money import is_billable, posts
 from harness.checkers.wire import Seen, seen
 from harness.contract import Contract
 from harness.history import History, LedgerEntry
@@ -192,14 +192,14 @@ def calls_hold_their_estimate(history: History, contract: Contract, verdict: Ver
                 actual=f"{held.amount}",
             )
         for post in posts(history, one.call.id):
-            if held is not None and -post.credits > held.amount:
-                _over_hold(one, post, history, contract, verdict)
+            wanted = due_credits(one, contract)
+            if held is not None and max(-post.credits, wanted or 0) > held.amount:
+                _over_hold(one, post, wanted, history, contract, verdict)
 
 
-def _over_hold(one: Seen, post: LedgerEntry, history: History, contract: Contract, verdict: Verdict) -> None:
-    from harness.checkers.money import due_credits
-
-    wanted = due_credits(one, contract)
+def _over_hold(
+    one: Seen, post: LedgerEntry, wanted: int | None, history: History, contract: Contract, verdict: Verdict
+) -> None:
     verdict.case(
         "over_hold_in_full",
         wanted is None or -post.credits == wanted,
@@ -240,6 +240,15 @@ def only_those_who_can_pay_are_served(history: History, contract: Contract, verd
     if not history.has_tap("books"):
         return
     refusal, least = contract.error("insufficient_balance"), contract.money.enterprise_minimum_credits
+    for one, rows in flaws_of_all(history, contract):
+        if rows and due(rows) == (refusal,) and one.call.status is not None and not one.crashed:
+            verdict.case(
+                "refused_402",
+                answers(one.call, due(rows)),
+                call=one.call,
+                expected=f"402 of type {refusal.type}: the account never had a credit to spend",
+                actual=f"{one.call.status} {one.call.reading.error_type}",
+            )
     for made in _decisions(history, contract):
         call = made.one.call
         if not made.let_in:

@@ -5,6 +5,7 @@ An admission's instant is an interval, so each sum is kept twice: a claim holds 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from harness.checkers.steps import StepSum
@@ -193,6 +194,12 @@ class Admissions:
     def window(self, one: Admission) -> Window:
         """Return the rate windows that hold ``one``."""
         return self.windows[one.account, one.model.id]
+
+    def neighbours(self, account: str, model: str) -> Iterator[Window]:
+        """Yield the windows of the account's other models, and of the model's other accounts."""
+        for (other_account, other_model), window in self.windows.items():
+            if (other_account == account) != (other_model == model):
+                yield window
 
     def pool(self, one: Admission) -> Pool:
         """Return the slots and the queue that hold ``one``."""

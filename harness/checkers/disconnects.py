@@ -42,9 +42,29 @@ def disconnects_are_billed_on_what_is_known(history: History, contract: Contract
             _disconnect(one, paid, history, contract, verdict)
 
 
+def _left_too_soon(one: Seen, until_us: int, contract: Contract) -> bool:
+    """Say whether the gateway left an upstream that was at work, before ``until_us`` and any limit of its own."""
+    last, times = one.attempts[-1], contract.timeouts
+    if last.left is None or last.fault or one.crashed or not last.start <= one.call.end <= last.attached:
+        return False
+    left_us = last.left[1]
+    patient = left_us - last.start < times.silence_ms * 1000 and left_us - one.call.sent < times.text_call_ms * 1000
+    return left_us < until_us and patient
+
+
 def _disconnect(one: Seen, paid: int, history: History, contract: Contract, verdict: Verdict) -> None:
     slack = DRAIN_SLACK_US + 2 * history.skew_us
     limit = one.call.end + contract.timeouts.drain_ms * 1000
+    if _left_too_soon(one, limit - slack, contract):
+        verdict.case(
+            "stream_charged" if one.call.stream else "unstreamed_charged",
+            False,
+            call=one.call,
+            attempts=one.attempts[-1:],
+            expected=f"the answer read on until {limit} us, or its end",
+            actual=lambda: f"left at {one.attempts[-1].end} us",
+        )
+        return
     server = server_of(one)
     complete = server is not None and server.ended in ("served", "fault")
     if complete and server is not None and abs(server.end - limit) <= slack:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from harness.checker import Verdict, checker
-from harness.checkers.wire import answer_body, parsed
+from harness.checkers.money import charged, due_credits, is_billable
+from harness.checkers.wire import answer_body, parsed, seen
 from harness.contract import Contract
 from harness.history import History, LedgerEntry
 
@@ -16,7 +17,7 @@ def money_is_neither_made_nor_lost(history: History, contract: Contract, verdict
     if history.has_tap("books"):
         _entries(history, verdict)
         if any(note.kind == "crash" for note in history.notes):
-            _across_restart(history, verdict)
+            _across_restart(history, contract, verdict)
     _own_entries(history, verdict)
 
 
@@ -65,7 +66,7 @@ def _own_lines(entry: LedgerEntry) -> int:
     return sum(credits for name, credits in entry.lines if name in own)
 
 
-def _across_restart(history: History, verdict: Verdict) -> None:
+def _across_restart(history: History, contract: Contract, verdict: Verdict) -> None:
     open_holds: dict[str, int] = {}
     for entry in history.ledger:
         if entry.kind == "hold":
@@ -89,6 +90,19 @@ def _across_restart(history: History, verdict: Verdict) -> None:
                 expected=f"the charge of {told.get('credits_charged')} that the client was told",
                 actual=f"{booked} in the books",
             )
+
+    for one in seen(history, contract):
+        if not is_billable(one):
+            continue
+        paid, due = charged(history, one), due_credits(one, contract)
+        verdict.case(
+            "across_restart",
+            paid in (0, due),
+            call=one.call,
+            attempts=one.attempts,
+            expected=f"no charge, or the {due} credits of a whole answer: a crash is not the customer's to pay for",
+            actual=f"{paid} credits",
+        )
 
 
 def _own_entries(history: History, verdict: Verdict) -> None:

@@ -104,11 +104,10 @@ class _Counts:
             self._keys.setdefault(one.seen.call.key, StepSum()).add(one.hi, one.lo + span_us)
             for attempt in one.seen.attempts:
                 self._attempts.add(attempt.start + 1, attempt.start + span_us)
-        for other_key, other in found.windows.items():
-            if (other_key[0] == key[0]) != (other_key[1] == key[1]):
-                for one in other.entries:
-                    if one.admitted:
-                        self._others.add(one.hi + 1, one.lo + span_us)
+        for neighbour in found.neighbours(*key):
+            for one in neighbour.entries:
+                if one.admitted:
+                    self._others.add(one.hi + 1, one.lo + span_us)
 
     def most_of_one_key(self, one: Admission) -> int:
         """Return the units of the key that has most of them."""

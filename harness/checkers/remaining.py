@@ -61,7 +61,8 @@ def governor_is_announced(history: History, contract: Contract, verdict: Verdict
 def admitted_answers_tell_the_limits(history: History, contract: Contract, verdict: Verdict) -> None:
     """Every Enterprise response from admission on tells concurrency, request rate, capacity and circuit."""
     names = contract.headers
-    for one in admissions(history, contract).entries:
+    found = admissions(history, contract)
+    for one in found.entries:
         if not one.admitted or one.status is None or one.model.media != "text":
             continue
         limits = contract.limits(one.model)
@@ -69,20 +70,23 @@ def admitted_answers_tell_the_limits(history: History, contract: Contract, verdi
             ("concurrency", names.concurrency_limit, limits.concurrency, names.concurrency_remaining),
             ("rpm", names.rpm_limit, limits.requests, names.rpm_remaining),
         ):
-            found = one.figure(limit_name), one.figure(remaining_name)
+            told = one.figure(limit_name), one.figure(remaining_name)
             verdict.case(
                 clause,
-                found[0] == limit and found[1] is not None,
+                told[0] == limit and told[1] is not None,
                 call=one.id,
                 expected=f"{limit_name}: {limit} and {remaining_name}",
-                actual=found,
+                actual=told,
             )
         capacity, rpm = one.figure(names.capacity_remaining), one.figure(names.rpm_remaining)
+        least, most = _tightest(one, found, contract) if one.judged else (0, limits.requests)
         verdict.case(
             "capacity",
-            capacity is not None and capacity >= 0 and (rpm is None or capacity <= rpm),
+            capacity is not None and least <= capacity <= most and (rpm is None or capacity <= rpm),
             call=one.id,
-            expected=f"{names.capacity_remaining}: a whole number from 0 to the requests that remain ({rpm})",
+            expected=lambda least=least, most=most, rpm=rpm: (
+                f"{names.capacity_remaining}: a whole number from {least} to {most}, at most the {rpm} that remain"
+            ),
             actual=one.seen.call.headers.get(names.capacity_remaining),
         )
         circuit = one.seen.call.headers.get(names.circuit)
@@ -93,6 +97,22 @@ def admitted_answers_tell_the_limits(history: History, contract: Contract, verdi
             expected=f"{names.circuit}: one of {', '.join(CIRCUITS)}",
             actual=circuit,
         )
+
+
+def _tightest(one: Admission, found: Admissions, contract: Contract) -> tuple[int, int]:
+    """Return the least and the most that can remain of the account's tightest window at ``one``'s instant.
+
+    Whether a window that the account does not use counts as one is open: it may lower the least alone.
+    """
+    own = found.window(one)
+    least = min(contract.limits(model).requests for model in contract.models if model.tier == "enterprise")
+    most = own.limits.requests - 1 - own.others_sure(one)
+    for (account, _), window in found.windows.items():
+        if account == one.account:
+            least = min(least, window.limits.requests - window.units_possible.most(one.lo, one.hi))
+            if window is not own:
+                most = min(most, window.limits.requests - window.units_before.least(one.lo, one.hi))
+    return max(0, least), max(0, most)
 
 
 @checker("GOV-10", "own_request_counted", "within_interval", "never_negative", "never_above_limit", "distinct")

@@ -133,11 +133,10 @@ class _Wrong:
                 self._unsettled.add(one.hi + 1, one.lo + span_us, one.tokens or 0)
                 self._late.add(one.hi + 1, one.settled[0], one.tokens or 0)
                 self._late.add(one.settled[1], one.settled[0] + span_us, one.used[0])
-        for other_key, other in found.windows.items():
-            if (other_key[0] == key[0]) != (other_key[1] == key[1]):
-                for one in other.entries:
-                    if one.admitted:
-                        self._others.add(one.hi + 1, one.lo + span_us, min(one.tokens or 0, one.used[0]))
+        for neighbour in found.neighbours(*key):
+            for one in neighbour.entries:
+                if one.admitted:
+                    self._others.add(one.hi + 1, one.lo + span_us, min(one.tokens or 0, one.used[0]))
 
     def that_refuse(self, one: Admission) -> Iterator[str]:
         """Yield the clauses whose breach would have refused ``one``, which the lawful count lets in."""

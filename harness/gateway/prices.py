@@ -14,7 +14,7 @@ _TOKENS_PER_PRICE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Rates:
+class Rates:
     """Prices of one model in 1e-4 dollars per million tokens; a class with no price has the input's."""
 
     input: int
@@ -51,10 +51,10 @@ class PriceList:
         return -(-units * self._credits_per_usd // (_UNITS_PER_USD * _TOKENS_PER_PRICE))
 
 
-def _rates(model: Model, price: Price) -> _Rates:
+def _rates(model: Model, price: Price) -> Rates:
     where = f"{model.tier} model {model.id}"
     fresh = _units(price.input, f"input price of {where}")
-    return _Rates(
+    return Rates(
         input=fresh,
         cache_read=fresh if price.cache_read is None else _units(price.cache_read, f"cache-read price of {where}"),
         cache_write=fresh if price.cache_write is None else _units(price.cache_write, f"cache-write price of {where}"),

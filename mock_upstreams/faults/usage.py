@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 from mock_upstreams.answer import Tokens
 from mock_upstreams.faults.points import Count, dialect_of, edited
@@ -57,9 +57,11 @@ def usage_absurd(reply: Reply, rng: Random) -> Iterator[Part]:
 
 
 @fault(surfaces=_BILLED, lawful=True)
-def usage_conflict(reply: Reply, rng: Random) -> Iterator[Part]:
+def usage_conflict(
+    reply: Reply, rng: Random, *, what: Literal["all", "total", "reasoning", "cached"] = "all"
+) -> Iterator[Part]:
     """Report counts that contradict each other: a wrong total, more cached or reasoned than there was at all."""
-    yield from _with_usage(reply, _conflicting)
+    yield from _with_usage(reply, lambda old: _conflicting(old, what))
 
 
 @fault(on="stream", surfaces=("chat",), lawful=True)
@@ -114,21 +116,21 @@ def _each(usage: Mapping[str, Any], change: Callable[[int], int]) -> dict[str, A
     }
 
 
-def _conflicting(old: dict[str, Any]) -> dict[str, Any]:
+def _conflicting(old: dict[str, Any], what: str) -> dict[str, Any]:
     new = dict(old)
-    if "total_tokens" in new:
+    if "total_tokens" in new and what in ("all", "total"):
         new["total_tokens"] += 1
     for details, inner, whole in (
         ("completion_tokens_details", "reasoning_tokens", "completion_tokens"),
         ("output_tokens_details", "reasoning_tokens", "output_tokens"),
         ("output_tokens_details", "thinking_tokens", "output_tokens"),
     ):
-        if inner in new.get(details, ()):
+        if inner in new.get(details, ()) and what in ("all", "reasoning"):
             new[details] = {**new[details], inner: new[whole] + 1_000}
     for details, whole in (("prompt_tokens_details", "prompt_tokens"), ("input_tokens_details", "input_tokens")):
-        if details in new:
+        if details in new and what in ("all", "cached"):
             new[details] = {**new[details], "cached_tokens": new[whole] + 1_000}
-    if "cache_creation" in new:
+    if "cache_creation" in new and what in ("all", "cached"):
         written = new["cache_creation_input_tokens"]
         new["cache_creation"] = {**new["cache_creation"], "ephemeral_1h_input_tokens": written + 1_000}
     return new

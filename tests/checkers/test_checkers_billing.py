@@ -314,6 +314,28 @@ def test_an_answer_complete_within_the_drain_is_paid_once(
 
 
 @pytest.mark.parametrize(
+    ("left_at", "fault", "wanted"),
+    [
+        (100_000 + DRAIN_US // 2, "", FAIL),
+        (100_000 + DRAIN_US, "", None),
+        (100_000 + DRAIN_US // 2, "truncate", None),
+        (90_000, "", None),
+    ],
+)
+def test_an_upstream_that_was_left_before_the_drain_was_over_is_caught(
+    left_at: int, fault: str, wanted: Outcome | None
+) -> None:
+    book = Book()
+    book.account("a")
+    book.plan("c1")
+    left = {"ended": "left", "left": (left_at, left_at), "attached": left_at, "end": left_at}
+    book.attempt("c1", reading=Reading(), fault=fault, **left)
+    book.row("c1", flags=("unbilled_disconnect",))
+    book.call("c1", outcome="aborted")
+    assert outcome(disconnects_are_billed_on_what_is_known, book, "unstreamed_charged") is wanted
+
+
+@pytest.mark.parametrize(
     ("charged", "flags", "wanted"), [(0, ("unbilled_disconnect",), (PASS, PASS)), (9, (), (FAIL, FAIL))]
 )
 def test_an_incomplete_answer_is_free_and_logged(charged: int, flags: tuple[str, ...], wanted: Any) -> None:
@@ -354,6 +376,22 @@ def test_a_hold_left_open_after_a_restart_is_caught() -> None:
     assert outcome(money_is_neither_made_nor_lost, book, "across_restart") is FAIL
     book.void("c9", 50)
     assert outcome(money_is_neither_made_nor_lost, book, "across_restart") is PASS
+
+
+@pytest.mark.parametrize(("charged", "wanted"), [(0, PASS), (CREDITS, FAIL), (50, FAIL)])
+def test_a_call_that_a_crash_cut_off_is_not_charged(charged: int, wanted: Outcome) -> None:
+    book = Book()
+    book.account("a")
+    book.note("crash", 50_000)
+    book.plan("c1")
+    book.attempt("c1", reading=Reading(), ended="left", end=50_000)
+    book.hold("c1", 50)
+    if charged:
+        book.post("c1", charged, 50)
+    else:
+        book.void("c1", 50)
+    book.call("c1", outcome="cut", status=None)
+    assert outcome(money_is_neither_made_nor_lost, book, "across_restart") is wanted
 
 
 @pytest.mark.parametrize(("shown", "wanted"), [((1, 2), PASS), ((1,), FAIL), ((1, 2, 3), FAIL)])
@@ -457,6 +495,18 @@ def test_the_enterprise_rule_decides(clause: str, available: int, hold_: int, le
     assert outcome(only_those_who_can_pay_are_served, enterprise(available, hold_, let_in=let_in), clause) is wanted
 
 
+@pytest.mark.parametrize(
+    ("status", "type_", "wanted"), [(402, "insufficient_balance", PASS), (401, "invalid_key", FAIL)]
+)
+def test_an_account_without_a_credit_hears_of_its_balance(status: int, type_: str, wanted: Outcome) -> None:
+    book = Book()
+    book.account("a", 0)
+    book.plan("c1")
+    reading = Reading(error_type=CONTRACT.error(type_).type)
+    book.call("c1", outcome="refused", status=status, reading=reading, request_bytes=400)
+    assert outcome(only_those_who_can_pay_are_served, book, "refused_402") is wanted
+
+
 @pytest.mark.parametrize(("amounts", "wanted"), [((150,), PASS), ((150, 150), FAIL)])
 def test_simultaneous_calls_cannot_share_one_balance(amounts: tuple[int, ...], wanted: Outcome) -> None:
     book = Book()
@@ -503,7 +553,7 @@ def test_a_hold_is_the_estimate(amount: int, wanted: Outcome) -> None:
 
 
 @pytest.mark.parametrize(("status", "wanted"), [(402, PASS), (200, FAIL)])
-@pytest.mark.parametrize(("charged", "full"), [(CREDITS, PASS), (15, FAIL)])
+@pytest.mark.parametrize(("charged", "full"), [(CREDITS, PASS), (15, FAIL), (10, FAIL)])
 def test_an_excess_is_charged_in_full_and_stops_later_calls(
     charged: int, full: Outcome, status: int, wanted: Outcome
 ) -> None:

@@ -161,6 +161,15 @@ def test_a_refusal_while_others_wait_for_the_last_units_may_have_the_queue_for_i
     assert outcome(request_windows_hold, two_wait_without_a_unit(False), "unit_at_grant") is not Outcome.FAIL
 
 
+def test_a_refusal_that_only_units_of_waiting_calls_explain_breaks_the_grant() -> None:
+    traffic = Traffic(contract_with(text__requests=3, text__concurrency=1))
+    traffic.served("busy", 0, 100, rpm=2)
+    for n in range(2):
+        traffic.served(f"waits{n}", 5 + n, 200 + n * 100, start=100 + n * 100, rpm=1 - n)
+    traffic.refused("fourth", 50)
+    assert outcome(request_windows_hold, traffic, "unit_at_grant") is Outcome.FAIL
+
+
 def test_one_too_many_is_not_proved_where_grants_can_lie_a_window_apart() -> None:
     traffic = replace(three(), options={"latency_ms": 300})
     traffic.served("first", 0, 900, start=300)
@@ -434,6 +443,25 @@ def test_accounts_are_served_in_turn() -> None:
 
 def test_the_queue_is_shared() -> None:
     tell_apart(queue_is_shared, "queue_share", a_place_for_the_other)
+
+
+def makes_room_for_another(broken: bool) -> Traffic:
+    traffic = Traffic(contract_with(text__concurrency=1, text__queue_length=3))
+    traffic.served("busy", 0, 1_000)
+    waiting = (("a0", 10), ("a1", 11), ("b0", 12))
+    put_out = "b0" if broken else "a1"
+    for place, (name, at) in enumerate(waiting):
+        if name == put_out:
+            traffic.refused(name, at, 50, account=name[0])
+        else:
+            start = 1_000 + 100 * place
+            traffic.served(name, at, start + 100, start=start, account=name[0])
+    traffic.served("c0", 50, 1_400, start=1_300, account="c")
+    return traffic
+
+
+def test_who_holds_no_more_than_its_share_is_not_put_out_for_another() -> None:
+    tell_apart(queue_is_shared, "queue_share", makes_room_for_another)
 
 
 def test_who_holds_its_share_already_may_be_refused() -> None:

@@ -138,6 +138,30 @@ def test_a_slot_that_was_lost_before_is_not_blamed_on_what_came_later() -> None:
     assert outcome(slots_come_back, traffic, "upstream_error") is Outcome.PASS
 
 
+def no_slot_for_a_lone_call(broken: bool) -> Traffic:
+    traffic = two()
+    for n in range(2):
+        traffic.failed(f"fails{n}", n, 100, 504, "timeout_error")
+        traffic.attempt(f"fails{n}", n, 100, ended="left", head=None)
+    if broken:
+        traffic.refused("probe", 5_000, 5_000 + WAIT)
+    else:
+        traffic.served("probe", 5_000, 5_001, slots=1)
+    return traffic
+
+
+@pytest.mark.parametrize("clause", ["timeout", "probe_after_storm"])
+def test_a_lone_call_that_is_refused_shows_that_every_slot_was_lost(clause: str) -> None:
+    tell_apart(slots_come_back, clause, no_slot_for_a_lone_call)
+
+
+def test_a_lone_call_that_its_window_refused_shows_nothing_of_slots() -> None:
+    traffic = Traffic(contract_with(text__concurrency=2, text__requests=1))
+    traffic.served("first", 0, 100, rpm=0)
+    traffic.refused("probe", 5_000)
+    assert outcome(slots_come_back, traffic, "success") is None
+
+
 def test_a_call_beside_others_is_no_lone_probe() -> None:
     traffic = two()
     traffic.served("first", 0, 100)
@@ -283,6 +307,17 @@ def tokens_in_the_queue(broken: bool) -> Traffic:
     return traffic
 
 
+def just_as_many_as_fit(broken: bool) -> Traffic:
+    traffic = a_full_house(Traffic(contract_with(text__concurrency=2, text__queue_tokens=800)))
+    traffic.served("waits", 50, 1_100, start=1_000, **sized(300))
+    if broken:
+        traffic.refused("exact", 100, **sized(300))
+    else:
+        traffic.served("exact", 100, 1_200, start=1_100, **sized(300))
+        traffic.refused("more", 110, **sized(1))
+    return traffic
+
+
 def what_waits_is_not_reserved(broken: bool) -> Traffic:
     traffic = Traffic(contract_with(text__concurrency=1, text__tokens=10_000))
     traffic.served("busy", 0, 1_000, tpm=9_800, tokens=50, **sized(100))
@@ -296,6 +331,7 @@ def what_waits_is_not_reserved(broken: bool) -> Traffic:
     [
         ("queue_tokens", tokens_in_the_queue),
         ("as_full_queue", tokens_in_the_queue),
+        ("as_full_queue", just_as_many_as_fit),
         ("waiting_not_reserved", what_waits_is_not_reserved),
     ],
 )
@@ -339,6 +375,26 @@ def more_than_the_first(broken: bool) -> Traffic:
 )
 def test_the_governors_headers(check: Checker, clause: str, story: Story) -> None:
     tell_apart(check, clause, story)
+
+
+def beside_a_tighter_window(told: int) -> Traffic:
+    """Return a call of an account whose other model has 7 of 10 left; the call itself leaves 9."""
+    traffic = two()
+    for n in range(3):
+        traffic.served(f"other{n}", n * 10, n * 10 + 5, model="deepseek-v4-pro", rpm=9 - n)
+    for n in range(4):
+        traffic.served(f"theirs{n}", 40 + n * 10, 45 + n * 10, account="b", rpm=9 - n)
+    traffic.served("one", 100, 200)
+    capacity = {**traffic.calls[-1].headers, NAMES.capacity_remaining: str(told)}
+    traffic.calls[-1] = replace(traffic.calls[-1], headers=capacity)
+    return traffic
+
+
+@pytest.mark.parametrize(
+    ("told", "wanted"), [(7, Outcome.PASS), (9, Outcome.FAIL), (8, Outcome.FAIL), (6, Outcome.FAIL)]
+)
+def test_the_capacity_is_that_of_the_accounts_tightest_window(told: int, wanted: Outcome) -> None:
+    assert outcome(admitted_answers_tell_the_limits, beside_a_tighter_window(told), "capacity") is wanted
 
 
 def told(**right_and_wrong: tuple[int, int]) -> Story:

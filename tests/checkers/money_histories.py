@@ -173,14 +173,10 @@ class Book:
             contract={},
             overlay={},
             claims=("*",),
-<<<<<<< HEAD
-            accounts=tuple({"id": name, "credits": credits, "keys": []} for name, credits in self.openings.items()),
-=======
             accounts=tuple(
                 {"id": name, "credits": credits, "keys": [{"id": f"{name}-key", "state": "active"}]}
                 for name, credits in self.openings.items()
             ),
->>>>>>> 4e270d1 (Break prices, charges, balances, books, headers and rates; judge what let some of them pass)
             upstreams=(),
             calls=tuple(self.planned),
             injections=(),

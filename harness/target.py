@@ -28,6 +28,10 @@ class TargetError(Exception):
         self.help = help
 
 
+class NotATarget(TargetError):  # noqa: N818 - what it is, not that it went wrong
+    """What was named is nothing that can be put under test, or not as it was asked for: a usage error."""
+
+
 class Unsupported(Exception):  # noqa: N818 - an answer, not a failure
     """A scenario that this target or mode cannot be put through; the message says why."""
 
@@ -90,11 +94,16 @@ class Running:
 
 
 class Target(Protocol):
-    """A gateway under test."""
+    """A gateway under test. ``ours``: whether a fault inside it is the harness's own."""
 
     name: str
     modes: tuple[Mode, ...]
     claims: tuple[str, ...]
+    ours: bool
+
+    def check(self) -> None:
+        """Find out before any run whether it can be put under test. Raises TargetError, NotATarget."""
+        ...
 
     def contract(self, overlays: Sequence[Overlay] = ()) -> Contract:
         """Return what the gateway promises, with overlays (names or dotted keys to values) applied in order."""

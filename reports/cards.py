@@ -195,3 +195,18 @@ def _why(clause: Any) -> str:
     where = ", ".join(map(str, clause.get("scenarios") or ()))
     told = f"{plural(count, 'case')} could not be told" if count else "what passed does not count, see above"
     return f"{told} ({where})" if where else told
+
+
+def raised(record: Record) -> dict[str, Any] | None:
+    """Return what the target let out of its own code: how much, in which scenarios, and the first in full."""
+    found = [scenario for scenario in record.scenarios if scenario.get("raised")]
+    if not found:
+        return None
+    first = found[0]["raised"]
+    return {
+        "count": plural(sum(scenario["raised"]["count"] for scenario in found), "exception"),
+        "where": line(", ".join(dict.fromkeys(scenario["scenario"] for scenario in found)), 600),
+        "first": line(f"{first['type']}: {first['message']}", 500),
+        "request": line(first.get("request", "")),
+        "traceback": clipped(first.get("traceback", "")),
+    }

@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from reports import matrix
-from reports.cards import Detail, Ids, cards, unsettled
+from reports.cards import Detail, Ids, cards, raised, unsettled
 from reports.causes import Cause, causes
 from reports.figures import Figure, draw_all, kinds
 from reports.histories import Histories
@@ -79,6 +79,7 @@ def _render(
         "more_errors": max(0, len(errors) - _ERRORS),
         "causes": shown,
         "more_causes": max(0, len(found) - level.causes),
+        "raised": raised(record),
         "unsettled": unsettled(record, level.detail),
         "doubts": _doubts(record),
         "profiles": matrix.profiles(record),
@@ -106,7 +107,7 @@ def _head(record: Record, collapsed: Sequence[object]) -> dict[str, Any]:
         ("took", f"{run['seconds']} s" if "seconds" in run else ""),
         ("exit", record.data["exit"]),
     ]
-    notes = []
+    notes = [f"Why: {why}." for why in record.data.get("why", ())]
     if run["interrupted"]:
         notes.append("Interrupted: this record is partial.")
     if run["mutant"]:
@@ -133,6 +134,8 @@ def _sections(context: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "errors", "Could not be run"
     if context["causes"]:
         yield "broken", "Broken promises"
+    if context["raised"]:
+        yield "raised", "Raised in the target"
     if context["unsettled"] or context["doubts"]:
         yield "inconclusive", "Inconclusive"
     yield "matrix", "Requirements"

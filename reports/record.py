@@ -202,6 +202,8 @@ def _problems(data: Mapping[str, Any]) -> Iterator[str]:
     yield from flaws
     if flaws:
         return
+    if "why" in data:
+        yield from _fields("verdict", data, {"why": list})
     for identifier, entry in data["requirements"].items():
         yield from _judged(f"requirements.{identifier}", entry, _REQUIREMENT)
     for number, scenario in enumerate(data["scenarios"]):
@@ -210,6 +212,8 @@ def _problems(data: Mapping[str, Any]) -> Iterator[str]:
         yield from flaws
         if not flaws and scenario.get("error"):
             yield from _fields(f"{where}.error", scenario["error"], {"message": str})
+        if not flaws and scenario.get("raised"):
+            yield from _fields(f"{where}.raised", scenario["raised"], {"count": int, "type": str, "message": str})
         for index, check in enumerate(() if flaws else scenario["checks"]):
             yield from _judged(f"{where}.checks[{index}]", check, _CHECK)
 

@@ -44,6 +44,7 @@ def _render(record: Record, shown: Mapping[str, Sequence[Any]], more: Mapping[st
         run=record.run,
         seeds=record.seeds,
         exit=record.data["exit"],
+        why=[line(why, 500) for why in record.data.get("why", ())],
         command=line(record.command, _CELL),
         scenarios=plural(len(record.scenarios), "scenario"),
         checks=plural(len(record.checks), "check"),

@@ -7,7 +7,7 @@ import click
 from harness.branches import BRANCHES
 from harness.checker import CHECKERS
 from harness.cli.suite import load
-from harness.cli.terminal import near
+from harness.cli.terminal import near, say
 from harness.contract import load_requirements
 from harness.contract.requirements import matches, reference_claims
 from harness.scenario import SCENARIOS
@@ -27,7 +27,7 @@ def list_command(what: str) -> None:
     }[what]()
     width = max((len(name) for name, _ in rows), default=0)
     for name, text in rows:
-        click.echo(f"{name:<{width}}  {text}")
+        say(f"{name:<{width}}  {text}")
 
 
 def explain_command(identifier: str) -> None:
@@ -41,24 +41,24 @@ def explain_command(identifier: str) -> None:
     if wanted not in catalogue:
         raise click.UsageError(f"no requirement {identifier!r}{near(wanted, catalogue)}; see harness list requirements")
     requirement = catalogue[wanted]
-    click.echo(f"{requirement.id}  ({requirement.profile}, {requirement.origin})\n")
-    click.echo(f"  {requirement.text}\n")
-    click.echo(f"  source    {requirement.source or 'our decision'}")
-    click.echo(f"  portable  {'any gateway' if requirement.portable else 'this API only'}\n")
+    say(f"{requirement.id}  ({requirement.profile}, {requirement.origin})\n")
+    say(f"  {requirement.text}\n")
+    say(f"  source    {requirement.source or 'our decision'}")
+    say(f"  portable  {'any gateway' if requirement.portable else 'this API only'}\n")
     claims = reference_claims().patterns
     for clause, text in requirement.clauses.items():
         checks = [c.name for c in CHECKERS.values() if c.requirement == wanted and clause in c.clauses]
         claimed = "" if matches(claims, wanted, clause) else "  (not claimed by the reference gateway)"
-        click.echo(f"  {clause}{claimed}\n      {text}")
+        say(f"  {clause}{claimed}\n      {text}")
         if checks:
-            click.echo(f"      checked by {', '.join(checks)}")
+            say(f"      checked by {', '.join(checks)}")
     contract = load_contract()
     names = [n for n, s in SCENARIOS.items() if any(c.requirement == wanted for c in s(contract).checks)]
-    click.echo(f"\n  scenarios  {', '.join(names) or 'none'}")
+    say(f"\n  scenarios  {', '.join(names) or 'none'}")
     mutants = [mutant.name for mutant in MUTANTS.values() if mutant.breaks == wanted]
-    click.echo(f"  mutants    {', '.join(mutants) or 'none'}")
+    say(f"  mutants    {', '.join(mutants) or 'none'}")
     if names:
-        click.echo(f"\n  harness run --requirement {wanted}")
+        say(f"\n  harness run --requirement {wanted}")
 
 
 def _scenarios() -> list[tuple[str, str]]:
@@ -98,11 +98,9 @@ def _faults() -> list[tuple[str, str]]:
 
 
 def _targets() -> list[tuple[str, str]]:
-    return [
-        ("reference", "sim, local   the reference gateway of this project"),
-        ("MODULE:APP", "sim          an ASGI app, or a function(wiring) that makes one; see docs/targets.md"),
-        ("URL", "remote       a gateway that speaks the documents' API, with --key ACCOUNT=SECRET"),
-    ]
+    from harness.targets.registry import kinds
+
+    return [(name, f"{', '.join(kind.modes):<10}  {kind.about}  {kind.use}") for name, kind in kinds().items()]
 
 
 def _mutants() -> list[tuple[str, str]]:

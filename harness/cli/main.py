@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from harness.cli.terminal import fail
+from harness.cli.terminal import fail, hush
 
 EXIT_USAGE = 64
+EXIT_HARNESS = 70
 click.UsageError.exit_code = EXIT_USAGE
 
 
@@ -46,11 +47,16 @@ def harness() -> None:
 def _targets(function: Any) -> Any:
     for option in (
         click.option("--contract", "contract_path", default="", help="Contract of the target: a TOML file or folder."),
+        click.option("--claims", "claims_path", default="", help="What a gateway of yours claims: a TOML file."),
         click.option("--upstreams", "upstreams_url", default="", help="Remote: mock upstreams behind the gateway."),
         click.option(
-            "--key", "keys", multiple=True, metavar="ACCOUNT=SECRET", help="Remote: an account's key (or HARNESS_KEY)."
+            "--key",
+            "keys",
+            multiple=True,
+            metavar="ACCOUNT[=SECRET]",
+            help="Remote: an account's key; without SECRET it is taken from HARNESS_KEY_ACCOUNT.",
         ),
-        click.option("--target", default="reference", show_default=True, help="reference, MODULE:APP, or a URL."),
+        click.option("--target", default="reference", show_default=True, help="A name, MODULE:APP, or a URL."),
     ):
         function = option(function)
     return function
@@ -64,7 +70,7 @@ def _targets(function: Any) -> Any:
 @click.option("--requirement", "requirements", multiple=True, metavar="ID", help="Only this requirement.")
 @click.option("--mutant", default="", help="Make the reference gateway wrong in this one way.")
 @click.option("--seed", type=click.IntRange(0), help="Default: 0.")
-@click.option("--seeds", "seeds_", default="", metavar="A..B", help="Every seed from A to B, spread over the cores.")
+@click.option("--seeds", default="", metavar="A..B", help="Every seed from A to B, spread over the cores.")
 @click.option("--last-failed", is_flag=True, help="Only what did not pass in the last run.")
 @click.option("--list", "list_only", is_flag=True, help="Show what would run, and run nothing.")
 @click.option("-x", "--exit-first", is_flag=True, help="Stop at the first scenario that does not pass.")
@@ -78,9 +84,9 @@ def run(ctx: click.Context, /, **options: Any) -> None:
     SCENARIO is a scenario's name, a scenario file's name for all in it, a pattern (failover.*), or a part of the
     suite: core, ceilings. Without any: the whole suite.
     """
-    from harness.cli.run import run_command
+    from harness.cli.run import RunOptions, run_command
 
-    ctx.exit(run_command(**options))
+    ctx.exit(run_command(RunOptions(**options)))
 
 
 @harness.command()
@@ -98,7 +104,7 @@ def demo(ctx: click.Context, /, out: Path | None) -> None:
 @click.pass_context
 def judge(ctx: click.Context, /, folder: Path) -> None:
     """Judge and render a recorded run again, whoever recorded it."""
-    from harness.cli.run import judge_command
+    from harness.cli.recorded import judge_command
 
     ctx.exit(judge_command(folder))
 
@@ -108,7 +114,7 @@ def judge(ctx: click.Context, /, folder: Path) -> None:
 @click.pass_context
 def replay(ctx: click.Context, /, folder: Path) -> None:
     """Run a run that was recorded in sim again, and compare it bit for bit."""
-    from harness.cli.run import replay_command
+    from harness.cli.recorded import replay_command
 
     ctx.exit(replay_command(folder))
 
@@ -181,7 +187,11 @@ def main() -> None:
         fail(error.format_message())
         code = error.exit_code
     except BrokenPipeError:
-        # The reader of our output went away (head, less): nothing left to say.
-        sys.stderr.close()
+        hush(sys.stdout)  # whoever read our output went away (head, less): nothing is left to say
         code = 0
+    except Exception:
+        import traceback
+
+        fail("the harness failed", cause=traceback.format_exc(limit=-6), help="this is a fault of the harness itself")
+        code = EXIT_HARNESS
     sys.exit(code if isinstance(code, int) else 0)

@@ -75,10 +75,11 @@ def _wanted(profiles: Sequence[str], requirements: Sequence[str]) -> set[str]:
             )
         wanted |= {identifier for identifier, requirement in known.items() if requirement.profile == profile}
     for pattern in requirements:
-        found = fnmatch.filter(known, pattern)
+        found = fnmatch.filter(known, pattern.upper())
         if not found:
+            hint = near(pattern.upper().strip("*?"), known)
             raise click.UsageError(
-                f"no requirement {pattern!r}{near(pattern, known)}; harness list requirements shows all {len(known)}"
+                f"no requirement {pattern!r}{hint}; harness list requirements shows all {len(known)}"
             )
         wanted |= set(found)
     return wanted

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import signal
-import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
-import orjson
 
+from harness.cli.scratch import scratch
+from harness.cli.settings import HELP, STDIN, read_settings, refuse, shape_problems, watch_input
 from harness.cli.suite import mutate
 from harness.cli.terminal import fail, near
 from harness.contract import ContractError, load_contract
@@ -30,9 +29,10 @@ ROLES = ("primary", "second", "third")
 
 def upstreams_command(port: int, host: str, config: str) -> None:
     """Serve until interrupted (or, with ``--config -``, until standard input ends)."""
-    settings = _config(config)
-    listeners = settings.get("listeners", dict.fromkeys(ROLES, "open"))
-    _run(lambda stop: _upstreams(listeners, host, port, stop), watch_input=config == "-")
+    settings = read_settings(config)
+    refuse(shape_problems(settings, ["listeners"]))
+    listeners = settings.get("listeners") or dict.fromkeys(ROLES, "open")
+    _run(lambda stop: _upstreams(listeners, host, port, stop), watched=config == STDIN)
 
 
 async def _upstreams(listeners: Mapping[str, str], host: str, port: int, stop: asyncio.Event) -> None:
@@ -49,13 +49,27 @@ def gateway_command(port: int, host: str, database: str, mutant: str, overlay: s
     if mutant and mutant not in MUTANTS:
         raise click.UsageError(f"no mutant {mutant!r}{near(mutant, MUTANTS)}; harness list mutants shows them")
     change = mutate(mutant) if mutant else None
-    settings = _config(config)
-    with tempfile.TemporaryDirectory(prefix="harness-") as scratch:
-        path = Path(database) if database else Path(scratch) / "ledger.sqlite"
+    settings = read_settings(config)
+    if config:
+        _check_gateway(settings, overlay)
+    with scratch() as folder:
+        path = Path(database) if database else folder / "ledger.sqlite"
         if settings:
-            _run(lambda stop: _gateway(settings, path, change, host, port, stop), watch_input=config == "-")
+            _run(lambda stop: _gateway(settings, path, change, host, port, stop), watched=config == STDIN)
         else:
-            _run(lambda stop: _gateway_with_upstreams(path, change, overlay, host, port, stop), watch_input=False)
+            _run(lambda stop: _gateway_with_upstreams(path, change, overlay, host, port, stop), watched=False)
+
+
+def _check_gateway(settings: Mapping[str, Any], overlay: str) -> None:
+    """Refuse a configuration of the gateway with everything that is wrong with it."""
+    from harness.targets.reference import problems_of
+
+    if overlay:
+        raise click.UsageError("--overlay changes the built-in contract, and --config brings one of its own")
+    needed = ("contract", "deployment")
+    problems = shape_problems(settings, needed, needed)
+    sound = {name: settings[name] for name in needed if isinstance(settings.get(name), dict)}
+    refuse([*problems, *problems_of(**sound)])
 
 
 async def _gateway(
@@ -108,23 +122,7 @@ async def _gateway_with_upstreams(
             await stop.wait()
 
 
-def _config(config: str) -> dict[str, Any]:
-    """Return the settings given as JSON, or as one line of standard input; ends the command if they are none."""
-    if not config:
-        return {}
-    text = sys.stdin.buffer.readline() if config == "-" else config.encode()
-    try:
-        settings = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        fail("--config is not JSON", cause=str(error), help="give a JSON object; docs/serving.md shows one")
-        raise SystemExit(EXIT_USAGE) from None
-    if not isinstance(settings, dict):
-        fail("--config is not a JSON object", help="docs/serving.md shows one")
-        raise SystemExit(EXIT_USAGE)
-    return settings
-
-
-def _run(serve: Callable[[asyncio.Event], Any], *, watch_input: bool) -> None:
+def _run(serve: Callable[[asyncio.Event], Any], *, watched: bool) -> None:
     """Run a server until SIGINT or SIGTERM, or until standard input ends when a parent holds it."""
     import uvloop
 
@@ -133,19 +131,18 @@ def _run(serve: Callable[[asyncio.Event], Any], *, watch_input: bool) -> None:
         stop = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        if watch_input:
-            # The parent is gone when our input ends: a child must not outlive the harness that started it.
-            loop.add_reader(sys.stdin.fileno(), stop.set)
+        if watched:
+            watch_input(loop, stop.set)  # a child must not outlive the harness that started it
         await serve(stop)
 
     try:
         with suppress(KeyboardInterrupt):
             uvloop.run(main())
     except ContractError as error:
-        fail("the contract cannot be used", cause="\n       ".join(error.problems), help="see docs/contract.md")
+        fail("the contract cannot be used", cause="\n".join(error.problems), help="see docs/contract.md")
         raise SystemExit(EXIT_USAGE) from None
-    except (ValueError, KeyError) as error:
-        fail("the configuration cannot be used", cause=str(error), help="see docs/serving.md")
+    except ValueError as error:
+        fail("the configuration cannot be used", cause=str(error), help=HELP)
         raise SystemExit(EXIT_USAGE) from None
     except Exception as error:
         fail(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.runner import Suite
@@ -18,30 +18,40 @@ def load() -> None:
 
 
 def make_target(spec: Mapping[str, Any]) -> Target:
-    """Return the target that ``spec`` (see ``target_spec``) describes. Raises TargetError."""
-    from harness.targets.imported import ImportedTarget
-    from harness.targets.reference import Reference
-    from harness.targets.url import UrlTarget
+    """Return the target that ``spec`` (of ``target_spec``) describes. Raises TargetError; KeyError for no such name."""
+    from harness.targets.registry import kind_of
 
-    name = spec["name"]
-    if name == "reference":
-        return Reference(contract=spec["contract"])
-    if "://" in name:
-        return UrlTarget(name, keys=spec["keys"], upstreams_url=spec["upstreams_url"], contract=spec["contract"])
-    return ImportedTarget(name, contract=spec["contract"])
+    return kind_of(spec["name"]).make(spec)
 
 
-def target_spec(name: str, keys: tuple[str, ...], upstreams_url: str, contract: str) -> dict[str, Any]:
-    """Return a target as data that can be sent to a worker. ValueError for a malformed key."""
+def target_spec(
+    name: str,
+    keys: Sequence[str] = (),
+    upstreams_url: str = "",
+    contract: str | Mapping[str, Any] = "",
+    claims: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return a target as data that can be sent to a worker.
+
+    A key is ACCOUNT=SECRET, or ACCOUNT alone, whose secret is in the environment. ValueError for any other.
+    """
     given = {}
     for pair in keys:
         account, equals, secret = pair.partition("=")
-        if not equals or not secret:
-            raise ValueError(f"--key {account}: give ACCOUNT=SECRET")
+        secret = secret if equals else os.environ.get(variable := f"HARNESS_KEY_{account.upper()}", "")
+        if not account or not secret:
+            hint = "" if equals else f", or set {variable}"
+            raise ValueError(f"--key {account}: give ACCOUNT=SECRET{hint}")
         given[account] = secret
     if not given and os.environ.get("HARNESS_KEY"):
         given["a"] = os.environ["HARNESS_KEY"]
-    return {"name": name, "keys": given, "upstreams_url": upstreams_url, "contract": contract}
+    return {
+        "name": name,
+        "keys": given,
+        "upstreams_url": upstreams_url,
+        "contract": contract,
+        "claims": tuple(claims),
+    }
 
 
 def mutate(name: str) -> Mutate:

@@ -6,6 +6,7 @@ import difflib
 import os
 import sys
 from collections.abc import Iterable
+from typing import TextIO
 
 import click
 
@@ -16,9 +17,14 @@ def fail(message: str, *, cause: str = "", help: str = "") -> None:  # noqa: A00
     """Say one error on standard error: what happened, why, and what to do about it."""
     say(f"{_paint('error:', 'red', sys.stderr)} {message}", err=True)
     if cause:
-        say(f"cause: {cause}", err=True)
+        say(f"cause: {hanging(cause, 7)}", err=True)
     if help:
-        say(f"help:  {help}", err=True)
+        say(f"help:  {hanging(help, 7)}", err=True)
+
+
+def hanging(text: str, indent: int) -> str:
+    """Return ``text`` with every line but the first indented."""
+    return f"\n{' ' * indent}".join(line.rstrip() for line in text.strip().splitlines())
 
 
 def near(given: str, known: Iterable[str]) -> str:
@@ -28,8 +34,22 @@ def near(given: str, known: Iterable[str]) -> str:
 
 
 def say(text: str = "", *, err: bool = False) -> None:
-    """Print a line to standard output or error; escape codes stay in it only where colour is wanted."""
-    click.echo(text, err=err, color=_wants_colour(sys.stderr if err else sys.stdout))
+    """Print a line to standard output or error; escape codes stay in it only where colour is wanted.
+
+    Where the reader is gone (``| head``) the rest is dropped: what the command does and how it exits stay the same.
+    """
+    stream = sys.stderr if err else sys.stdout
+    try:
+        click.echo(text, err=err, color=_wants_colour(stream))
+    except BrokenPipeError:
+        hush(stream)
+
+
+def hush(stream: TextIO) -> None:
+    """Let what is written to ``stream`` from now on, and what waits in its buffer, go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def status(outcome: str, *, err: bool = False) -> str:
@@ -51,4 +71,6 @@ def _wants_colour(stream: object) -> bool:
     """NO_COLOR beats FORCE_COLOR beats what the stream is."""
     if os.environ.get("NO_COLOR"):
         return False
-    return bool(os.environ.get("FORCE_COLOR")) or bool(getattr(stream, "isatty", lambda: False)())
+    if os.environ.get("FORCE_COLOR"):
+        return os.environ["FORCE_COLOR"] != "0"
+    return bool(getattr(stream, "isatty", lambda: False)()) and os.environ.get("TERM") != "dumb"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.cli.terminal import say, status
+from harness.cli.terminal import hanging, say, status
 
 SHOWN = 3
 """Broken cases of one requirement that are printed; the report has more."""
@@ -21,10 +21,10 @@ def print_verdict(verdict: Mapping[str, Any], folder: Path) -> None:
     for identifier, entry in requirements.items():
         if entry["verdict"] == "inconclusive":
             _print_doubt(identifier, entry)
+    _print_errors([record for record in verdict["scenarios"] if record.get("error")])
+    _print_raised([record for record in verdict["scenarios"] if record.get("raised")])
     for record in verdict["scenarios"]:
-        if record.get("error"):
-            _print_error(record)
-        elif record["outcome"] == "inconclusive" and record["doubts"]:
+        if not record.get("error") and record["outcome"] == "inconclusive" and record["doubts"]:
             say(f"{status('inconclusive')} {record['scenario']}  seed {record['seed']}: {'; '.join(record['doubts'])}")
     for name, entry in verdict.get("branches", {}).items():
         if entry["outcome"] == "inconclusive":
@@ -60,15 +60,39 @@ def _print_doubt(identifier: str, entry: Mapping[str, Any]) -> None:
         say(f"    {piece['scenario']}  expected {piece['expected']}; actual {piece['actual']}")
 
 
-def _print_error(record: Mapping[str, Any]) -> None:
-    error = record["error"]
-    say(f"{status('error')} {record['scenario']}  seed {record['seed']}: {error['message']}")
-    if error.get("cause"):
-        say(f"    cause: {error['cause'].strip()}")
-    if error.get("help"):
-        say(f"    help:  {error['help']}")
-    for crash in record.get("errors", ()):
-        say(f"    checker {crash['checker']} crashed:\n{crash['traceback']}")
+def _print_errors(records: Sequence[Mapping[str, Any]]) -> None:
+    """Print each error once, with where else it was met."""
+    alike: dict[str, list[Mapping[str, Any]]] = {}
+    for record in records:
+        said = record["error"]["message"] + record["error"].get("cause", "")
+        alike.setdefault(said, []).append(record)
+    for first, *others in alike.values():
+        error = first["error"]
+        say(f"{status('error')} {first['scenario']}  seed {first['seed']}: {error['message']}")
+        if error.get("cause"):
+            say(f"    cause: {hanging(error['cause'], 11)}")
+        if error.get("help"):
+            say(f"    help:  {hanging(error['help'], 11)}")
+        for crash in first.get("errors", ()):
+            say(f"    checker {crash['checker']} crashed:\n{crash['traceback']}")
+        if others:
+            say(f"    the same in {len(others)} more: {', '.join(_run_of(record) for record in others[:SHOWN])}")
+
+
+def _print_raised(records: Sequence[Mapping[str, Any]]) -> None:
+    """Print what the target let out of its own code: information beside the failures, the first one in full."""
+    if not records:
+        return
+    first = records[0]["raised"]
+    count = sum(record["raised"]["count"] for record in records)
+    say(f"\nraised       {count} in the target, first {first['type']}: {first['message']}")
+    say(f"    in {first['request']}, {_run_of(records[0])}")
+    if first["traceback"]:
+        say(f"    {hanging(first['traceback'], 4)}")
+
+
+def _run_of(record: Mapping[str, Any]) -> str:
+    return f"{record['scenario']} seed {record['seed']}"
 
 
 def _print_recovery(records: Sequence[Mapping[str, Any]]) -> None:
@@ -107,12 +131,13 @@ def _print_end(verdict: Mapping[str, Any], folder: Path) -> None:
     ran = len(verdict["scenarios"])
     calls = sum(record.get("calls", 0) for record in verdict["scenarios"])
     seconds = f"  {run['seconds']} s" if "seconds" in run else ""
-    headline = "interrupted" if run.get("interrupted") else verdict["verdict"]
-    say(
-        f"\n{status(headline)} {counts['pass']} kept, {counts['fail']} broken, "
-        f"{counts['inconclusive']} inconclusive, {counts['unsupported']} unsupported  "
-        f"({ran} scenarios, {calls} calls){seconds}  exit {verdict['exit']}"
+    counted = (
+        f"{counts['pass']} kept, {counts['fail']} broken, {counts['inconclusive']} inconclusive, "
+        f"{counts['unsupported']} unsupported  ({ran} scenarios, {calls} calls){seconds}  exit {verdict['exit']}"
     )
-    if run.get("interrupted"):
-        say("interrupted: this record is partial")
+    headline = status("interrupted" if run.get("interrupted") else verdict["verdict"])
+    why = "; ".join(verdict.get("why", ()))
+    say(f"\n{headline} {why or counted}")
+    if why:
+        say(f"{'':<12} {counted}")
     say(f"report  {folder / 'report.html'}")

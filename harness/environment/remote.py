@@ -14,7 +14,7 @@ from harness.environment.probes import PROBE_ACCOUNT
 from harness.environment.stage import Stage
 from harness.history import Recorder
 from harness.scenario import Scenario
-from harness.target import Running, Target, TargetError, Unsupported, Wiring
+from harness.target import Target, Unsupported, Wiring
 
 
 def run_remotely(scenario: Scenario, target: Target, contract: Contract, *, seed: int, recorder: Recorder) -> None:
@@ -45,7 +45,6 @@ async def _run(scenario: Scenario, target: Target, contract: Contract, seed: int
         epoch_s=0,
     )
     async with target.start(wiring) as running, socket_transport() as transport:
-        await _reachable(transport, running)
         control = _control(transport, running.upstreams_url) if running.upstreams_url else None
         if control is None and scenario.injections:
             raise Unsupported(
@@ -78,28 +77,3 @@ def _control(transport: httpx.AsyncBaseTransport, url: str) -> UpstreamControl:
     address = httpx.URL(url)
     base = str(address.copy_with(path="/")).rstrip("/")
     return UpstreamControl(transport, base, address.path.strip("/") or "serve")
-
-
-async def _reachable(transport: httpx.AsyncBaseTransport, running: Running) -> None:
-    """Raise TargetError unless something answers HTTP at the target's address."""
-    request = httpx.Request(
-        "GET",
-        running.base_url + "/v1/models",
-        extensions={"timeout": {"connect": 5.0, "read": 10.0, "write": 5.0, "pool": 5.0}},
-    )
-    try:
-        response = await transport.handle_async_request(request)
-        body = await response.aread()
-    except httpx.TransportError as error:
-        raise TargetError(
-            f"no gateway answered at {running.base_url}",
-            cause=str(error) or type(error).__name__,
-            help="is it running, and is the address right?",
-        ) from error
-    kind = response.headers.get("content-type", "")
-    if "json" not in kind:
-        raise TargetError(
-            f"what answers at {running.base_url} is no LLM gateway",
-            cause=f"GET /v1/models gave {response.status_code}, {kind or 'no content type'}, {len(body)} bytes",
-            help="give the address below which /v1/... is served",
-        )

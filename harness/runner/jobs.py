@@ -21,9 +21,11 @@ from harness.checker import Checker
 from harness.contract import Contract
 from harness.contract.loader import contract_from_json
 from harness.environment.local import run_locally
+from harness.environment.raised import NOTE as RAISED
+from harness.environment.raised import raised_in
 from harness.environment.remote import run_remotely
 from harness.environment.sim import run_in_sim
-from harness.history import Recorder, read_history
+from harness.history import History, Recorder, read_history
 from harness.runner.judge import judge
 from harness.scenario import SCENARIOS, Scenario
 from harness.target import Mode, Mutate, Overlay, Target, TargetError, Unsupported
@@ -126,12 +128,15 @@ def _record(job: Job, suite: Suite, recorder: Recorder) -> dict[str, Any]:
         record["overlays"] = list(contract.overlays)
         record["reaches"] = list(made.reaches)
         record["could_judge"] = sorted({f"{c.requirement}.{clause}" for c in made.checks for clause in c.clauses})
+        let_out = ""
         try:
-            _run(made, target, contract, job, recorder, suite.mutate(job.mutant) if job.mutant else None)
+            let_out = _run(made, target, contract, job, recorder, suite.mutate(job.mutant) if job.mutant else None)
         finally:
             # What was recorded before a target died or the harness was stopped is kept.
             record["digest"] = recorder.digest()
-        record.update(judge(recorder.history(), contract, made.checks, only=job.requirements))
+        history = recorder.history()
+        record.update(judge(history, contract, made.checks, only=job.requirements))
+        record["raised"] = _raised(history, let_out)
         if record["errors"]:
             record["outcome"] = "error"
             record["error"] = {"kind": "harness", "message": f"{len(record['errors'])} checkers crashed"}
@@ -150,15 +155,21 @@ def _record(job: Job, suite: Suite, recorder: Recorder) -> dict[str, Any]:
 
 def _run(
     made: Scenario, target: Target, contract: Contract, job: Job, recorder: Recorder, mutate: Mutate | None
-) -> None:
+) -> str:
+    """Run the job in its mode and return the first traceback of what the target let out, where it can be seen."""
     if job.mode not in target.modes:
         raise Unsupported(f"target {target.name} cannot be run in mode {job.mode}: it has {', '.join(target.modes)}")
     if job.mode == "sim":
-        run_in_sim(made, target, contract, seed=job.seed, recorder=recorder, mutate=mutate, mutant=job.mutant)
-    elif job.mode == "local":
+        return run_in_sim(made, target, contract, seed=job.seed, recorder=recorder, mutate=mutate, mutant=job.mutant)
+    if job.mode == "local":
         run_locally(made, target, contract, seed=job.seed, recorder=recorder, mutant=job.mutant)
     else:
         run_remotely(made, target, contract, seed=job.seed, recorder=recorder)
+    return ""
+
+
+def _raised(history: History, let_out: str) -> dict[str, Any] | None:
+    return raised_in((note.detail for note in history.notes if note.kind == RAISED), let_out)
 
 
 def rejudge(folder: Path, checks: Mapping[str, Checker]) -> dict[str, Any]:
@@ -173,6 +184,7 @@ def rejudge(folder: Path, checks: Mapping[str, Checker]) -> dict[str, Any]:
         "folder": folder.name,
         "error": None,
         **judge(history, contract, named),
+        "raised": _raised(history, ""),
     }
 
 

@@ -15,6 +15,8 @@ from harness.runner.reached import branches_of, is_whole
 SCHEMA = "harness.verdict/1"
 EXIT_OK, EXIT_FAIL, EXIT_INCONCLUSIVE, EXIT_STALE = 0, 1, 2, 3
 EXIT_USAGE, EXIT_UNREACHABLE, EXIT_HARNESS, EXIT_INTERRUPTED = 64, 69, 70, 130
+UNSEEN = "no case of it was seen"
+INTERRUPTED = "the run was interrupted before it"
 
 
 def build_verdict(
@@ -50,6 +52,7 @@ def build_verdict(
         "schema": SCHEMA,
         "run": dict(run),
         "verdict": overall,
+        "why": list(_why(overall, run, scenarios, requirements)),
         "exit": exit_code(overall, errors, interrupted=bool(run.get("interrupted"))),
         "counts": _counts(entry["verdict"] for entry in requirements.values()),
         "requirements": requirements,
@@ -67,6 +70,38 @@ def exit_code(overall: str, errors: Sequence[Mapping[str, Any]], *, interrupted:
     if errors:
         return EXIT_UNREACHABLE
     return {"pass": EXIT_OK, "fail": EXIT_FAIL}.get(overall, EXIT_INCONCLUSIVE)
+
+
+def _why(
+    overall: str,
+    run: Mapping[str, Any],
+    scenarios: Sequence[Mapping[str, Any]],
+    requirements: Mapping[str, Mapping[str, Any]],
+) -> Iterable[str]:
+    """Yield, in a few words each, what kept the run from a verdict; a pass and a failure need none."""
+    if run.get("interrupted"):
+        yield f"interrupted after {len(scenarios)} of {run.get('planned', len(scenarios))} scenario runs"
+    if overall in (Outcome.PASS.value, Outcome.FAIL.value):
+        return
+    yield from _counted(f"{r['scenario']}: {r['error']['message']}" for r in scenarios if r.get("error"))
+    yield from _counted(
+        f"{r['scenario']}: {r['doubts'][0]}" for r in scenarios if r["outcome"] == overall and r["doubts"]
+    )
+    open_ = [
+        (f"{identifier}.{name}", clause.get("why"))
+        for identifier, entry in requirements.items()
+        for name, clause in entry["clauses"].items()
+        if clause["outcome"] == Outcome.INCONCLUSIVE.value
+    ]
+    yield from _counted(f"not covered: {name}" for name, why in open_ if why == UNSEEN)
+    yield from _counted(f"could not be told: {name}" for name, why in open_ if why not in (UNSEEN, INTERRUPTED))
+
+
+def _counted(told: Iterable[str]) -> Iterable[str]:
+    """Yield the first of ``told`` and how many more there are."""
+    found = list(told)
+    if found:
+        yield found[0] + (f" (and {len(found) - 1} more)" if len(found) > 1 else "")
 
 
 def _requirement(
@@ -104,7 +139,7 @@ def _requirement(
         elif f"{requirement.id}.{name}" in impossible:
             entry = {"outcome": Outcome.UNSUPPORTED.value, "why": impossible[f"{requirement.id}.{name}"]}
         elif covered:
-            entry = {"outcome": Outcome.INCONCLUSIVE.value, "why": "no case of it was seen"}
+            entry = {"outcome": Outcome.INCONCLUSIVE.value, "why": INTERRUPTED if run.get("interrupted") else UNSEEN}
         else:
             entry = {"outcome": "not_asked"}
         clauses[name] = {"text": text, "scenarios": sorted(where.get(name, ())), **entry}
@@ -140,12 +175,18 @@ def _evidence(check: Mapping[str, Any], record: Mapping[str, Any], run: Mapping[
 
 
 def replay_command(record: Mapping[str, Any], run: Mapping[str, Any]) -> str:
-    """Return the one command that runs a record's scenario again."""
+    """Return the one command that runs a record's scenario again, with every option that its outcome depends on.
+
+    Secrets are never in it: an account's key is taken from the environment (``--key ACCOUNT``).
+    """
     parts = ["harness", "run", record["scenario"], "--mode", run.get("mode", "sim"), "--seed", str(record["seed"])]
     if run.get("target", "reference") != "reference":
         parts += ["--target", run["target"]]
-    if run.get("mutant"):
-        parts += ["--mutant", run["mutant"]]
+    for option in ("contract", "claims", "upstreams", "mutant"):
+        if run.get(option):
+            parts += [f"--{option}", run[option]]
+    for account in run.get("keys", ()):
+        parts += ["--key", account]
     return shlex.join(parts)
 
 

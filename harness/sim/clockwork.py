@@ -122,6 +122,10 @@ class Clockwork(asyncio.BaseEventLoop):
         """Return a line for each pending task, for errors."""
         raise NotImplementedError
 
+    def pending_hosts(self) -> set[str]:
+        """Return the hosts of the pending tasks, for errors."""
+        raise NotImplementedError
+
     def _run_once(self) -> None:
         """Run what is ready, turn by turn, until ``stop()``; whenever nothing is ready, jump to the next timer."""
         ready = self._ready
@@ -155,9 +159,10 @@ class Clockwork(asyncio.BaseEventLoop):
                 heapq.heappop(timers)
                 self._cancelled_timers -= 1
             if not timers:
-                raise DeadlockError(self._say("deadlock", "nothing is ready, no timer is set"))
+                raise DeadlockError(self._say("deadlock", "nothing is ready, no timer is set"), self.pending_hosts())
             if timers[0][0] > self._until_us:
-                raise OverrunError(self._say("overrun", f"not done at its limit of {self._until_us / 1e6} s"))
+                said = self._say("overrun", f"not done at its limit of {self._until_us / 1e6} s")
+                raise OverrunError(said, self.pending_hosts())
             self.now_us = max(self.now_us, timers[0][0])
         now_us = self.now_us
         while timers and timers[0][0] <= now_us:
@@ -174,7 +179,9 @@ class Clockwork(asyncio.BaseEventLoop):
         gc.collect(2 if self._collections % 8 == 0 else 1)
         self._collected_at = [*self._collected_at[1:], self.now_us]
         if self._collected_at[0] == self.now_us:
-            raise LivelockError(self._say("livelock", "callbacks make each other ready for ever"))
+            owners = (handle._context.get(current_process) for handle in self._ready)
+            hosts = {owner.name for owner in owners if owner is not None}
+            raise LivelockError(self._say("livelock", "callbacks make each other ready for ever"), hosts)
 
     def _say(self, what: str, why: str) -> str:
         return f"{what} at {self.time()} s: {why}; pending:\n{self.pending_lines() or '  no task'}"

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class SimulationError(RuntimeError):
-    """The run cannot be trusted or cannot go on."""
+    """The run cannot be trusted or cannot go on. ``hosts`` are those whose code is to blame, where that is known."""
+
+    def __init__(self, message: str, hosts: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.hosts = frozenset(hosts)
 
 
 class DeadlockError(SimulationError):

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from harness.sim.errors import BlockingCallError
+from harness.sim.process import current_host
 from harness.sim.where import calling_line
 
 BLOCKING: tuple[tuple[Any, tuple[str, ...]], ...] = (
@@ -58,7 +59,8 @@ def refuse(what: str) -> None:
     """Raise BlockingCallError for ``what`` if this thread runs a simulation."""
     if _running is None or _running[0] != threading.get_ident():
         return
-    error = BlockingCallError(f"{what} blocks, and simulated code may not block; called by {calling_line()}")
+    said = f"{what} blocks, and simulated code may not block; called by {calling_line()}"
+    error = BlockingCallError(said, {current_host()})
     _running[1](error)
     raise error
 

@@ -51,7 +51,7 @@ class Lifespan:
 
     def _check(self, verb: str) -> None:
         if self._failure is not None:
-            raise StartupError(f"{self._name} did not {verb}: {self._failure}")
+            raise StartupError(f"{self._name} did not {verb}: {self._failure}", {self._name})
 
     async def _send(self, message: Message) -> None:
         kind = message["type"]

@@ -129,6 +129,10 @@ class VirtualLoop(Clockwork):
         """Return a line for each pending task of a living process, for errors."""
         return waiting_lines(self.tasks())
 
+    def pending_hosts(self) -> set[str]:
+        """Return the hosts of the pending tasks of living processes, for errors."""
+        return {task.process.name for task in self.tasks() if task.process is not None}
+
     # Failures
 
     def fail(self, error: BaseException) -> None:
@@ -197,7 +201,8 @@ class VirtualLoop(Clockwork):
             unseen = [known for ref in self._tasks if (known := ref()) is not None and _unseen(known)]
             for task in [*left, *unseen]:
                 if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-                    self.fail(error)
+                    said = "Task exception was never retrieved"
+                    self.call_exception_handler({"message": said, "exception": error, "future": task})
         except BaseException as error:
             self.fail(error)
         finally:

@@ -25,12 +25,18 @@ CRASHES_KEPT = 20
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """An exception that an application let out of a request (uvicorn logs it and answers 500 or breaks the body)."""
+    """An exception that an application let out of a request (uvicorn logs it and answers 500 or breaks the body).
+
+    ``request`` is its method and path, ``at_us`` the loop's time; ``error`` is the exception's repr.
+    """
 
     host: str
     request: str
     error: str
     traceback: str
+    kind: str
+    message: str
+    at_us: int
 
 
 class Host:
@@ -48,12 +54,8 @@ class Host:
 
     def crashed(self, scope: dict[str, Any], error: BaseException) -> None:
         """Keep what a handler of this host let out."""
-        network = self.network
-        network.crash_count += 1
-        if len(network.crashes) < CRASHES_KEPT:
-            request = f"{scope['method']} {scope['path']}"
-            text = "".join(traceback.format_exception(error))
-            network.crashes.append(Crash(self.name, request, repr(error), text))
+        at_us = round(asyncio.get_running_loop().time() * 1e6)
+        self.network.crashed(self.name, f"{scope['method']} {scope['path']}", error, at_us)
 
     def forget(self, cycle: Cycle) -> None:
         """Forget a request that both sides are done with."""
@@ -93,6 +95,13 @@ class Network:
         """Return the next connection's port at the client, from the range that Linux gives out."""
         self._connections += 1
         return 32_768 + self._connections % 28_232
+
+    def crashed(self, host: str, where: str, error: BaseException, at_us: int) -> None:
+        """Count an exception that code of ``host`` let out, and keep it if there are not too many."""
+        self.crash_count += 1
+        if len(self.crashes) < CRASHES_KEPT:
+            text = "".join(traceback.format_exception(error))
+            self.crashes.append(Crash(host, where, repr(error), text, type(error).__name__, str(error), at_us))
 
     def serve(
         self,

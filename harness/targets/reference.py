@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import importlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ import httpx
 import orjson
 import uvicorn
 
-from harness.contract import Contract, load_contract
-from harness.contract.loader import contract_to_json
-from harness.contract.requirements import reference_claims
-from harness.target import ASGIApp, Mode, Mutate, Overlay, Running, TargetError, Wiring
+from harness.contract import ContractError, contract_from_json, contract_to_json
+from harness.target import ASGIApp, Mode, Mutate, Running, TargetError, Wiring
 from harness.targets.child import start_child
+from harness.targets.promised import Promised
+from harness.targets.registry import Spec, target
 
 GATEWAY = "harness.gateway.app"
+DEPLOYMENT = "harness.gateway.deployment"
 STORES = "harness.gateway.store"
 SQLITE = "harness.gateway.sqlite_store"
 ENTROPY = "harness.gateway.entropy"
@@ -32,19 +33,15 @@ _COMMITS = 997
 """So many delays are drawn, and come again at other calls: a draw for each commit would cost more than the commit."""
 
 
-class Reference:
-    """The reference gateway, complete for what it claims."""
+@target("reference", modes=("sim", "local"), use="harness run, harness run --mode local")
+class Reference(Promised):
+    """The reference gateway of this project, complete for what it claims."""
 
-    name = "reference"
     modes: tuple[Mode, ...] = ("sim", "local")
+    ours = True
 
-    def __init__(self, *, contract: str = "") -> None:
-        self.claims = reference_claims().patterns
-        self._contract = contract
-
-    def contract(self, overlays: Sequence[Overlay] = ()) -> Contract:
-        """Return the documents' contract with overlays applied."""
-        return load_contract(self._contract or None, overlays=overlays)
+    def __init__(self, spec: Spec | None = None) -> None:
+        super().__init__(spec or {"name": "reference"})
 
     @asynccontextmanager
     async def start(self, wiring: Wiring) -> AsyncIterator[Running]:
@@ -84,6 +81,22 @@ def deployment(wiring: Wiring, token: str) -> dict[str, Any]:
         "zero_s": wiring.zero_s,
         "epoch_s": wiring.epoch_s,
     }
+
+
+def problems_of(*, contract: Mapping[str, Any] | None = None, deployment: Mapping[str, Any] | None = None) -> list[str]:
+    """Return what is wrong with a contract and a deployment that a gateway shall be served with, as far as given."""
+    problems: list[str] = []
+    try:
+        if contract is not None:
+            contract_from_json(contract)
+    except ContractError as error:
+        problems += error.problems
+    try:
+        if deployment is not None:
+            importlib.import_module(DEPLOYMENT).Deployment.from_json(deployment)
+    except ValueError as error:
+        problems += [f"deployment: {line.strip()}" for line in str(error).splitlines()[1:]]
+    return problems
 
 
 async def _in_process(wiring: Wiring, token: str) -> Running:

@@ -97,14 +97,13 @@ class UrlTarget(Promised):
         return _Answer(response.status_code, response.headers.get("content-type", "without a type"), is_object)
 
     def _absent(self, error: Exception) -> TargetError:
-        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | OSError) and not isinstance(
-            error, TimeoutError
-        ):
+        """Return what it means that no answer came: nobody there, nobody who speaks HTTP, or nobody in time."""
+        if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             message, help_ = f"no gateway answered at {self._base_url}", "is it running, and is the address right?"
-        elif isinstance(error, httpx.ProtocolError):
-            message, help_ = f"what listens at {self._base_url} does not speak HTTP", "is the port right?"
-        else:
+        elif isinstance(error, TimeoutError | httpx.TimeoutException):
             message, help_ = f"the gateway at {self._base_url} took a connection and did not answer", "is it stuck?"
+        else:
+            message, help_ = f"what listens at {self._base_url} gave no HTTP answer", "is the port right?"
         return TargetError(message, cause=str(error) or type(error).__name__, help=help_)
 
     @asynccontextmanager

@@ -5,41 +5,18 @@ from __future__ import annotations
 import os
 import select
 import signal
-import socket
 import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from harness.cli.main import main
+from tests.cli.conftest import Shell
 
 QUICK = "billing.an_account_reads_its_own_ledger"
-
-
-class Shell:
-    """Runs the command line in this process, in a folder of its own."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
-        self._monkeypatch = monkeypatch
-        self._capsys = capsys
-        self.folder = folder
-
-    def __call__(self, *arguments: str) -> tuple[int, str, str]:
-        self._monkeypatch.setattr(sys, "argv", ["harness", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        shown = self._capsys.readouterr()
-        return int(ended.value.code or 0), shown.out, shown.err
-
-
-@pytest.fixture
-def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Shell:
-    monkeypatch.chdir(tmp_path)
-    return Shell(monkeypatch, capsys, tmp_path)
+SEEDS = "0..11"
+"""Of two files: a line is told of each run, and there is time enough to end them in the middle."""
 
 
 @pytest.mark.parametrize(
@@ -58,7 +35,9 @@ def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], t
         (("run", "--sed", "1"), "--seed"),
         (("explain", "BILL-1"), "BILL-01"),
         (("list", "fautls"), "faults"),
-        (("run", "--contract", "no/such/contract.toml"), "contract"),
+        (("run", "--contract", "no/such/contract.toml"), "docs/contract.md"),
+        (("run", "--requirement", "bil-*"), "did you mean 'BILL-"),
+        (("run", "--claims", "x.toml"), "reference gateway"),
     ],
 )
 def test_a_wrong_word_names_the_right_one_and_exits_64(shell: Shell, arguments: tuple[str, ...], said: str) -> None:
@@ -179,35 +158,6 @@ def test_a_folder_without_a_readable_run_is_refused(shell: Shell, command: str, 
     assert "error:" in err
 
 
-def test_a_target_that_is_not_there_exits_69(shell: Shell) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    code, out, _ = shell(
-        "run",
-        "billing.balances_chain_under_concurrency",
-        "--target",
-        url,
-        "--key",
-        "a=ck_x",
-        "--key",
-        "b=ck_y",
-        "--workers",
-        "1",
-        "--out",
-        "run",
-    )
-    assert code == 69
-    assert "no gateway answered" in out
-    assert "help" in out
-
-
-def test_an_import_that_is_none_exits_69(shell: Shell) -> None:
-    code, _, err = shell("run", QUICK, "--target", "no.such.module:app")
-    assert code == 69
-    assert "cannot import" in err
-
-
 def test_a_contract_with_problems_tells_them_all(shell: Shell) -> None:
     (shell.folder / "bad.toml").write_text('name = "x"\nversionn = "1"\n[timeouts]\nconnect_ms = "soon"\n')
     code, _, err = shell("run", QUICK, "--target", "http://127.0.0.1:1", "--contract", "bad.toml")
@@ -230,32 +180,9 @@ def test_no_escape_codes_without_a_terminal_and_colour_when_forced(
     assert "\x1b" not in out
 
 
-@pytest.fixture
-def process(tmp_path: Path) -> Iterator[Any]:
-    started: list[subprocess.Popen[str]] = []
-
-    def start(*arguments: str) -> subprocess.Popen[str]:
-        made = subprocess.Popen(
-            [sys.executable, "-m", "harness.cli", *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(made)
-        return made
-
-    yield start
-    for one in started:
-        if one.poll() is None:
-            one.kill()
-        one.communicate()
-
-
 @pytest.mark.local
 def test_ctrl_c_keeps_a_partial_record_and_exits_130(process: Any, tmp_path: Path) -> None:
-    running = process("run", "billing", "balances", "--seeds", "0..300", "--out", "run")
+    running = process("run", "billing", "balances", "--seeds", SEEDS, "--out", "run")
     first = running.stderr.readline()  # some of it is done
     assert first
     running.send_signal(signal.SIGINT)
@@ -265,37 +192,6 @@ def test_ctrl_c_keeps_a_partial_record_and_exits_130(process: Any, tmp_path: Pat
     verdict = orjson.loads((tmp_path / "run" / "verdict.json").read_bytes())
     assert verdict["run"]["interrupted"] is True
     assert verdict["exit"] == 130
-
-
-@pytest.mark.local
-def test_a_server_ends_when_its_parents_end_of_the_pipe_does(process: Any) -> None:
-    made = subprocess.Popen(
-        [sys.executable, "-m", "harness.cli", "serve", "upstreams", "--config", "-"],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert made.stdin is not None
-    assert made.stdout is not None
-    made.stdin.write('{"listeners": {"primary": "open"}}\n')
-    made.stdin.flush()
-    assert made.stdout.readline().startswith("ready http://127.0.0.1:")
-    made.communicate(timeout=20)  # closes its standard input
-    assert made.returncode == 0
-
-
-SECRET = "ck_never_to_be_written_down"
-
-
-@pytest.mark.parametrize("arguments", [("--key", f"a={SECRET}"), (f"--key=a={SECRET}",)])
-def test_a_customers_key_is_in_no_file_of_the_run(shell: Shell, arguments: tuple[str, ...]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    shell("run", QUICK, "--target", f"http://127.0.0.1:{port}", *arguments, "--workers", "1", "--out", "run")
-    files = [path for path in (shell.folder / "run").rglob("*") if path.is_file()]
-    assert len(files) >= 5
-    assert not [path for path in files if SECRET.encode() in path.read_bytes()]
 
 
 @pytest.mark.parametrize(
@@ -350,7 +246,7 @@ def test_a_history_of_another_schema_is_refused(shell: Shell) -> None:
 @pytest.mark.local
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 130), (signal.SIGKILL, -9)])
 def test_no_worker_outlives_a_run_that_is_killed(process: Any, number: signal.Signals, code: int) -> None:
-    running = process("run", "billing", "balances", "--seeds", "0..300", "--out", "run", "--workers", "2")
+    running = process("run", "billing", "balances", "--seeds", SEEDS, "--out", "run", "--workers", "2")
     assert running.stderr.readline()
     workers = [int(pid) for pid in Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()]
     assert len(workers) == 2
@@ -365,7 +261,7 @@ def test_no_worker_outlives_a_run_that_is_killed(process: Any, number: signal.Si
 
 @pytest.mark.local
 def test_a_worker_that_is_killed_is_told_and_exits_70(process: Any, tmp_path: Path) -> None:
-    running = process("run", "billing", "balances", "--seeds", "0..300", "--out", "run", "--workers", "2")
+    running = process("run", "billing", "balances", "--seeds", SEEDS, "--out", "run", "--workers", "2")
     assert running.stderr.readline()
     workers = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
     os.kill(int(workers[0]), signal.SIGKILL)
@@ -374,27 +270,6 @@ def test_a_worker_that_is_killed_is_told_and_exits_70(process: Any, tmp_path: Pa
     assert "Traceback" not in out + err
     assert "a worker process was killed" in out
     assert orjson.loads((tmp_path / "run" / "verdict.json").read_bytes())["verdict"] == "error"
-
-
-BROKEN_TARGETS = {
-    "raises": ("def app(wiring):\n    raise ValueError('no such provider')\n", "no such provider"),
-    "no_app": ("def app(wiring):\n    return 7\n", "no ASGI app"),
-    "bad_module": ("1 / 0\n", "division by zero"),
-}
-
-
-@pytest.mark.parametrize("name", BROKEN_TARGETS)
-def test_a_fault_of_an_imported_target_is_told_as_its_own(
-    shell: Shell, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    source, said = BROKEN_TARGETS[name]
-    module = f"target_{name}"
-    (shell.folder / f"{module}.py").write_text(source)
-    monkeypatch.syspath_prepend(str(shell.folder))
-    code, out, err = shell("run", QUICK, "--target", f"{module}:app", "--workers", "1", "--out", "run")
-    assert code == 69
-    assert said in out + err
-    assert "Traceback" not in out + err
 
 
 @pytest.mark.parametrize(
@@ -406,6 +281,8 @@ def test_a_fault_of_an_imported_target_is_told_as_its_own(
         (("gateway", "--config", "nonsense"), 64),
         (("upstreams", "--config", '{"listeners": {"primary": "opne"}}'), 64),
         (("upstreams", "--config", "[]"), 64),
+        (("upstreams", "--config", '{"listeners": 3}'), 64),
+        (("gateway", "--overlay", "short", "--config", "{}"), 64),
     ],
 )
 def test_a_server_that_cannot_start_says_why(shell: Shell, arguments: tuple[str, ...], code: int) -> None:
@@ -413,3 +290,60 @@ def test_a_server_that_cannot_start_says_why(shell: Shell, arguments: tuple[str,
     assert found == code
     assert "error:" in err
     assert out == ""
+
+
+def test_a_server_is_told_every_problem_of_its_configuration(shell: Shell) -> None:
+    config = {"contract": {"nme": "x"}, "deployment": {"zero_s": "now"}, "listners": {}}
+    code, _, err = shell("serve", "gateway", "--config", orjson.dumps(config).decode())
+    assert code == 64
+    for said in ("listners: unknown", "nme: unknown", "near: name", "zero_s", "accounts: missing", "docs/serving.md"):
+        assert said in err, said
+
+
+def test_an_id_is_found_whatever_its_case(shell: Shell) -> None:
+    code, out, _ = shell("run", "--requirement", "bill-0*", "--list")
+    assert code == 0
+    assert "billing.cost_is_rounded_up_once" in out.split()
+
+
+def test_a_fault_of_the_harness_itself_exits_70(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.cli.catalogue.list_command", lambda what: 1 / 0)
+    code, _, err = shell("list", "faults")
+    assert code == 70
+    assert "ZeroDivisionError" in err
+
+
+@pytest.mark.local
+@pytest.mark.parametrize(("arguments", "code"), [(("run", QUICK, "--out", "run"), 0), (("list", "scenarios"), 0)])
+def test_a_reader_that_goes_away_changes_nothing_but_the_output(
+    process: Any, arguments: tuple[str, ...], code: int
+) -> None:
+    running = process(*arguments)
+    running.stdout.close()
+    told = running.stderr.read()
+    assert running.wait(timeout=60) == code
+    assert "BrokenPipe" not in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.local
+def test_a_run_goes_on_when_nobody_reads_its_progress(process: Any, tmp_path: Path) -> None:
+    running = process("run", "billing.cost_is_rounded_up_once", QUICK, "--mutant", "rounds_down", "--out", "run")
+    running.stderr.close()
+    running.stdout.close()
+    assert running.wait(timeout=60) == 1
+    assert len(orjson.loads((tmp_path / "run" / "verdict.json").read_bytes())["scenarios"]) == 2
+
+
+@pytest.mark.local
+def test_a_server_reads_on_and_ends_with_its_input_alone(process: Any) -> None:
+    running = process("serve", "upstreams", "--config", "-")
+    running.stdin.write('{"listeners": {"primary": "open"}}\n')
+    running.stdin.flush()
+    assert running.stdout.readline().startswith("ready ")
+    running.stdin.write("and more\n")
+    running.stdin.flush()
+    with pytest.raises(subprocess.TimeoutExpired):
+        running.wait(timeout=0.3)
+    running.communicate(timeout=20)  # closes its input
+    assert running.returncode == 0

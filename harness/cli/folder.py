@@ -83,8 +83,9 @@ def recorded(folder: Path) -> list[Path]:
 def _why_none(folder: Path) -> dict[str, str]:
     verdict = verdict_of(folder)
     if not verdict:
+        empty = "there is no history.jsonl in it, nor in a folder below it"
         return {
-            "cause": "there is no history.jsonl in it, nor in a folder below it",
+            "cause": empty if folder.is_dir() else "there is no such folder",
             "help": "harness run --out DIR records one",
         }
     first, last = verdict["run"].get("seeds", (0, 0))

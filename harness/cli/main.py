@@ -139,7 +139,7 @@ def list_(what: str) -> None:
     list_command(what)
 
 
-@harness.group()
+@harness.group(cls=Commands)
 def serve() -> None:
     """Serve the mock upstreams, or the reference gateway, for curl and SDKs."""
 

@@ -146,6 +146,7 @@ def execute(
     try:
         write(folder, verdict, contract=contract)
     except OSError as error:
+        print_verdict(verdict, None)  # it is known, though it cannot be kept
         fail(f"the record could not be written to {folder}", cause=error.strerror or str(error))
         return EXIT_HARNESS
     print_verdict(verdict, folder)

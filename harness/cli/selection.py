@@ -14,6 +14,8 @@ from harness.contract import Contract, load_requirements
 from harness.scenario import SCENARIOS, NamedScenario
 
 PARTS = ("core", "ceilings")
+MOST_SEEDS = 100_000
+"""A run holds the record of every seed in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,10 @@ def seeds(seed: int | None, span: str) -> range:
     match = re.fullmatch(r"(\d+)\.\.(\d+)", span)
     if match is None or int(match[1]) > int(match[2]):
         raise click.UsageError(f"--seeds {span!r}: give A..B with A not above B, such as 0..99")
-    return range(int(match[1]), int(match[2]) + 1)
+    found = range(int(match[1]), int(match[2]) + 1)
+    if len(found) > MOST_SEEDS:
+        raise click.UsageError(f"--seeds {span}: {len(found):,} seeds are too many for one run; give {MOST_SEEDS:,}")
+    return found
 
 
 def _named(pattern: str) -> list[str]:

@@ -19,11 +19,11 @@ from harness.cli.terminal import fail, near
 from harness.contract import ContractError, load_contract
 from harness.environment.secrets import random_secrets
 from harness.environment.sim import roles_of
+from harness.runner import EXIT_HARNESS, EXIT_USAGE
 from harness.scenario import Account, Key, World
 from harness.target import UpstreamAddress, Wiring
 from mock_upstreams.sockets import serving
 
-EXIT_USAGE = 64
 ROLES = ("primary", "second", "third")
 
 
@@ -50,6 +50,8 @@ def gateway_command(port: int, host: str, database: str, mutant: str, overlay: s
         raise click.UsageError(f"no mutant {mutant!r}{near(mutant, MUTANTS)}; harness list mutants shows them")
     change = mutate(mutant) if mutant else None
     settings = read_settings(config)
+    if database and not Path(database).absolute().parent.is_dir():
+        raise click.UsageError(f"--database {database}: there is no folder {Path(database).parent}")
     if config:
         _check_gateway(settings, overlay)
     with scratch() as folder:
@@ -144,10 +146,9 @@ def _run(serve: Callable[[asyncio.Event], Any], *, watched: bool) -> None:
     except ValueError as error:
         fail("the configuration cannot be used", cause=str(error), help=HELP)
         raise SystemExit(EXIT_USAGE) from None
+    except OSError as error:
+        fail("the server did not start", cause=str(error), help="is the port free, and the host one of this machine?")
+        raise SystemExit(EXIT_USAGE) from None
     except Exception as error:
-        fail(
-            "the server did not start",
-            cause=f"{error}",
-            help="is the port free, and the file a ledger of this version?",
-        )
-        raise SystemExit(70) from None
+        fail("the server did not start", cause=str(error), help="is the file a ledger of this version?")
+        raise SystemExit(EXIT_HARNESS) from None

@@ -12,8 +12,8 @@ SHOWN = 3
 """Broken cases of one requirement that are printed; the report has more."""
 
 
-def print_verdict(verdict: Mapping[str, Any], folder: Path) -> None:
-    """Print ``verdict`` to standard output."""
+def print_verdict(verdict: Mapping[str, Any], folder: Path | None) -> None:
+    """Print ``verdict`` to standard output, and where its report is, if it was written."""
     requirements: Mapping[str, Any] = verdict["requirements"]
     for identifier, entry in requirements.items():
         if entry["verdict"] == "fail":
@@ -126,7 +126,7 @@ def _print_profiles(requirements: Mapping[str, Any]) -> None:
         say(f"  {profile:<12} {', '.join(told)}")
 
 
-def _print_end(verdict: Mapping[str, Any], folder: Path) -> None:
+def _print_end(verdict: Mapping[str, Any], folder: Path | None) -> None:
     counts, run = verdict["counts"], verdict["run"]
     ran = len(verdict["scenarios"])
     calls = sum(record.get("calls", 0) for record in verdict["scenarios"])
@@ -140,4 +140,5 @@ def _print_end(verdict: Mapping[str, Any], folder: Path) -> None:
     say(f"\n{headline} {why or counted}")
     if why:
         say(f"{'':<12} {counted}")
-    say(f"report  {folder / 'report.html'}")
+    if folder is not None:
+        say(f"report  {folder / 'report.html'}")

@@ -16,7 +16,7 @@ from harness.environment.sim import roles_of
 from harness.environment.stage import Stage
 from harness.history import Recorder
 from harness.scenario import Scenario
-from harness.target import Target, Unsupported, UpstreamAddress, Wiring
+from harness.target import Target, TargetError, Unsupported, UpstreamAddress, Wiring
 from harness.targets.child import start_child
 
 SKEW_US = 2_000
@@ -98,4 +98,9 @@ async def _run(
                 skew_us=SKEW_US,
                 log=log,
             )
-            await Performance(scenario, stage, recorder, seed).run()
+            try:
+                await Performance(scenario, stage, recorder, seed).run()
+            except TargetError as error:
+                if mocks.process.returncode is not None:  # ours, and no fault of the gateway's
+                    raise RuntimeError(f"the mock upstreams died (exit {mocks.process.returncode})") from error
+                raise

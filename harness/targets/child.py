@@ -78,7 +78,8 @@ async def _ready_line(process: asyncio.subprocess.Process, arguments: Sequence[s
         ) from None
     if not line.startswith("ready "):
         await asyncio.sleep(0.05)  # let the last words of standard error arrive
-        raise TargetError(f"{what} did not start", cause=" | ".join(last_lines) or line or "it ended without a word")
+        wordless = f"it ended without a word (exit {process.returncode})"
+        raise TargetError(f"{what} did not start", cause=" | ".join(last_lines) or line or wordless)
     return line.removeprefix("ready ")
 
 

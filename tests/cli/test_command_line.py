@@ -32,6 +32,8 @@ SEEDS = "0..11"
         (("run", "--seeds", "1..2", "--seed", "1"), "not both"),
         (("run", "auth", "--profile", "insurance"), "nothing selected"),
         (("rum",), "run"),
+        (("serve", "upstreems"), "upstreams"),
+        (("run", "--seeds", "0..999999999"), "too many"),
         (("run", "--sed", "1"), "--seed"),
         (("explain", "BILL-1"), "BILL-01"),
         (("list", "fautls"), "faults"),
@@ -275,7 +277,8 @@ def test_a_worker_that_is_killed_is_told_and_exits_70(process: Any, tmp_path: Pa
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
-        (("gateway", "--database", "/nowhere/ledger.sqlite"), 70),
+        (("gateway", "--database", "/nowhere/ledger.sqlite"), 64),
+        (("gateway", "--host", "256.1.1.1"), 64),
         (("gateway", "--overlay", "shrt"), 64),
         (("gateway", "--config", '{"contract": 1}'), 64),
         (("gateway", "--config", "nonsense"), 64),

@@ -18,10 +18,13 @@ LOCK = ".lock"
 def scratch() -> Iterator[Path]:
     """Make a folder of our own and remove it on the way out; folders that nobody holds any more go first.
 
-    A folder is held by a lock on a file in it, which the system lets go when its owner ends, however it ends.
+    A folder is held by a lock on a file in it, which the system lets go when its owner ends, however it ends. Raises
+    OSError.
     """
     base = Path(tempfile.gettempdir()) / f"harness-{os.getuid()}"
     base.mkdir(mode=0o700, exist_ok=True)
+    if base.is_symlink() or base.stat().st_uid != os.getuid():
+        raise PermissionError(f"{base} belongs to somebody else")
     with (base / LOCK).open("w") as gate:
         fcntl.flock(gate, fcntl.LOCK_EX)  # else a folder that is just being made would seem to be nobody's
         for folder in base.iterdir():

@@ -73,6 +73,10 @@ def run_in_sim(
         if target.ours or GATEWAY not in error.hosts:
             raise
         raise _blame(target.name, error) from error
+    except SystemExit as error:
+        if target.ours:
+            raise
+        raise TargetError(f"{target.name} called for the end of the process", cause=repr(error), help=HELP) from error
     finally:
         loop.close()
         theirs = [crash for crash in network.crashes if crash.host == GATEWAY]
@@ -163,6 +167,8 @@ async def _started(stack: AsyncExitStack, target: Target, wiring: Wiring, networ
                 current_process.reset(outside)
             assert running.app is not None
             network.serve(GATEWAY, running.app)
+            if not target.ours:  # an app that nobody made for this wiring finds it where a lifespan keeps its state
+                network.host(GATEWAY).lifespan.state["harness"] = wiring
             await network.start(GATEWAY)
     except TimeoutError as error:
         said = f"{target.name} did not start in {START_LIMIT_S} s of virtual time"

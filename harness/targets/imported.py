@@ -49,7 +49,7 @@ class ImportedTarget(Promised):
             app = self._made(wiring) if self._shape == "wired" else self._made()
             if inspect.isawaitable(app):
                 app = await app
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             cause = "".join(traceback.format_exception_only(error)).strip()
             raise TargetError(f"{self.name} could not be made", cause=cause) from error
         if not callable(app):
@@ -70,7 +70,7 @@ def _imported(name: str) -> Any:
         raise NotATarget(f"no module {error.name!r}{_near_modules(error.name)}", cause=cause, help=ACCEPTED) from error
     except (ValueError, TypeError) as error:
         raise NotATarget(f"{name!r} names no module", cause=str(error), help=ACCEPTED) from error
-    except Exception as error:  # whatever a module of somebody else's raises as it is imported
+    except (Exception, SystemExit) as error:  # whatever a module of somebody else's raises as it is imported
         cause = "".join(traceback.format_exception_only(error)).strip()
         raise TargetError(f"cannot import {module}", cause=cause) from error
     for part in attribute.split("."):

@@ -14,6 +14,8 @@ from typing import Any
 import orjson
 import pytest
 
+from harness.targets import registry
+from harness.targets.imported import ImportedTarget
 from tests.cli.conftest import Shell
 
 QUICK = "billing.an_account_reads_its_own_ledger"
@@ -85,6 +87,19 @@ def makes_nothing():
 def makes_trouble(wiring):
     raise ValueError("no such provider")
 
+async def stateful(scope, receive, send):
+    assert scope["state"]["harness"].secrets
+    await refuses(scope, receive, send)
+
+async def spins(scope, receive, send):
+    await _lifeless(scope)
+    while True:
+        await asyncio.sleep(0)
+
+async def exits(scope, receive, send):
+    await _lifeless(scope)
+    raise SystemExit(0)
+
 class Twice:
     def __call__(self, scope, receive, send):
         return refuses(scope, receive, send)
@@ -133,7 +148,7 @@ def test_a_target_that_never_answers_is_judged(shell: Shell, foreign: Any, app: 
     assert "ERROR" not in out
 
 
-@pytest.mark.parametrize("app", ["refuses", "made", "made_with", "inner.app"])
+@pytest.mark.parametrize("app", ["refuses", "made", "made_with", "inner.app", "stateful"])
 def test_an_app_and_what_makes_one_are_run(shell: Shell, foreign: Any, app: str) -> None:
     assert foreign(app)[0] in (1, 2)
     assert record_of(shell.folder)["scenarios"][0]["error"] is None
@@ -149,9 +164,14 @@ def test_an_app_and_what_makes_one_are_run(shell: Shell, foreign: Any, app: str)
         ("starts_not", "no database"),
         ("makes_nothing", "no ASGI app"),
         ("makes_trouble", "no such provider"),
+        ("spins", "spins"),
+        ("exits", "SystemExit"),
     ],
 )
-def test_what_a_target_does_to_the_run_is_its_own_fault(shell: Shell, foreign: Any, app: str, said: str) -> None:
+def test_what_a_target_does_to_the_run_is_its_own_fault(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, foreign: Any, app: str, said: str
+) -> None:
+    monkeypatch.setattr("harness.sim.clockwork.COLLECT_EVERY", 1 << 12)  # what turns without end is seen sooner
     code, out, _ = foreign(app)
     assert code == 69
     assert said in out
@@ -224,7 +244,12 @@ def test_what_is_no_app_is_refused_with_what_would_be(shell: Shell, foreign: Any
 def test_a_module_that_fails_as_it_is_imported_is_the_targets_fault(shell: Shell, foreign: Any) -> None:
     (shell.folder / "bad_gateway.py").write_text("1 / 0\n")
     (shell.folder / "lost_gateway.py").write_text("import no_such_dependency\n")
-    for module, said in (("bad_gateway", "division by zero"), ("lost_gateway", "no_such_dependency")):
+    (shell.folder / "gone_gateway.py").write_text("raise SystemExit(0)\n")
+    for module, said in (
+        ("bad_gateway", "division by zero"),
+        ("lost_gateway", "no_such_dependency"),
+        ("gone_gateway", "SystemExit"),
+    ):
         code, _, err = shell("run", QUICK, "--target", f"{module}:app")
         assert code == 69
         assert said in err
@@ -266,6 +291,27 @@ def test_claims_that_cannot_be_are_told_with_the_near_ids(
 
 def test_the_reference_gateway_has_claims_of_its_own(shell: Shell) -> None:
     assert shell("run", QUICK, "--claims", "claims.toml")[0] == 64
+
+
+def test_a_target_is_one_registered_class(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "KINDS", dict(registry.kinds()))
+
+    @registry.target("mine", modes=("sim",), use="harness run --target mine")
+    class Mine(ImportedTarget):
+        """A gateway of mine."""
+
+        def __init__(self, spec: registry.Spec) -> None:
+            super().__init__({**spec, "name": "harness.targets.imported:ImportedTarget"})
+
+    _, out, _ = shell("list", "targets")
+    assert "harness run --target mine" in out
+    assert "A gateway of mine." in out
+    code, _, err = shell("run", QUICK, "--target", "mien")
+    assert code == 64
+    assert "'mine'" in err
+    code, _, err = shell("run", QUICK, "--target", "mine")
+    assert code == 64
+    assert "no ASGI app" in err  # it was made, and what it imports is none
 
 
 # By its address

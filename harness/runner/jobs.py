@@ -9,7 +9,7 @@ import signal
 import sys
 import time  # noqa: TID251 - CPU time of the job, for the run's own statistics; nothing simulated reads it
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -20,6 +20,7 @@ from typing import Any
 from harness.checker import Checker
 from harness.contract import Contract
 from harness.contract.loader import contract_from_json
+from harness.contract.requirements import matches
 from harness.environment.local import run_locally
 from harness.environment.raised import NOTE as RAISED
 from harness.environment.raised import raised_in
@@ -62,7 +63,10 @@ class Suite:
 
 
 def build(job: Job, target: Target) -> tuple[Scenario, Contract]:
-    """Return the job's scenario, checks narrowed to its requirements, and the effective contract."""
+    """Return the job's scenario, checks narrowed to its requirements and to what is claimed, and its contract in force.
+
+    Raises Unsupported for a scenario that would judge nothing of what the target claims.
+    """
     overlays: list[Overlay] = [job.overlay] if job.overlay else []
     made = SCENARIOS[job.scenario](target.contract(overlays), job.seed)
     if made.world.overlay:
@@ -70,7 +74,14 @@ def build(job: Job, target: Target) -> tuple[Scenario, Contract]:
     contract = target.contract(overlays)
     if job.requirements:
         made = replace(made, checks=tuple(check for check in made.checks if check.requirement in job.requirements))
-    return made, contract
+    claimed = tuple(check for check in made.checks if _claims_any(target.claims, check))
+    if made.checks and not claimed:
+        raise Unsupported("it judges nothing that this target claims")
+    return replace(made, checks=claimed), contract
+
+
+def _claims_any(claims: Sequence[str], check: Checker) -> bool:
+    return any(matches(claims, check.requirement, clause) for clause in check.clauses)
 
 
 def run_job(job: Job, suite: Suite) -> dict[str, Any]:

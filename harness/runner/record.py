@@ -87,6 +87,12 @@ def _why(
     yield from _counted(
         f"{r['scenario']}: {r['doubts'][0]}" for r in scenarios if r["outcome"] == overall and r["doubts"]
     )
+    yield from _counted(
+        f"{r['scenario']}: {check['checker']} saw nothing to judge"
+        for r in scenarios
+        for check in r["checks"]
+        if not check["clauses"] and not r["doubts"]
+    )
     open_ = [
         (f"{identifier}.{name}", clause.get("why"))
         for identifier, entry in requirements.items()

@@ -270,6 +270,14 @@ def test_a_target_claims_what_its_file_says(shell: Shell, foreign: Any) -> None:
     assert record_of(shell.folder)["requirements"] == verdict["requirements"]
 
 
+def test_what_a_target_does_not_claim_leaves_nothing_open(shell: Shell, foreign: Any) -> None:
+    (shell.folder / "claims.toml").write_text('claims = ["ERR-*"]\n')
+    code, _, _ = foreign("refuses", "--claims", "claims.toml")  # it shows no books, and claims nothing of them
+    assert code == 2
+    assert record_of(shell.folder)["verdict"] == "unsupported"
+    assert "nothing that this target claims" in record_of(shell.folder)["why"][0]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -46,7 +46,7 @@ def judge_command(folder: Path) -> int:
         "mode": plan.mode,
         "mutant": plan.mutant,
         "seeds": [min(r["seed"] for r in records), max(r["seed"] for r in records)],
-        "selection": sorted({r["scenario"] for r in records}),
+        "selection": earlier.get("selection", sorted({r["scenario"] for r in records})),
         "judged_again": True,
     }
     catalogue = load_requirements()

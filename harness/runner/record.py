@@ -52,7 +52,7 @@ def build_verdict(
         "schema": SCHEMA,
         "run": dict(run),
         "verdict": overall,
-        "why": list(_why(overall, run, scenarios, requirements)),
+        "why": list(_why(overall, run, scenarios, requirements, branches)),
         "exit": exit_code(overall, errors, interrupted=bool(run.get("interrupted"))),
         "counts": _counts(entry["verdict"] for entry in requirements.values()),
         "requirements": requirements,
@@ -77,6 +77,7 @@ def _why(
     run: Mapping[str, Any],
     scenarios: Sequence[Mapping[str, Any]],
     requirements: Mapping[str, Mapping[str, Any]],
+    branches: Mapping[str, Mapping[str, Any]],
 ) -> Iterable[str]:
     """Yield, in a few words each, what kept the run from a verdict; a pass and a failure need none."""
     if run.get("interrupted"):
@@ -100,6 +101,8 @@ def _why(
         if clause["outcome"] == Outcome.INCONCLUSIVE.value
     ]
     yield from _counted(f"not covered: {name}" for name, why in open_ if why == UNSEEN)
+    missed = (name for name, entry in branches.items() if entry["outcome"] == Outcome.INCONCLUSIVE.value)
+    yield from _counted(f"branch {name} never reached" for name in missed)
     yield from _counted(f"could not be told: {name}" for name, why in open_ if why not in (UNSEEN, INTERRUPTED))
 
 

@@ -71,11 +71,13 @@ class Circuit:
 
     def reopens_us(self) -> int:
         """Return when the present (or last) cool-down ends."""
+        return self._opened_us + self.cooldown_ms() * 1000
+
+    def cooldown_ms(self) -> int:
+        """Return how long the present (or last) cool-down is: longer with each trip, to the cap."""
         rules = self._rules
-        cooldown_ms: int = min(
-            rules.cooldown_ms * rules.cooldown_factor ** max(0, self._trips - 1), rules.cooldown_cap_ms
-        )
-        return self._opened_us + cooldown_ms * 1000
+        grown_ms: int = rules.cooldown_ms * rules.cooldown_factor ** max(0, self._trips - 1)
+        return min(grown_ms, rules.cooldown_cap_ms)
 
     def wait_us(self, now_us: int) -> int:
         """Return how long the path stays shut for certain: the rest of its cool-down."""
@@ -97,13 +99,13 @@ class Circuit:
         state = self.state(now_us)
         if permit.generation != self.generation:
             return
-        slow_ms = self._rules.slow_ms
-        slow = slow_ms is not None and now_us - permit.at_us > slow_ms * 1000
+        slow = self.is_slow(now_us - permit.at_us)
         if state == "closed" and outcome != "ignored":
             self._outcomes.append((now_us, outcome == "failure", slow))
             self._failed += outcome == "failure"
             self._slow += slow
-            if self._is_overloaded(now_us):
+            self.forget_before(now_us - self._rules.window_ms * 1000)
+            if self.is_overloaded(len(self._outcomes), self._failed, self._slow):
                 self._turn("trip", now_us)
         elif state == "half_open" and self._probes.pop(permit.serial, None) is not None and outcome != "ignored":
             self._successes += 1
@@ -112,17 +114,25 @@ class Circuit:
             elif self._successes >= self._rules.successes_to_close:
                 self._turn("heal", now_us)
 
-    def _is_overloaded(self, now_us: int) -> bool:
-        rules, outcomes = self._rules, self._outcomes
-        oldest_us = now_us - rules.window_ms * 1000
+    def is_slow(self, took_us: int) -> bool:
+        """Say whether a call that took so long counts as slow."""
+        slow_ms = self._rules.slow_ms
+        return slow_ms is not None and took_us > slow_ms * 1000
+
+    def forget_before(self, oldest_us: int) -> None:
+        """Let the outcomes go that are as old as ``oldest_us``."""
+        outcomes = self._outcomes
         while outcomes[0][0] <= oldest_us:
             _, failed, slow = outcomes.popleft()
             self._failed -= failed
             self._slow -= slow
-        calls = len(outcomes)
+
+    def is_overloaded(self, calls: int, failed: int, slow: int) -> bool:
+        """Say whether so many failed and slow outcomes among so many open the circuit."""
+        rules = self._rules
         return calls >= rules.min_calls and (
-            self._failed * 100 >= rules.failure_percent * calls
-            or (rules.slow_ms is not None and self._slow * 100 >= rules.slow_percent * calls)
+            failed * 100 >= rules.failure_percent * calls
+            or (rules.slow_ms is not None and slow * 100 >= rules.slow_percent * calls)
         )
 
     def _turn(self, event: Event, now_us: int) -> None:
@@ -169,5 +179,9 @@ class Breaker:
     def _circuit(self, path: Path) -> Circuit:
         circuit = self._circuits.get(path)
         if circuit is None:
-            circuit = self._circuits[path] = Circuit(self._rules)
+            circuit = self._circuits[path] = self.fresh()
         return circuit
+
+    def fresh(self) -> Circuit:
+        """Return the circuit of a path that was never called."""
+        return Circuit(self._rules)

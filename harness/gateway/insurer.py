@@ -36,13 +36,21 @@ class Insurer:
     def settle(self, charged: int, latency_us: int, eligible: bool) -> Settlement:
         """Return the settlement of a call that ended ``latency_us`` after its receipt and was charged ``charged``."""
         policy = self._policy
-        latency_ms = latency_us // 1000
+        latency_ms = self.latency_ms(latency_us)
         if not eligible or charged <= 0:
             return self._unpaid("not_eligible", latency_ms, charged)
         if latency_ms <= policy.threshold_ms:
             return self._unpaid("not_triggered", latency_ms, charged)
-        payout = min(charged, math.ceil(self._ratio * charged))
+        payout = self.payout(charged)
         return Settlement("paid", policy.trigger, policy.reason, latency_ms, policy.threshold_ms, charged, payout)
+
+    def latency_ms(self, latency_us: int) -> int:
+        """Return the latency in the unit of the policy: milliseconds that are over."""
+        return latency_us // 1000
+
+    def payout(self, charged: int) -> int:
+        """Return the policy's share of the charge, rounded up to whole credits."""
+        return min(charged, math.ceil(self._ratio * charged))
 
     def pending(self) -> Mapping[str, str]:
         """Return the headers that a stream starts with: the policy, before anyone can know what it comes to."""

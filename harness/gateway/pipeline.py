@@ -144,7 +144,7 @@ class Pipeline:
         await call.client.respond(
             200,
             parts.headers.whole(call, settlement),
-            call.surface.finished(answer.body, call.asked, self.hypereal(bill, settlement)),
+            call.surface.finished(answer.body, call.asked, self.hypereal(call, bill, settlement)),
         )
 
     async def finish_stream(self, parts: Components, call: Call, answer: Answer) -> None:
@@ -160,7 +160,7 @@ class Pipeline:
         self.done(parts, call)
         await call.out.flushed()
 
-    def hypereal(self, bill: Bill, settlement: Settlement | None) -> dict[str, Any] | None:
+    def hypereal(self, call: Call, bill: Bill, settlement: Settlement | None) -> dict[str, Any] | None:
         """Return the hypereal block of an Enterprise answer; general answers have none."""
         if settlement is None:
             return None
@@ -179,14 +179,18 @@ class Pipeline:
         if call.client.gone:
             return
         if call.begun:
-            assert call.out is not None
-            call.out.write(call.surface.error_event(parts.errors.body(refusal, call.request_id), call.state))
-            call.out.end()
-            await call.out.flushed()
+            await self.break_off(parts, call, refusal)
         else:
             if call.out is not None:
                 call.out.abandon()
             await parts.errors.answer(call.client, refusal, call.request_id, parts.headers.governor(call))
+
+    async def break_off(self, parts: Components, call: Call, refusal: Refusal) -> None:
+        """End a stream whose head the client has had with the surface's error event."""
+        assert call.out is not None
+        call.out.write(call.surface.error_event(parts.errors.body(refusal, call.request_id), call.state))
+        call.out.end()
+        await call.out.flushed()
 
     def abort(self, parts: Components, call: Call) -> None:
         """End a call whose client left, and whose answer did not come whole in time."""

@@ -119,16 +119,23 @@ class Relay:
             outcome = "failure" if failed.failure.counts else "ignored"
             raise
         except asyncio.CancelledError:
-            # The call's time is up, which is the upstream's doing; or its client left, which is not.
-            if not call.client.gone and call.limit is not None and call.limit.expired():
-                outcome = "failure"
+            if self.ran_out(call):
                 call.attempts.append(f"{target.role}:call_timeout")
+            outcome = self.outcome_of_cut(call)
             raise
         finally:
             call.attached = False
             parts.breaker.record(permit, outcome, parts.clock.now_us())
         call.attempts.append(f"{target.role}:ok")
         return answer
+
+    def ran_out(self, call: Call) -> bool:
+        """Say whether the call's time is up, and not because its client left."""
+        return not call.client.gone and call.limit is not None and call.limit.expired()
+
+    def outcome_of_cut(self, call: Call) -> Outcome:
+        """Return how an attempt counts that was cut off: that time is up is the upstream's doing, a departure is not."""
+        return "failure" if self.ran_out(call) else "ignored"
 
     async def exchange(self, parts: Components, call: Call, target: ChainTarget) -> Answer:
         """Send the request and read the answer to its end. Raises AttemptFailed."""

@@ -1,110 +1,119 @@
-"""Mutants that charge clients that left for what nobody knows, or not for what is known."""
+"""Mutants that go on without their client, or forget what it held (FAIL-09)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
 from dataclasses import replace
-from typing import Any
 
-from harness.gateway.asgi import ClientGone
 from harness.gateway.call import Call
 from harness.gateway.components import Components
+from harness.gateway.failures import Failure
 from harness.gateway.pipeline import Pipeline
-from harness.gateway.relay import Answer
+from harness.gateway.relay import Relay
 from harness.gateway.settlement import Settler
-from harness.gateway.usage import Usage
 from harness.mutants.registry import mutant
 
 
-@mutant(breaks="BILL-07")
-def bills_abandoned_calls_their_hold(parts: Components) -> Components:
-    """Charges a call whose client left, and whose usage never came, what it held."""
-    return replace(parts, pipeline=_leaving(lambda parts, call: call.hold.credits if call.hold else 0))
+class _Draining(Pipeline):
+    """A pipeline whose drain time is its own."""
+
+    def drain_s(self, parts: Components, call: Call) -> float | None:
+        """Return for how long the call goes on without its client, None for as long as it likes."""
+        return parts.contract.timeouts.drain_ms / 1e3 if call.attached else 0.0
+
+    def client_left(self, parts: Components, call: Call) -> None:
+        if call.out is not None:
+            call.out.abandon()
+        drain_s = self.drain_s(parts, call)
+        if drain_s is not None and call.limit is not None and not call.limit.expired():
+            call.limit.reschedule(min(call.deadline_s, asyncio.get_running_loop().time() + drain_s))
 
 
-@mutant(breaks="BILL-07")
-def bills_abandoned_calls_their_prompt(parts: Components) -> Components:
-    """Charges the estimate of the prompt for an unstreamed call whose client left."""
+@mutant(breaks="FAIL-09")
+def starts_attempts_for_nobody(parts: Components) -> Components:
+    """Goes on failing over for a client that has left."""
 
-    def prompt(parts: Components, call: Call) -> int:
-        if call.stream or call.model is None:
-            return 0
-        return parts.prices.cost(call.model, Usage(call.prompt_tokens, 0, 0, 0))
+    class Unaware(_Draining):
+        def drain_s(self, parts: Components, call: Call) -> float | None:
+            return None
 
-    return replace(parts, pipeline=_leaving(prompt))
+    class Tireless(Relay):
+        def after(self, parts: Components, call: Call, failure: Failure) -> None:
+            if not call.client.gone:
+                super().after(parts, call, failure)
 
-
-@mutant(breaks="BILL-07")
-def bills_abandoned_streams_by_their_opening(parts: Components) -> Components:
-    """Charges an abandoned stream the usage that it opened with."""
-
-    def opening(parts: Components, call: Call) -> int:
-        told = call.state.opening if call.state is not None else None
-        usage = parts.settler.usage(call, Answer(told)) if told is not None else None
-        return parts.settler.cost(parts, call, usage) if usage is not None else 0
-
-    return replace(parts, pipeline=_leaving(opening))
+    return replace(parts, pipeline=Unaware(), relay=Tireless(parts.contract))
 
 
-def _leaving(credits: Callable[[Components, Call], int]) -> Pipeline:
-    """Return a pipeline that charges a call that ended without its client ``credits``."""
+@mutant(breaks="FAIL-09")
+def makes_the_try_that_it_was_pausing_for(parts: Components) -> Components:
+    """Lets a pause between two tries, and the try after it, count as draining."""
 
-    class Guessing(Pipeline):
-        async def carry(self, parts: Components, call: Call) -> Answer:
-            try:
-                return await super().carry(parts, call)
-            except ClientGone:
-                if call.hold is not None and call.hold.open:
-                    price = credits(parts, call)
-                    if price:
-                        await parts.ledger.post(call.hold, price)
-                raise
+    class Pausing(_Draining):
+        def drain_s(self, parts: Components, call: Call) -> float | None:
+            return parts.contract.timeouts.drain_ms / 1e3
 
-    return Guessing()
+    return replace(parts, pipeline=Pausing())
 
 
-@mutant(breaks="BILL-07")
-def never_bills_departed_clients(parts: Components) -> Components:
-    """Charges nothing once the client has left, though the whole answer came."""
-    return replace(parts, settler=_forgiving(parts, lambda call: call.client.gone))
+@mutant(breaks="FAIL-09")
+def drains_without_bound(parts: Components) -> Components:
+    """Lets an upstream that is at work finish, however long it takes."""
+
+    class Boundless(_Draining):
+        def drain_s(self, parts: Components, call: Call) -> float | None:
+            return None if call.attached else 0.0
+
+    return replace(parts, pipeline=Boundless())
 
 
-@mutant(breaks="BILL-07")
-def bills_no_departed_client_of_an_unstreamed_call(parts: Components) -> Components:
-    """Charges departed clients for their streams alone."""
-    return replace(parts, settler=_forgiving(parts, lambda call: call.client.gone and not call.stream))
+@mutant(breaks="FAIL-09")
+def does_not_notice_that_an_unstreamed_client_left(parts: Components) -> Components:
+    """Finds out that the client of an unstreamed call is gone when it sends the answer."""
+
+    class Unaware(_Draining):
+        def drain_s(self, parts: Components, call: Call) -> float | None:
+            if call.stream:
+                return super().drain_s(parts, call)
+            call.client.gone = False
+            return None
+
+    return replace(parts, pipeline=Unaware())
 
 
-def _forgiving(parts: Components, when: Callable[[Call], bool]) -> Settler:
-    """Return a settler that charges nothing if ``when`` says so."""
+@mutant(breaks="FAIL-09")
+def drains_for_a_second_at_least(parts: Components) -> Components:
+    """Takes a drain time of 0 for one that was not set."""
 
-    class Forgiving(Settler):
-        def cost(self, parts: Components, call: Call, usage: Usage) -> int:
-            return 0 if when(call) else super().cost(parts, call, usage)
+    class Slow(_Draining):
+        def drain_s(self, parts: Components, call: Call) -> float | None:
+            return max(1.0, parts.contract.timeouts.drain_ms / 1e3) if call.attached else 0.0
 
-    return Forgiving(parts.contract)
-
-
-@mutant(breaks="BILL-07")
-def does_not_log_what_it_could_not_bill(parts: Components) -> Components:
-    """Leaves unbilled_disconnect out of the usage log."""
-
-    class Silent(Pipeline):
-        def row(self, parts: Components, call: Call, now_us: int) -> dict[str, Any]:
-            made = super().row(parts, call, now_us)
-            return {**made, "flags": [flag for flag in made["flags"] if flag != "unbilled_disconnect"]}
-
-    return replace(parts, pipeline=Silent())
+    return replace(parts, pipeline=Slow())
 
 
-@mutant(breaks="BILL-07")
-def drains_half_the_time(parts: Components) -> Components:
-    """Reads on for half the drain time, and charges nothing for what came after."""
-    times = replace(parts.contract.timeouts, drain_ms=parts.contract.timeouts.drain_ms // 2)
-    impatient = replace(parts, contract=replace(parts.contract, timeouts=times))
+@mutant(breaks="FAIL-09")
+def frees_the_slot_when_the_client_leaves(parts: Components) -> Components:
+    """Gives the slot of a client that left to the next one while the upstream is still at work."""
 
-    class Impatient(Pipeline):
+    class Hasty(Pipeline):
         def client_left(self, parts: Components, call: Call) -> None:
-            super().client_left(impatient, call)
+            super().client_left(parts, call)
+            parts.settler.give_back(parts, call)
 
-    return replace(parts, pipeline=Impatient())
+    return replace(parts, pipeline=Hasty())
+
+
+@mutant(breaks="FAIL-09")
+def keeps_the_slot_for_another_drain_time(parts: Components) -> Components:
+    """Gives the slot of a client that left back a drain time after its upstream call ended."""
+    drain_s = parts.contract.timeouts.drain_ms / 1e3
+
+    class Slow(Settler):
+        def give_back(self, parts: Components, call: Call) -> None:
+            if call.client.gone:
+                asyncio.get_running_loop().call_later(drain_s, super().give_back, parts, call)
+            else:
+                super().give_back(parts, call)
+
+    return replace(parts, settler=Slow(parts.contract))

@@ -91,7 +91,7 @@ def all_targets_fail(contract: Contract, rng: random.Random) -> Scenario:
         ),
         (("primary", busy), ("second", respond(status=500)), ("third", busy)),
         (("primary", respond(status=500)), ("second", busy), ("third", hang_before_headers())),
-        (("primary", hang_before_headers(), 1), ("*", reset_before_headers())),
+        (("primary", hang_before_headers()), ("second", reset_before_headers()), ("third", reset_before_headers())),
         (("*", error_in_200(message=SPILT)),),
     )
     plan = Plan()

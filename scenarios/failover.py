@@ -170,6 +170,22 @@ def silent_upstreams(contract: Contract, rng: random.Random) -> Scenario:
     )
 
 
+@scenario(reaches=("failover_taken", "retry_taken"))
+def pauses_up_to_their_cap(contract: Contract) -> Scenario:
+    """Pauses that would grow past the cap are as long as the cap, and no longer."""
+    rules = contract.failover
+    plan = Plan()
+    for call in half_of_them(0):
+        plan.add(call, ("*", respond(status=503)))
+    return Scenario(
+        world=World(overlay={**NO_BREAKER, "failover.backoff_cap_ms": rules.backoff_ms * rules.backoff_factor}),
+        workload=plan.workload,
+        injections=tuple(plan.injections),
+        checks=ORDER,
+        recovers=False,
+    )
+
+
 @scenario(reaches=("silence_ended", "retry_taken"))
 def to_the_millisecond(contract: Contract, rng: random.Random) -> Scenario:
     """Silent for a millisecond less than the limit, an upstream is waited for; for a millisecond more, it is left."""

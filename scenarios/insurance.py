@@ -129,7 +129,7 @@ def slow_uploads_are_not_slow_answers(contract: Contract) -> Scenario:
 def slow_failures_are_not_paid(contract: Contract) -> Scenario:
     """Slow and failed, slow and abandoned, slow and free of charge: none of them is compensated."""
     threshold = contract.insurance.threshold_ms
-    slow = replace(COST, chunks=4, ttft_ms=threshold * 0.5, gap_ms=threshold * 0.2)
+    slow = replace(COST, chunks=4, ttft_ms=threshold * 0.9, gap_ms=threshold * 0.2)
     calls: list[Call] = []
     for name, make, model in SURFACES:
         calls += [
@@ -137,8 +137,13 @@ def slow_failures_are_not_paid(contract: Contract) -> Scenario:
             make(model, id=f"hang-{name}", reply=slow),
             make(model, stream=True, id=f"free-{name}", reply=replace(COST, ttft_ms=_well_over(contract))),
             make(model, id=f"left-{name}", reply=replace(COST, ttft_ms=threshold * 1.01), abort_ms=threshold),
+            # Its last chunk comes within the drain time, so that it is charged.
             make(
-                model, stream=True, id=f"gone-{name}", reply=replace(slow, gap_ms=threshold * 0.2), abort_ms=threshold
+                model,
+                stream=True,
+                id=f"gone-{name}",
+                reply=replace(slow, ttft_ms=threshold * 0.5, gap_ms=threshold * 0.17),
+                abort_ms=threshold,
             ),
         ]
     named = [call.id for call in calls]

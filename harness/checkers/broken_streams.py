@@ -18,7 +18,7 @@ _CLAUSES = {
     "malformed": "malformed",
     "early_end": "early_end",
 }
-_ERROR_EVENTS = {"chat": ("error",), "messages": ("error",), "responses": ("error", "response.failed")}
+ERROR_EVENTS = {"chat": ("error",), "messages": ("error",), "responses": ("error", "response.failed")}
 
 
 def _broken(history: History, contract: Contract) -> Iterator[tuple[Seen, AttemptSpan, Failure]]:
@@ -39,7 +39,7 @@ def broken_streams_end_with_an_error(history: History, contract: Contract, verdi
     for one, attempt, failure in _broken(history, contract):
         call, told = one.call, one.call.reading
         last = told.sequence.split()[-1] if told.sequence else ""
-        held = call.status == 200 and told.error_type is not None and last in _ERROR_EVENTS[call.surface]
+        held = call.status == 200 and told.error_type is not None and last in ERROR_EVENTS[call.surface]
         if failure.cause in _CLAUSES:
             verdict.case(
                 _CLAUSES[failure.cause],
@@ -53,7 +53,7 @@ def broken_streams_end_with_an_error(history: History, contract: Contract, verdi
             "surface_form",
             held and call.outcome == "error" and told.error_type in types and bool(told.error_message),
             call=call,
-            expected=f"a last event {' or '.join(_ERROR_EVENTS[call.surface])} with type and message",
+            expected=f"a last event {' or '.join(ERROR_EVENTS[call.surface])} with type and message",
             actual=lambda told=told: f"{told.sequence!r}, {told.error_type}: {told.error_message!r}",
         )
 

@@ -7,6 +7,7 @@ import re
 
 from harness.checker import Verdict, checker
 from harness.checkers.admissions import all_listening
+from harness.checkers.broken_streams import ERROR_EVENTS
 from harness.checkers.causes import Failure, failure_of, listeners, ran_out, speaker_of, told_retry_after_s
 from harness.checkers.circuits import may_deny
 from harness.checkers.failover import failures, moved_on, text_calls
@@ -18,6 +19,8 @@ _ADDRESS = re.compile(
     r"[a-z][a-z0-9+.-]*://|\b\d{1,3}(?:\.\d{1,3}){3}\b|\.upstream\b|\bup-(?:[0-9a-f]{24}|[a-z]+-\d+)\b", re.IGNORECASE
 )
 """What an upstream's address or credential looks like: those of the simulation, and any URL or IPv4 address."""
+_UPSTREAM = re.compile(r"\.upstream\b|\bup-(?:[0-9a-f]{24}|[a-z]+-\d+)\b")
+"""Those of the simulation alone: a header may lawfully carry any other address."""
 
 
 def _lost(one: Seen, contract: Contract) -> list[Failure] | None:
@@ -88,15 +91,16 @@ def exhausted_calls_get_one_error(history: History, contract: Contract, verdict:
             continue
         call = one.call
         begun = call.stream and call.status == 200 and bool(call.pings)
+        own_form = not begun or call.reading.sequence in ERROR_EVENTS[call.surface]
         got = (row.status if begun else call.status, call.reading.error_type)
         for clause in (clauses[row.name], "as_event" if begun else "as_status"):
             verdict.case(
                 clause,
-                got == (row.status, row.type),
+                got == (row.status, row.type) and own_form,
                 call=call,
                 attempts=one.attempts,
                 expected=f"{row.status} {row.type}{' as an event, after pings' if begun else ''}",
-                actual=lambda call=call: f"{call.status} {call.reading.error_type} ({call.outcome})",
+                actual=lambda call=call: f"{call.status} {call.reading.error_type} {call.reading.sequence}",
             )
         _clean(one, begun, verdict)
         _retry_after(one, row, begun, history, contract, verdict)
@@ -144,6 +148,7 @@ def exhausted_calls_leak_and_cost_nothing(history: History, contract: Contract, 
             body = history.bodies.get(call.answer_sha, b"") if call.answer_sha else b""
             texts = (call.reading.error_message or "", body.decode("utf-8", "replace"))
             found = [match.group() for text in texts for match in _ADDRESS.finditer(text)]
+            found += [value for value in call.headers.values() if _UPSTREAM.search(value)]
             noted = [n.detail for n in history.notes if n.kind == "secret_seen" and n.detail.get("call") == call.id]
             verdict.case(
                 "nothing_leaked",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from harness.checker import Verdict, checker
@@ -10,7 +11,7 @@ from harness.checkers.causes import Failure, failure_of, is_last_try, listeners,
 from harness.checkers.circuits import may_deny
 from harness.checkers.wire import TEXT_SURFACES, Seen, seen
 from harness.contract import Contract
-from harness.history import History
+from harness.history import History, Reading
 
 _BROKEN_ANSWERS = (
     "reset",
@@ -22,6 +23,7 @@ _BROKEN_ANSWERS = (
     "first_event_error",
     "no_event",
 )
+_OPENINGS = frozenset({"role", "message_start", "response.created"})
 Failed = tuple[Seen, int, Failure]
 
 
@@ -110,14 +112,23 @@ def _only_the_result(one: Seen, contract: Contract, verdict: Verdict) -> None:
     if not served or (speaker is not None and speaker is not last):
         return
     told = one.call.reading
+    twice = _openings(told) - _openings(last.reading)
     verdict.case(
         "only_the_result",
-        one.served and told.text == last.reading.text and told.error_type is None,
+        one.served and told.text == last.reading.text and told.error_type is None and not twice,
         call=one.call,
         attempts=one.attempts,
         expected=f"the answer of {last.upstream} alone",
-        actual=lambda: f"{one.call.outcome} {one.call.status} {told.text[:80]!r} {told.error_type or ''}",
+        actual=lambda: (
+            f"{one.call.outcome} {one.call.status} {told.text[:80]!r} {told.error_type or ''} {told.sequence[:80]}"
+        ),
     )
+
+
+def _openings(said: Reading) -> Counter[str]:
+    """Return how often a stream's answer was opened, by event type."""
+    kinds = (word.partition("*") for word in said.sequence.split())
+    return Counter({kind: int(times or 1) for kind, _, times in kinds if kind in _OPENINGS})
 
 
 @checker("FAIL-02", "rate_limited")

@@ -172,7 +172,7 @@ class StreamReader(Reader, ABC):
                 self.pings.append(at_us)
                 continue
             if self.named and item.type != kind and kind != "malformed":  # type: ignore[union-attr]  # as above
-                kind = "unnamed"
+                kind = "foreign_error" if kind == "error" else "unnamed"
             last = self._kinds[-1]
             if last[0] == kind:
                 last[1] += 1

@@ -70,6 +70,8 @@ class ResponsesStream(StreamReader):
             self._done(value["output_index"], value["item"])
         elif kind == "error":
             self._broken(value)
+            if "message" not in value:
+                return "foreign_error"  # this protocol's is flat: a client finds nothing in another's
         elif "response" in value:
             self._response(kind, value["response"])
         return "unnumbered" if "sequence_number" not in value and kind.startswith("response.") else kind

@@ -134,7 +134,7 @@ class Relay:
         return not call.client.gone and call.limit is not None and call.limit.expired()
 
     def outcome_of_cut(self, call: Call) -> Outcome:
-        """Return how an attempt counts that was cut off: that time is up is the upstream's doing, a departure is not."""
+        """Return how an attempt counts that was cut off: what runs out of time is the upstream's fault."""
         return "failure" if self.ran_out(call) else "ignored"
 
     async def exchange(self, parts: Components, call: Call, target: ChainTarget) -> Answer:

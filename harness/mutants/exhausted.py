@@ -55,9 +55,8 @@ def calls_it_a_rate_limit_if_the_last_was(parts: Components) -> Components:
 
     class Last(Relay):
         def exhausted(self, parts: Components, call: Call, failures: Sequence[Failure]) -> Refusal:
-            return super().exhausted(
-                parts, call, failures[-1:] if failures and failures[-1].status == 429 else failures
-            )
+            limited = bool(failures) and failures[-1].status == 429
+            return super().exhausted(parts, call, failures[-1:] if limited else failures)
 
     return replace(parts, relay=Last(parts.contract))
 

@@ -1,4 +1,4 @@
-"""Mutants that do not fail over where they should: after server errors, rate limits and timeouts (FAIL-01 to FAIL-03)."""
+"""Mutants that do not fail over after server errors, rate limits and timeouts, or in time (FAIL-01 to FAIL-03)."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from itertools import cycle
 
 from harness.checkers.breaker import (
     all_circuits_open_is_told_at_once,
@@ -115,7 +114,11 @@ def opening(contract: Contract, rng: random.Random) -> Scenario:
     end_ms = old.sequence("F" * (rules.min_calls - 1))
     old.wait_until(end_ms + rules.window_ms)
     old.sequence("F" * (rules.min_calls - 1) + "SS")
-    return _scenario(few, share, old)
+    # The failures of almost a whole window open it, wherever fixed windows might begin.
+    spread = Path("kimi-latest", rng, start_ms=rng.randrange(rules.window_ms // 10))
+    spread.sequence("F" * rules.min_calls, gap_ms=rules.window_ms / (rules.min_calls - 0.5))
+    spread.sequence("SS", gap_ms=rules.cooldown_ms * 0.2)
+    return _scenario(few, share, old, spread)
 
 
 @scenario(reaches=("circuit_opened", "stream_broken_after_content"))
@@ -150,7 +153,13 @@ def slow_calls_open_it(contract: Contract, rng: random.Random) -> Scenario:
         path.now_ms += 30.011
     path.wait_until(path.now_ms + slow_ms * 1.2)
     path.sequence("SSS", gap_ms=rules.cooldown_ms * 0.2)
-    return _scenario(path, overlay={"breaker.slow_ms": slow_ms, "breaker.slow_percent": 50})
+    quick = Path("deepseek-v4-pro", rng)
+    for number in range(rules.min_calls + 1):
+        quick.ask(took_ms=slow_ms * (1.2 if number % 5 == 0 else 0.9) + number * 1.013)
+        quick.now_ms += 30.011
+    quick.wait_until(quick.now_ms + slow_ms * 1.2)
+    quick.sequence("SS")
+    return _scenario(path, quick, overlay={"breaker.slow_ms": slow_ms, "breaker.slow_percent": 50})
 
 
 def _opened(path: Path, contract: Contract) -> float:
@@ -200,7 +209,74 @@ def opening_again_for_longer(contract: Contract, rng: random.Random) -> Scenario
         at_cap += before_ms == rules.cooldown_cap_ms
     path.wait_until(opened_ms + cooldown_ms)
     path.sequence("S" * (rules.successes_to_close + 1))
+    # Closed, it has forgotten how often it had opened.
+    opened_ms = path.sequence("F" * (rules.min_calls - 1), gap_ms=60)
+    for share in (0.9, 1):
+        path.wait_until(opened_ms + rules.cooldown_ms * share)
+        path.ask()
     return _scenario(path)
+
+
+@scenario
+def probes_that_prove_nothing(contract: Contract, rng: random.Random) -> Scenario:
+    """Client faults, departures and calls from before it opened neither close a circuit, nor open it, nor fill it."""
+    rules = contract.breaker
+    path = Path("gpt-5-5", rng)
+    own_fault = respond(status=contract.failover.client_fault_statuses[0], after_s=0.02)
+    late_ms = [path.now_ms + rules.cooldown_ms + 2_000 + 100 * number for number in range(2)]
+    for end_ms, fault in zip(late_ms, (None, cut_after(chunks=LAST)), strict=True):
+        reply = Reply(chunks=1, ttft_ms=end_ms - path.now_ms, gap_ms=0)
+        path.ask(fault, stream=True, reply=reply)
+        path.now_ms += 1.003
+    opened_ms = _opened(path, contract)
+    path.wait_until(opened_ms + rules.cooldown_ms / 2)
+    path.ask()
+    path.wait_until(opened_ms + rules.cooldown_ms)
+    for number in range(rules.probes):
+        path.ask(own_fault, took_ms=20)
+        path.now_ms += 40 + number
+        path.ask(reply=Reply(ttft_ms=contract.timeouts.drain_ms * 4), abort_ms=10)
+        path.now_ms += contract.timeouts.drain_ms / rules.probes
+    path.wait_until(max(*late_ms, path.now_ms) + contract.timeouts.drain_ms)
+    ends = [path.ask()]
+    path.wait_until(ends[0])
+    for number in range(rules.probes + 1):
+        ends.append(path.ask(took_ms=400 + number * 3.017))
+        path.now_ms += 5.003
+    path.wait_until(max(ends))
+    path.sequence("SS")
+    return _scenario(path)
+
+
+@scenario
+def targets_behind_others(contract: Contract, rng: random.Random) -> Scenario:
+    """Circuits of targets behind the first open by themselves, and an open one is kept free as a last resort too."""
+    least, percent = 4, contract.breaker.failure_percent
+    failing = least * 2 + 1
+    path = Path("gpt-5-5", rng)
+    path.sequence("S" * (failing * (100 - percent) // percent + 1))  # so many that the first stays closed
+    for role in ("second", "third"):
+        path.sequence("F" * least)
+        named = tuple(call.id for call in path.calls[-least:])
+        path.injections.append(Injection(role, respond(status=503, after_s=0.01), calls=named))
+    path.sequence("FS")
+    return _scenario(path, checks=(targets_are_tried_in_order,), overlay={"breaker.min_calls": least})
+
+
+@scenario
+def waiting_while_it_opens(contract: Contract, rng: random.Random) -> Scenario:
+    """A call that waits for its slot while the circuit opens is told that it is open: so it was at its admission."""
+    rules = contract.breaker
+    path = Path("gpt-5-5", rng)
+    path.sequence("F" * (rules.min_calls - 1))
+    for stream in (False, True):
+        took_ms = contract.text.queue_wait_ms / 4
+        path.ask(respond(status=503, after_s=took_ms / 1e3), took_ms=took_ms)
+        path.now_ms += 20
+        path.ask(stream=stream)
+        path.now_ms += took_ms * 2
+        path.wait_until(path.now_ms + rules.cooldown_ms)
+    return _scenario(path, overlay={"text.concurrency": 1})
 
 
 @scenario(reaches=("circuit_opened", "half_open_probed"))
@@ -228,25 +304,35 @@ def lost_permits(contract: Contract, rng: random.Random) -> Scenario:
 def what_counts(contract: Contract, rng: random.Random) -> Scenario:
     """The client's own faults and departures leave a circuit closed; an upstream's 401 to 404 open it."""
     rules = contract.breaker
+    least = 4
     own = Path("gpt-5-5", rng)
-    for _, status in zip(range(rules.min_calls + 2), cycle(contract.failover.client_fault_statuses), strict=False):
-        own.ask(respond(status=status, after_s=0.02), took_ms=20)
-        own.now_ms += 50
-    own.sequence("SS")
+    for status in contract.failover.client_fault_statuses:  # each by itself, so that none hides behind the others
+        for _ in range(least):
+            own.ask(respond(status=status, after_s=0.02), took_ms=20)
+            own.now_ms += 50
+        own.sequence("S")
+        own.now_ms += rules.window_ms
     left = Path("deepseek-v4-pro", rng)
-    for number in range(rules.min_calls + 2):
+    for number in range(least + 2):
         long = Reply(chunks=20, ttft_ms=30, gap_ms=contract.timeouts.drain_ms)
         leaving = {"abort_ms": 40.0 + number} if number % 2 else {"abort_chunks": 1}
         left.ask(stream=True, reply=long, **leaving)
         left.now_ms += 50
     left.now_ms += contract.timeouts.drain_ms + 500
     left.sequence("SS")
-    target = Path("qwen3-7-plus", rng)
-    for _, status in zip(range(rules.min_calls), cycle(contract.failover.target_fault_statuses), strict=False):
-        target.ask(respond(status=status, after_s=0.02), took_ms=20)
-        target.now_ms += 50
-    target.sequence("SS")
-    return _scenario(own, left, target, checks=(outcomes_count_as_they_should,))
+    targets = []
+    for model, status in zip(
+        ("qwen3-7-plus", "qwen3-7-max", "kimi-latest", "claude-opus-4-8"),
+        contract.failover.target_fault_statuses,
+        strict=False,
+    ):
+        path = Path(model, rng)
+        for _ in range(least):
+            path.ask(respond(status=status, after_s=0.02), took_ms=20)
+            path.now_ms += 50
+        path.sequence("SS")
+        targets.append(path)
+    return _scenario(own, left, *targets, checks=(outcomes_count_as_they_should,), overlay={"breaker.min_calls": least})
 
 
 @scenario(reaches=("every_circuit_open",))

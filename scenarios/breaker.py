@@ -114,8 +114,9 @@ def opening(contract: Contract, rng: random.Random) -> Scenario:
     end_ms = old.sequence("F" * (rules.min_calls - 1))
     old.wait_until(end_ms + rules.window_ms)
     old.sequence("F" * (rules.min_calls - 1) + "SS")
-    # The failures of almost a whole window open it, wherever fixed windows might begin.
-    spread = Path("kimi-latest", rng, start_ms=rng.randrange(rules.window_ms // 10))
+    # The failures of almost a whole window open it, wherever fixed windows might begin: at the run's, or the path's.
+    spread = Path("kimi-latest", rng)
+    spread.sequence("S", gap_ms=rules.window_ms * 0.6)
     spread.sequence("F" * rules.min_calls, gap_ms=rules.window_ms / (rules.min_calls - 0.5))
     spread.sequence("SS", gap_ms=rules.cooldown_ms * 0.2)
     return _scenario(few, share, old, spread)

@@ -170,6 +170,22 @@ def silent_upstreams(contract: Contract, rng: random.Random) -> Scenario:
     )
 
 
+@scenario
+def retry_after_as_a_date(contract: Contract, rng: random.Random) -> Scenario:
+    """A Retry-After that is an HTTP date is waited for as one in seconds is."""
+    plan = Plan()
+    for call in half_of_them(rng.randrange(2)):
+        plan.add(call, ("primary", respond(status=429, retry_after_s=1.0, dated=True), 1))
+    return Scenario(
+        world=World(overlay=NO_BREAKER),
+        workload=plan.workload,
+        injections=tuple(plan.injections),
+        checks=(rate_limited_upstreams_move_on, *ORDER),
+        exact=True,  # only there is it certain that upstream and gateway mean the same date
+        recovers=False,
+    )
+
+
 @scenario(reaches=("failover_taken", "retry_taken"))
 def pauses_up_to_their_cap(contract: Contract) -> Scenario:
     """Pauses that would grow past the cap are as long as the cap, and no longer."""

@@ -134,6 +134,11 @@ def told_retry_after_s(history: History, attempt: AttemptSpan) -> float | None:
     return next((float(seconds) for seconds in told if seconds is not None), None)
 
 
+def told_as_a_date(history: History, attempt: AttemptSpan) -> bool:
+    """Say whether that Retry-After was an HTTP date, which is up to two seconds later than what was asked for."""
+    return any(name == "respond" and params.get("dated") for name, params in injected(history, attempt))
+
+
 def listeners(history: History) -> dict[str, str]:
     """Return the state of each role's listener."""
     return {str(upstream["role"]): str(upstream.get("listener", "open")) for upstream in history.plan.upstreams}

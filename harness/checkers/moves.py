@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from harness.checker import Verdict, checker
 from harness.checkers.admissions import slack_us
-from harness.checkers.causes import failure_of, listeners, speaker_of, told_retry_after_s, tries_of
+from harness.checkers.causes import failure_of, listeners, speaker_of, told_as_a_date, told_retry_after_s, tries_of
 from harness.checkers.circuits import may_deny
 from harness.checkers.failover import failures, moved_on, text_calls
 from harness.checkers.wire import Seen
@@ -14,6 +14,8 @@ from harness.contract import Contract
 from harness.history import AttemptSpan, History
 
 AT_ONCE_US = 100_000
+DATE_US = 2_000_000
+"""How much later than it was meant a Retry-After may be that is a date."""
 
 
 @checker("FAIL-05", "client_fault_returned", "no_second_try")
@@ -142,7 +144,9 @@ def pauses_grow(history: History, contract: Contract, verdict: Verdict) -> None:
                     held = low - early <= gap <= high + slack
                     _case(verdict, "growing_pauses", held, one, (before, after), f"a pause of {low} to {high} us", gap)
                 else:
-                    held = told_us - early <= gap <= max(told_us, high) + high + slack
+                    latest = max(told_us, high) + high + slack
+                    latest += DATE_US if told_as_a_date(history, before) else 0
+                    held = told_us - early <= gap <= latest
                     _case(verdict, "short_retry_after", held, one, (before, after), f"a pause of {told_us} us", gap)
                 pauses += 1
             elif not _hidden(before, after, one, states):

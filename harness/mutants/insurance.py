@@ -294,14 +294,3 @@ def measures_a_stream_until_it_was_read(parts: Components) -> Components:
             return await super().insure(parts, call, bill)
 
     return replace(parts, settler=Waiting(parts.contract))
-
-
-@mutant(breaks="INS-03")
-def counts_waits_for_the_client(parts: Components) -> Components:
-    """Counts the time in which the upstream had to wait for the client to read."""
-
-    class Unfair(Settler):
-        def latency_us(self, call: Call) -> int:
-            return super().latency_us(call) + call.blocked_us
-
-    return replace(parts, settler=Unfair(parts.contract))

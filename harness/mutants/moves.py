@@ -246,3 +246,15 @@ def takes_the_cap_for_the_pause(parts: Components) -> Components:
             return super().pause_s(call, n, None if retry_after_s is None else min(retry_after_s, cap_s))
 
     return _routing(parts, Capped)
+
+
+@mutant(breaks="FAIL-06")
+def reads_no_date_in_retry_after(parts: Components) -> Components:
+    """Takes a Retry-After that is an HTTP date for none."""
+
+    class Numeric(FailureClassifier):
+        def of_status(self, status: int, headers: Mapping[str, str], body: bytes, wall_s: float) -> Failure:
+            made = super().of_status(status, headers, body, wall_s)
+            return replace(made, retry_after_s=None) if "GMT" in headers.get("retry-after", "") else made
+
+    return replace(parts, failures=Numeric(parts.contract))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
+from email.utils import formatdate
 from random import Random
 from typing import Literal
 
@@ -35,13 +37,21 @@ def respond(
     retry_after_s: Seconds | None = None,
     message: str | None = None,
     body: Literal["provider", "html", "text", "empty"] = "provider",
+    dated: bool = False,
     after_s: Seconds = 0.0,
 ) -> Iterator[Part]:
-    """Answer with that status, at once, in the provider's own shape and with its rate-limit headers."""
+    """Answer with that status, at once, in the provider's own shape and with its rate-limit headers.
+
+    ``dated``: Retry-After is an HTTP date, one to two seconds later than ``retry_after_s`` (dates have whole seconds).
+    """
     yield from after(after_s)
     problem = Problem(status, message or "")
     if body == "provider":
-        yield from dialect_of(reply).error(reply.exchange, problem, retry_after_s)
+        for part in dialect_of(reply).error(reply.exchange, problem, retry_after_s):
+            if dated and retry_after_s is not None and isinstance(part, Start):
+                at_s = answer_of(reply.exchange).created + 2 + math.ceil(after_s + retry_after_s)
+                part = headed(part, retry_after=formatdate(at_s, usegmt=True), retry_after_ms=None)
+            yield part
         return
     headers = dialect_of(reply).error_headers(reply.exchange, problem, retry_after_s)
     kind, content = {

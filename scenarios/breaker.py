@@ -21,11 +21,15 @@ from harness.scenario import Call, Injection, Reply, Scenario, Workload, World, 
 from mock_upstreams.faults import (
     FaultSpec,
     cut_after,
+    empty_200,
     error_in_200,
+    hang_before_headers,
+    html_200,
     reset_before_headers,
     respond,
     slow_drip,
     truncate,
+    wrong_content_type,
 )
 
 LAST = 1_000
@@ -120,6 +124,31 @@ def opening(contract: Contract, rng: random.Random) -> Scenario:
     spread.sequence("F" * rules.min_calls, gap_ms=rules.window_ms / (rules.min_calls - 0.5))
     spread.sequence("SS", gap_ms=rules.cooldown_ms * 0.2)
     return _scenario(few, share, old, spread)
+
+
+@scenario
+def whatever_failed(contract: Contract, rng: random.Random) -> Scenario:
+    """Statuses, timeouts, broken connections and answers that are none: each counts, or the circuit would not open."""
+    faults = (
+        respond(status=429),
+        respond(status=500),
+        respond(status=529),
+        reset_before_headers(),
+        cut_after(),
+        empty_200(),
+        html_200(),
+        error_in_200(),
+        wrong_content_type(),
+    )
+    path = Path("gpt-5-5", rng)
+    hung_ms = path.ask(hang_before_headers(), took_ms=contract.timeouts.silence_ms)
+    path.wait_until(hung_ms - contract.breaker.window_ms / 3)
+    for number, fault in enumerate(faults):
+        path.ask(fault, stream=number % 2 == 1)
+        path.now_ms += 60
+    path.wait_until(hung_ms)
+    path.sequence("SS")
+    return _scenario(path, overlay={"breaker.min_calls": 1 + len(faults), "breaker.failure_percent": 100})
 
 
 @scenario(reaches=("circuit_opened", "stream_broken_after_content"))

@@ -12,7 +12,7 @@ from harness.contract import ChainTarget
 from harness.gateway.breaker import Breaker, Circuit, Event, Outcome, Path, Permit
 from harness.gateway.call import Call
 from harness.gateway.components import Components
-from harness.gateway.failures import AttemptFailed
+from harness.gateway.failures import AttemptFailed, Failure
 from harness.gateway.relay import Answer, Relay
 from harness.gateway.upstream import UpstreamAnswer
 from harness.mutants.registry import mutant
@@ -33,6 +33,21 @@ def ruled_by(parts: Components, **changes: Any) -> Components:
     return made_of(parts, lambda rules: Circuit(replace(rules, **changes)))
 
 
+def _overlooking(parts: Components, harmless: Callable[[Call, Failure], bool]) -> Components:
+    """Return a gateway that does not count failures against a path that ``harmless`` is true of."""
+
+    class Overlooking(Relay):
+        async def exchange(self, parts: Components, call: Call, target: ChainTarget) -> Answer:
+            try:
+                return await super().exchange(parts, call, target)
+            except AttemptFailed as failed:
+                if harmless(call, failed.failure):
+                    failed.failure = replace(failed.failure, counts=False)
+                raise
+
+    return replace(parts, relay=Overlooking(parts.contract))
+
+
 @mutant(breaks="BRK-01")
 def never_opens_a_circuit(parts: Components) -> Components:
     """Counts no failure against a path."""
@@ -48,16 +63,31 @@ def never_opens_a_circuit(parts: Components) -> Components:
 def counts_no_failure_of_a_stream(parts: Components) -> Components:
     """Has a breaker for unstreamed calls alone."""
 
-    class Partial(Relay):
-        async def exchange(self, parts: Components, call: Call, target: ChainTarget) -> Answer:
-            try:
-                return await super().exchange(parts, call, target)
-            except AttemptFailed as failed:
-                if call.stream:
-                    failed.failure = replace(failed.failure, counts=False)
-                raise
+    return _overlooking(parts, lambda call, failure: call.stream)
 
-    return replace(parts, relay=Partial(parts.contract))
+
+@mutant(breaks="BRK-01")
+def counts_no_rate_limit(parts: Components) -> Components:
+    """Does not take a 429 for overload."""
+    return _overlooking(parts, lambda _, failure: failure.status == 429)
+
+
+@mutant(breaks="BRK-01")
+def counts_no_timeout(parts: Components) -> Components:
+    """Does not take it for a failure if an upstream says nothing."""
+    return _overlooking(parts, lambda _, failure: failure.timed_out)
+
+
+@mutant(breaks="BRK-01")
+def counts_statuses_alone(parts: Components) -> Components:
+    """Takes an error status for a failure, and no broken connection."""
+    return _overlooking(parts, lambda _, failure: failure.kind in ("reset", "cut"))
+
+
+@mutant(breaks="BRK-01")
+def counts_every_200_as_a_success(parts: Components) -> Components:
+    """Does not take an error under a 200, an empty body or an HTML page for a failure of the path."""
+    return _overlooking(parts, lambda _, failure: failure.kind in ("error_object", "empty", "wrong_type", "malformed"))
 
 
 @mutant(breaks="BRK-01")
@@ -103,6 +133,18 @@ def opens_a_call_late(parts: Components) -> Components:
 def opens_a_call_early(parts: Components) -> Components:
     """Lets a circuit open one call short of the minimum."""
     return ruled_by(parts, min_calls=parts.contract.breaker.min_calls - 1)
+
+
+@mutant(breaks="BRK-02")
+def counts_each_outcome_twice(parts: Components) -> Components:
+    """Records an outcome when the answer ends and once more when the call does."""
+
+    class Double(Breaker):
+        def record(self, permit: Permit, outcome: Outcome, now_us: int) -> None:
+            super().record(permit, outcome, now_us)
+            super().record(permit, outcome, now_us)
+
+    return replace(parts, breaker=Double(parts.contract))
 
 
 @mutant(breaks="BRK-02")

@@ -60,6 +60,12 @@ def knows_no_failover_on_responses(parts: Components) -> Components:
 
 
 @mutant(breaks="FAIL-01")
+def knows_no_failover_in_general(parts: Components) -> Components:
+    """Ends a general call at the first 5xx; Enterprise calls fail over."""
+    return giving_up(parts, lambda call, failure: not call.enterprise and _server_error(failure))
+
+
+@mutant(breaks="FAIL-01")
 def gives_up_when_the_second_target_fails(parts: Components) -> Components:
     """Fails over once, and ends the call when the second target answers 5xx as well."""
     return giving_up(parts, lambda call, failure: call.attempts[-1].startswith("second:") and _server_error(failure))

@@ -388,6 +388,30 @@ def every_path_open(contract: Contract, rng: random.Random) -> Scenario:
     return replace(made, checks=(*made.checks, targets_are_tried_in_order))
 
 
+@scenario
+def every_probe_out(contract: Contract, rng: random.Random) -> Scenario:
+    """A call that comes while others are probing every path is told so as if all were open: there is nobody to ask."""
+    rules, least = contract.breaker, 4
+    path = Path("gpt-5-5", rng)
+    path.sequence("F" * least)
+    others = tuple(call.id for call in path.calls)
+    for role in ("second", "third"):
+        path.injections.append(Injection(role, respond(status=503, after_s=0.01), calls=others))
+    path.wait_until(path.now_ms + rules.cooldown_ms / 2)
+    path.ask()
+    path.wait_until(path.now_ms + rules.cooldown_ms / 2 + 100)
+    for number in range(4):
+        path.ask(took_ms=500 + number * 7.013, stream=number % 2 == 1)
+        path.now_ms += 20
+    path.wait_until(path.now_ms + 600)
+    path.ask()
+    return _scenario(
+        path,
+        checks=(exhausted_calls_get_one_error, targets_are_tried_in_order),
+        overlay={"breaker.min_calls": least, "breaker.probes": 1},
+    )
+
+
 @scenario(reaches=("circuit_opened", "half_open_probed"))
 def storms(contract: Contract, rng: random.Random) -> Scenario:
     """Failures, departures and recoveries at random, many calls at once: every path is called when it may be."""

@@ -47,6 +47,12 @@ def gives_up_on_an_empty_answer(parts: Components) -> Components:
 
 
 @mutant(breaks="FAIL-04")
+def gives_up_on_a_page(parts: Components) -> Components:
+    """Answers 502 when a proxy in between answers with a page of its own."""
+    return giving_up(parts, lambda call, failure: failure.kind == "wrong_type")
+
+
+@mutant(breaks="FAIL-04")
 def gives_up_on_a_first_event_that_is_an_error(parts: Components) -> Components:
     """Answers 502 when a stream begins with its provider's error event."""
     return giving_up(parts, lambda call, failure: failure.kind == "error_event")

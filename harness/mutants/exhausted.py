@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from harness.gateway.admission import Admission
 from harness.gateway.call import Call
 from harness.gateway.components import Components
 from harness.gateway.error_writer import ErrorWriter
@@ -82,6 +83,27 @@ def tells_no_retry_after_of_its_own(parts: Components) -> Components:
     def end(parts: Components, call: Call, failures: Sequence[Failure], told: Refusal) -> Refusal:
         asked = any(failure.retry_after_s is not None for failure in failures)
         return told if asked or told.name != "upstream_rate_limited" else Refusal(told.name, told.message)
+
+    return _ending(parts, end)
+
+
+@mutant(breaks="FAIL-07")
+def calls_open_circuits_a_timeout(parts: Components) -> Components:
+    """Answers 504 when every circuit was open."""
+
+    class Coarse(Admission):
+        def circuits_open(self, parts: Components, call: Call) -> Refusal:
+            return _renamed(super().circuits_open(parts, call), "upstream_timeout")
+
+    return replace(parts, admission=Coarse(parts.contract))
+
+
+@mutant(breaks="FAIL-07")
+def calls_it_a_failure_if_all_probes_are_out(parts: Components) -> Components:
+    """Answers 502 to a call that no target was asked for, because others are probing them all."""
+
+    def end(parts: Components, call: Call, failures: Sequence[Failure], told: Refusal) -> Refusal:
+        return told if failures else Refusal("upstream_error", told.message)
 
     return _ending(parts, end)
 

@@ -135,7 +135,7 @@ def told_retry_after_s(history: History, attempt: AttemptSpan) -> float | None:
 
 
 def told_as_a_date(history: History, attempt: AttemptSpan) -> bool:
-    """Say whether that Retry-After was an HTTP date, which is up to two seconds later than what was asked for."""
+    """Say whether that Retry-After was an HTTP date, which is up to three seconds later than what was asked for."""
     return any(name == "respond" and params.get("dated") for name, params in injected(history, attempt))
 
 

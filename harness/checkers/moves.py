@@ -14,7 +14,7 @@ from harness.contract import Contract
 from harness.history import AttemptSpan, History
 
 AT_ONCE_US = 100_000
-DATE_US = 2_000_000
+DATE_US = 3_000_000
 """How much later than it was meant a Retry-After may be that is a date."""
 
 

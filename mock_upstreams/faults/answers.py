@@ -42,7 +42,7 @@ def respond(
 ) -> Iterator[Part]:
     """Answer with that status, at once, in the provider's own shape and with its rate-limit headers.
 
-    ``dated``: Retry-After is an HTTP date, one to two seconds later than ``retry_after_s`` (dates have whole seconds).
+    ``dated``: Retry-After is an HTTP date, one to three seconds later than ``retry_after_s`` (it has whole seconds).
     """
     yield from after(after_s)
     problem = Problem(status, message or "")

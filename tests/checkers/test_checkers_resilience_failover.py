@@ -77,6 +77,21 @@ def a_trace_of_the_first(broken: bool) -> Traffic:
     return traffic
 
 
+def opened_twice(surface: str, opening: str) -> Story:
+    """Return a stream that another try served, and whose beginning came from both if it is broken."""
+
+    def story(broken: bool) -> Traffic:
+        traffic = moves_on("truncate", stream=True, surface=surface)(False)
+        said = Reading(text="second:c", sequence=f"{opening} content*3 finish", terminal=True)
+        traffic.attempts[1] = replace(traffic.attempts[1], reading=said)
+        begun = f"{opening}*2" if broken else opening
+        told = replace(said, sequence=f"{begun} content*3 finish")
+        traffic.calls[0] = replace(traffic.calls[0], reading=told)
+        return traffic
+
+    return story
+
+
 FIRST_ERROR: dict[str, Any] = {"stream": True, "reading": Reading(sequence="error", error_type="server_error")}
 LEFT: dict[str, Any] = {"ended": "left", "lasts": SILENCE - 50}
 
@@ -91,6 +106,9 @@ LEFT: dict[str, Any] = {"ended": "left", "lasts": SILENCE - 50}
         (server_errors_move_on, "unstreamed", moves_on(status=504)),
         (server_errors_move_on, "streamed", moves_on(status=504, stream=True)),
         (server_errors_move_on, "only_the_result", a_trace_of_the_first),
+        (server_errors_move_on, "only_the_result", opened_twice("chat", "role")),
+        (server_errors_move_on, "only_the_result", opened_twice("messages", "message_start")),
+        (server_errors_move_on, "only_the_result", opened_twice("responses", "response.created")),
         (rate_limited_upstreams_move_on, "rate_limited", moves_on(status=429)),
         (timeouts_move_on, "connect", unreachable("hanging")),
         (timeouts_move_on, "first_byte", moves_on("hang_before_headers", head=None, **LEFT)),
@@ -291,6 +309,13 @@ def test_pauses_grow(clause: str, right: Traffic, wrong: Traffic) -> None:
     tell_apart(pauses_grow, clause, lambda broken: wrong if broken else right)
 
 
+@pytest.mark.parametrize(("gap", "wanted"), [(1_900, False), (4_900, True), (6_000, False)])
+def test_a_retry_after_that_is_a_date_may_be_three_seconds_late(gap: float, wanted: bool) -> None:
+    traffic = paused(gap, told_s=2.0)
+    traffic.injections[0]["fault"]["params"]["dated"] = True
+    assert (outcome(pauses_grow, traffic, "short_retry_after") is Outcome.PASS) == wanted
+
+
 def test_pauses_between_tries_that_no_upstream_saw_leave_the_next_one_open() -> None:
     traffic = Traffic(listeners={"primary": "refusing"})
     traffic.call("c", 0, 5_000)
@@ -364,6 +389,11 @@ def told(seconds: str) -> dict[str, Any]:
             exhausted(ALL_503, 200, "api_error", stream=True, outcome="error"),
         ),
         ("as_event", pinged(ALL_503, "api_error"), pinged(ALL_503, "timeout_error")),
+        (
+            "as_event",
+            pinged(ALL_503, "api_error", surface="messages"),
+            pinged(ALL_503, "api_error", surface="messages", reading=error("api_error", sequence="foreign_error")),
+        ),
     ],
 )
 def test_exhausted_calls_get_one_error(clause: str, right: Traffic, wrong: Traffic) -> None:
@@ -393,6 +423,11 @@ def leaking_in_the_body(broken: bool) -> Traffic:
     return traffic
 
 
+def leaking_in_a_header(broken: bool) -> Traffic:
+    lawful = {"report-to": "https://reports.example/v1"}
+    return exhausted(ALL_503, 502, "api_error", headers={"via": "http://third.upstream/v1"} if broken else lawful)
+
+
 def paid(broken: bool) -> Traffic:
     traffic = exhausted(ALL_503, 502, "api_error")
     if broken:
@@ -408,6 +443,7 @@ def paid(broken: bool) -> Traffic:
         ("nothing_leaked", leaking("second.upstream")),
         ("nothing_leaked", leaking("up-0123456789abcdef01234567")),
         ("nothing_leaked", leaking_in_the_body),
+        ("nothing_leaked", leaking_in_a_header),
         ("unpaid", paid),
     ],
 )

@@ -302,7 +302,6 @@ FAILED = {
         ("chat", ENVELOPE, "error"),
         ("messages", ENVELOPE, "error"),
         ("responses", FLAT, "error"),
-        ("responses", ENVELOPE, "error"),
         ("responses", FAILED, "response.failed"),
         ("raw", ENVELOPE, "error"),
     ],
@@ -313,9 +312,19 @@ def test_an_error_event_is_read_in_each_surfaces_form(surface: str, event: Any, 
     sent = b"event: error\n" * named + events(event)
     reading, reader = read(surface, SSE, head + b"\n\n", sent)
     assert (reading.error_type, reading.error_message) == ("overloaded_error", "too much")
-    assert reading.sequence.split()[-1] == ("unnamed" if surface == "messages" and not named else kind)
+    assert reading.sequence.split()[-1] == (kind if named or surface != "messages" else "foreign_error")
     assert reader.failed
     assert not reading.terminal
+
+
+@pytest.mark.parametrize(
+    ("surface", "sent"),
+    [("messages", events(ENVELOPE)), ("responses", b"event: error\n" + events(ENVELOPE))],
+    ids=["without its name", "not flat"],
+)
+def test_an_error_event_in_anothers_form_is_an_error_and_foreign(surface: str, sent: bytes) -> None:
+    reading, reader = read(surface, SSE, sent)
+    assert (reading.sequence, reading.error_type, reader.failed) == ("foreign_error", "overloaded_error", True)
 
 
 @pytest.mark.parametrize("surface", SURFACES)

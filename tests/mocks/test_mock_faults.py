@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from email.utils import parsedate_to_datetime
 from random import Random
 from typing import Any
 
@@ -61,7 +62,7 @@ from mock_upstreams.normal import blank, fold
 from mock_upstreams.parts import Chunk, Cut, Exchange, Part, Pause, Reply, Reset, Start
 from mock_upstreams.providers import DIALECTS
 from mock_upstreams.reading import read_answer, sse_events
-from mock_upstreams.runs import Run, Settings
+from mock_upstreams.runs import EPOCH_S, Run, Settings
 
 FOREVER = Pause(math.inf)
 DIRECTIVES = "chunks=4 in=100 cached=20 written=30 out=40 reasoning=5"
@@ -265,6 +266,17 @@ def test_a_429_tells_when_to_come_back_as_its_provider_does() -> None:
     assert "retry-after-ms" not in headers
     assert headers["anthropic-ratelimit-requests-remaining"] == "0"
     assert headers["anthropic-ratelimit-requests-reset"] == "2026-01-01T00:00:03Z"
+
+
+@each
+def test_a_retry_after_may_be_a_date(surface: str) -> None:
+    fault = respond(status=429, retry_after_s=2.5, after_s=1.0, dated=True)
+    headers = headers_of(struck(surface, fault, stream=False))
+    asked = parsedate_to_datetime(headers["retry-after"]).timestamp()
+    assert (
+        asked - EPOCH_S == 7
+    )  # it arrived at 1 s, is answered at 2 s, and may be asked again at 4.5 s at the earliest
+    assert "retry-after-ms" not in headers
 
 
 @each

@@ -12,7 +12,7 @@ from harness.checkers.exhausted import (
 from harness.checkers.failover import rate_limited_upstreams_move_on
 from harness.checkers.moves import client_faults_come_back, target_faults_move_on
 from harness.contract import Contract
-from harness.scenario import Scenario, World, scenario
+from harness.scenario import Injection, Scenario, World, scenario
 from mock_upstreams.faults import (
     comments,
     error_in_200,
@@ -91,13 +91,17 @@ def all_targets_fail(contract: Contract, rng: random.Random) -> Scenario:
         ),
         (("primary", busy), ("second", respond(status=500)), ("third", busy)),
         (("primary", respond(status=500)), ("second", busy), ("third", hang_before_headers())),
-        (("primary", hang_before_headers()), ("second", reset_before_headers()), ("third", reset_before_headers())),
+        (("primary", hang_before_headers(), 1), ("second", reset_before_headers()), ("third", reset_before_headers())),
         (("*", error_in_200(message=SPILT)),),
     )
     plan = Plan()
     for turn, call in enumerate(everywhere()):
         for number in range(3):
-            plan.add(call, *mixtures[(turn * 3 + number) % len(mixtures)])
+            mixture = mixtures[(turn * 3 + number) % len(mixtures)]
+            plan.add(call, *mixture)
+            if mixture[0][1].name == "hang_before_headers":
+                again = Injection("primary", reset_before_headers(), nth=2, calls=(plan.calls[-1].id,))
+                plan.injections.append(again)  # a timeout that was not the last failure
     return Scenario(
         world=World(overlay=NO_BREAKER),
         workload=plan.workload,

@@ -126,7 +126,7 @@ def opening(contract: Contract, rng: random.Random) -> Scenario:
     return _scenario(few, share, old, spread)
 
 
-@scenario
+@scenario(reaches=("circuit_opened", "failover_taken"))
 def whatever_failed(contract: Contract, rng: random.Random) -> Scenario:
     """Statuses, timeouts, broken connections and answers that are none: each counts, or the circuit would not open."""
     faults = (
@@ -247,7 +247,7 @@ def opening_again_for_longer(contract: Contract, rng: random.Random) -> Scenario
     return _scenario(path)
 
 
-@scenario
+@scenario(reaches=("circuit_opened", "half_open_probed", "client_fault_returned", "client_left"))
 def probes_that_prove_nothing(contract: Contract, rng: random.Random) -> Scenario:
     """Client faults, departures and calls from before it opened neither close a circuit, nor open it, nor fill it."""
     rules = contract.breaker
@@ -278,7 +278,7 @@ def probes_that_prove_nothing(contract: Contract, rng: random.Random) -> Scenari
     return _scenario(path)
 
 
-@scenario
+@scenario(reaches=("circuit_opened", "failover_taken"))
 def targets_behind_others(contract: Contract, rng: random.Random) -> Scenario:
     """Circuits of targets behind the first open by themselves, and an open one is kept free as a last resort too."""
     least, percent = 4, contract.breaker.failure_percent
@@ -293,7 +293,7 @@ def targets_behind_others(contract: Contract, rng: random.Random) -> Scenario:
     return _scenario(path, checks=(targets_are_tried_in_order,), overlay={"breaker.min_calls": least})
 
 
-@scenario
+@scenario(reaches=("circuit_opened", "queue_wait"))
 def waiting_while_it_opens(contract: Contract, rng: random.Random) -> Scenario:
     """A call that waits for its slot while the circuit opens is told that it is open: so it was at its admission."""
     rules = contract.breaker
@@ -388,7 +388,7 @@ def every_path_open(contract: Contract, rng: random.Random) -> Scenario:
     return replace(made, checks=(*made.checks, targets_are_tried_in_order))
 
 
-@scenario
+@scenario(reaches=("circuit_opened", "half_open_probed"))
 def every_probe_out(contract: Contract, rng: random.Random) -> Scenario:
     """A call that comes while others are probing every path is told so as if all were open: there is nobody to ask."""
     rules, least = contract.breaker, 4

@@ -170,7 +170,7 @@ def silent_upstreams(contract: Contract, rng: random.Random) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("retry_after_told",))
 def retry_after_as_a_date(contract: Contract, rng: random.Random) -> Scenario:
     """A Retry-After that is an HTTP date is waited for as one in seconds is."""
     plan = Plan()
@@ -186,7 +186,7 @@ def retry_after_as_a_date(contract: Contract, rng: random.Random) -> Scenario:
     )
 
 
-@scenario(reaches=("failover_taken", "retry_taken"))
+@scenario(reaches=("retry_taken", "chain_exhausted"))
 def pauses_up_to_their_cap(contract: Contract) -> Scenario:
     """Pauses that would grow past the cap are as long as the cap, and no longer."""
     rules = contract.failover

@@ -15,7 +15,6 @@ from harness.gateway.failures import Failure, FailureClassifier, UpstreamRefusal
 from harness.gateway.pipeline import Pipeline
 from harness.gateway.relay import Relay
 from harness.gateway.router import Router
-from harness.gateway.upstream import UpstreamRequests
 from harness.mutants.registry import mutant
 
 
@@ -128,17 +127,6 @@ def comes_back_to_the_primary(parts: Components) -> Components:
             return (*made, made[0])
 
     return _routing(parts, Circular)
-
-
-@mutant(breaks="FAIL-06")
-def asks_every_target_for_the_firsts_model(parts: Components) -> Components:
-    """Sends the body that was made for the first target to the others as well."""
-
-    class Thrifty(UpstreamRequests):
-        def body(self, call: Call, target: ChainTarget) -> bytes:
-            return call.sent[1] or super().body(call, target)
-
-    return replace(parts, upstream=Thrifty(parts.contract, parts.deployment, parts.surfaces))
 
 
 @mutant(breaks="FAIL-06")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
@@ -28,10 +30,11 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The suite on the reference gateway in sim, ten seeds of its core, and then every test, those on sockets too."""
+    """The suite in sim, ten seeds of its core, its power over every mutant, and then every test, sockets too."""
     _install(session, "test")
     session.run("harness", "run", "--out", "runs/nox-sim", "-q")
     session.run("harness", "run", "core", "--seeds", "1..10", "--out", "runs/nox-seeds", "-q")
+    session.run("harness", "power", "--clean", "runs/nox-seeds", "--out", "runs/nox-power", "-q")
     session.run("pytest", "-q", *session.posargs)
 
 
@@ -40,6 +43,42 @@ def seeds(session: nox.Session) -> None:
     """A hundred seeds of the core without one false alarm."""
     _install(session)
     session.run("harness", "run", "core", "--seeds", "0..99", "--out", "runs/nox-100-seeds", "-q")
+
+
+@nox.session
+def thousand(session: nox.Session) -> None:
+    """A thousand seeds of the core and three of the ceilings without one false alarm: half an hour on two cores."""
+    _install(session)
+    blocks = [f"runs/nox-thousand/{number}" for number in range(10)]
+    for number, folder in enumerate(blocks):
+        seeds = f"{100 * number}..{100 * number + 99}"
+        session.run("harness", "run", "core", "--seeds", seeds, "--out", folder, "-q")
+    session.run("harness", "run", "ceilings", "--seeds", "0..2", "--out", "runs/nox-thousand/ceilings", "-q")
+    session.run("harness", "power", *(f"--clean={folder}" for folder in blocks), "--out", "runs/nox-power", "-q")
+
+
+@nox.session
+def power(session: nox.Session) -> None:
+    """Every mutant is caught by the requirement that it breaks."""
+    _install(session)
+    session.run("harness", "power", "--out", "runs/nox-power", "-q", *session.posargs)
+
+
+@nox.session
+def power_full(session: nox.Session) -> None:
+    """Every mutant through the whole core: the kill matrix, which then goes into the README."""
+    _install(session)
+    session.run("harness", "power", "--full", "--out", "runs/nox-power-full", "-q", *session.posargs)
+    _into_readme(Path("runs/nox-power-full/power.md").read_text("utf-8"))
+
+
+def _into_readme(power: str) -> None:
+    """Put the kill matrix of a ``power.md`` into the README, between the marks that both have."""
+    start, end = "<!-- kill matrix -->", "<!-- /kill matrix -->"
+    readme = Path("README.md")
+    before, _, rest = readme.read_text("utf-8").partition(start)
+    matrix = power.partition(start)[2].partition(end)[0]
+    readme.write_text(f"{before}{start}{matrix}{end}{rest.partition(end)[2]}", "utf-8")
 
 
 @nox.session

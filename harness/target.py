@@ -78,6 +78,7 @@ class Running:
     target shows none. ``alive`` raises TargetError once the gateway is gone. ``crash(after_appends, crashed)``
     makes the store crash (at once, or inside a later append) and calls ``crashed``; ``restart`` builds the gateway
     again on what was committed; ``fail_store(n)`` makes the store refuse the next ``n`` appends: all sim only.
+    ``crashed(line)`` says what a line of its log tells of an exception that nobody in it handled, or nothing.
     """
 
     base_url: str = ""
@@ -87,6 +88,7 @@ class Running:
     crash: Callable[[int | None, Callable[[], None]], None] | None = None
     restart: Callable[[], Awaitable[ASGIApp]] | None = None
     fail_store: Callable[[int], None] | None = None
+    crashed: Callable[[str], str] = field(default=lambda line: "")
     taps: tuple[str, ...] = ()
     upstreams_url: str = ""
     secrets: Mapping[str, str] = field(default_factory=dict)

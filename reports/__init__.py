@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from reports.record import ReportError
 
-__all__ = ["ReportError", "render_all"]
+__all__ = ["ReportError", "render_all", "render_power"]
 
 
 def render_all(folder: Path) -> list[Path]:
@@ -28,6 +29,31 @@ def render_all(folder: Path) -> list[Path]:
         "summary.md": summary(record),
         "report.html": page(record, Histories(record)),
     }
+    return _write(folder, rendered)
+
+
+def render_power(folder: Path) -> list[Path]:
+    """Write ``power.md``, ``power.svg`` and ``power.html`` into ``folder`` from its ``power.json``; return them.
+
+    The same record renders to the same bytes. Raises ReportError if ``power.json`` is missing or is no such record,
+    OSError if a file cannot be written.
+    """
+    from reports.power import load_power, power_markdown, power_page
+    from reports.power_figure import kill_matrix, standalone
+
+    record = load_power(folder)
+    figure = kill_matrix(record)
+    return _write(
+        folder,
+        {
+            "power.md": power_markdown(record),
+            "power.svg": standalone(figure),
+            "power.html": power_page(record, figure),
+        },
+    )
+
+
+def _write(folder: Path, rendered: Mapping[str, str]) -> list[Path]:
     for name, text in rendered.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
     return [folder / name for name in rendered]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +38,7 @@ _LEVELS = (
 )
 _ERRORS = 20
 _ORDER = {outcome: number for number, outcome in enumerate(OUTCOMES)}
+_WORDS = (("pass", "kept"), ("fail", "broken"), ("inconclusive", "inconclusive"), ("unsupported", "unsupported"))
 _SECTIONS = (
     ("faults", "Faults and circuit", ("faults",)),
     ("latency", "Latency", ("latency",)),
@@ -62,19 +61,17 @@ def page(record: Record, histories: Histories) -> str:
 def _render(
     record: Record, histories: Histories, found: Sequence[Cause], drawn: Mapping[str, Figure | None], level: Level
 ) -> str:
-    from reports.templates import asset, environment
+    from reports.templates import html
 
-    script = asset("report.js").strip()
     ids = Ids()
     shown = cards(found[: level.causes], histories, level.detail, ids)
     anchors = {(c.requirement, c.checker): card["anchor"] for c, card in zip(found, shown, strict=False)}
     errors = [_error(record, scenario, ids) for scenario in record.scenarios if scenario.get("error")]
     checks = _checks(record, anchors, level.rows)
     context: dict[str, Any] = {
-        "head": _head(record, checks["collapsed"]),
-        "script": Markup(script),  # noqa: S704 - our own file
-        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        "css": Markup(asset("report.css")),  # noqa: S704 - our own file
+        "head": _head(
+            record, checks["collapsed"], ("broken", "broken promises") if found else ("matrix", "the matrix")
+        ),
         "errors": errors[:_ERRORS],
         "more_errors": max(0, len(errors) - _ERRORS),
         "causes": shown,
@@ -86,15 +83,14 @@ def _render(
         "drawings": _drawings(record, histories, drawn),
         "reached": branches(record),
         "recovery": recoveries(record),
-        "power": _power(record),
         "checks": checks,
         "method": _method(record),
     }
     context["sections"] = list(_sections(context))
-    return environment().get_template("report.html.j2").render(context).lstrip()
+    return html("report.html.j2", context)
 
 
-def _head(record: Record, collapsed: Sequence[object]) -> dict[str, Any]:
+def _head(record: Record, collapsed: Sequence[object], skip: tuple[str, str]) -> dict[str, Any]:
     run, counts = record.run, record.counts
     asked = sum(counts.values()) - counts["unsupported"]
     facts = [
@@ -120,7 +116,11 @@ def _head(record: Record, collapsed: Sequence[object]) -> dict[str, Any]:
         "verdict": record.verdict,
         "word": record.verdict.upper(),
         "sentence": f"{counts['pass']:,} of {plural(asked, 'promise')} kept" if asked else "no promise was judged",
-        "counts": {outcome: f"{count:,}" for outcome, count in counts.items()},
+        "tally": [(outcome, f"{counts[outcome]:,}", word) for outcome, word in _WORDS],
+        "skip": skip,
+        "footer": Markup(
+            "Rendered from <code>verdict.json</code> and the histories beside it; secrets are never recorded."
+        ),
         "command": clipped(record.command),
         "target": line(run["target"]),
         "facts": [(name, line(value)) for name, value in facts if str(value)],
@@ -142,8 +142,6 @@ def _sections(context: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield from ((section["id"], section["title"]) for section in context["drawings"])
     if context["reached"] or context["recovery"]:
         yield "reached", "Reached and recovered"
-    if context["power"]:
-        yield "power", "Power"
     yield "checks", "All checks"
     yield "method", "Method"
 
@@ -220,15 +218,6 @@ def _lateness(histories: Histories) -> Iterator[Table]:
     ]
     if rows:
         yield Table("Lateness of the load generator", ("scenario", "calls", "at most late"), rows)
-
-
-def _power(record: Record) -> Table | None:
-    """Return the mutants table of a record that has one: which lies were noticed, and by what."""
-    power = record.data.get("power")
-    mutants = power.get("mutants") if isinstance(power, dict) else power
-    rows = [mutant for mutant in mutants if isinstance(mutant, dict)] if isinstance(mutants, list) else []
-    columns = tuple(dict.fromkeys(line(name) for row in rows for name in row))
-    return Table("Mutants", columns, [[line(row.get(name, "–")) for name in columns] for row in rows]) if rows else None
 
 
 def _checks(record: Record, anchors: Mapping[tuple[str, str], str], most: int) -> dict[str, Any]:

@@ -172,16 +172,21 @@ class Record:
 def load(folder: Path) -> Record:
     """Read ``folder``'s record. Raises ReportError naming the file and everything that is wrong with it."""
     path = folder / "verdict.json"
-    data = _json(path)
-    problems = list(_problems(data))
+    data = read_json(path)
+    refuse(path, list(_problems(data)))
+    environment = folder / "run.json"
+    return Record(folder, data, read_json(environment) if environment.is_file() else {})
+
+
+def refuse(path: Path, problems: Sequence[str]) -> None:
+    """Raise ReportError naming ``path`` and the first of its ``problems``, if there are any."""
     if problems:
         more = [f"and {len(problems) - _PROBLEMS_SHOWN} more"] if len(problems) > _PROBLEMS_SHOWN else []
         raise ReportError("\n".join(f"{path}: {problem}" for problem in [*problems[:_PROBLEMS_SHOWN], *more]))
-    environment = folder / "run.json"
-    return Record(folder, data, _json(environment) if environment.is_file() else {})
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file. Raises ReportError naming the file."""
     try:
         data = orjson.loads(path.read_bytes())
     except OSError as error:
@@ -198,7 +203,7 @@ def _problems(data: Mapping[str, Any]) -> Iterator[str]:
     if data.get("schema") != SCHEMA:
         yield f"schema is {data.get('schema')!r}, and this report reads {SCHEMA!r}"
         return
-    flaws = list(_fields("verdict", data, _VERDICT))
+    flaws = list(fields("verdict", data, _VERDICT))
     yield from flaws
     if flaws:
         return
@@ -208,29 +213,30 @@ def _problems(data: Mapping[str, Any]) -> Iterator[str]:
         yield from _judged(f"requirements.{identifier}", entry, _REQUIREMENT)
     for number, scenario in enumerate(data["scenarios"]):
         where = f"scenarios[{number}]"
-        flaws = list(_fields(where, scenario, _SCENARIO))
+        flaws = list(fields(where, scenario, _SCENARIO))
         yield from flaws
         if not flaws and scenario.get("error"):
-            yield from _fields(f"{where}.error", scenario["error"], {"message": str})
+            yield from fields(f"{where}.error", scenario["error"], {"message": str})
         if not flaws and scenario.get("raised"):
-            yield from _fields(f"{where}.raised", scenario["raised"], {"count": int, "type": str, "message": str})
+            yield from fields(f"{where}.raised", scenario["raised"], {"count": int, "type": str, "message": str})
         for index, check in enumerate(() if flaws else scenario["checks"]):
             yield from _judged(f"{where}.checks[{index}]", check, _CHECK)
 
 
 def _judged(where: str, value: Any, wanted: Mapping[str, type]) -> Iterator[str]:
     """Yield the problems of a requirement or a check: its fields, its clauses, its evidence."""
-    flaws = list(_fields(where, value, wanted))
+    flaws = list(fields(where, value, wanted))
     yield from flaws
     if flaws:
         return
     for name, clause in value["clauses"].items():
-        yield from _fields(f"{where}.clauses.{name}", clause, {"outcome": str})
+        yield from fields(f"{where}.clauses.{name}", clause, {"outcome": str})
     for place, piece in enumerate(value["evidence"]):
-        yield from _fields(f"{where}.evidence[{place}]", piece, _PIECE)
+        yield from fields(f"{where}.evidence[{place}]", piece, _PIECE)
 
 
-def _fields(where: str, value: Any, wanted: Mapping[str, type]) -> Iterator[str]:
+def fields(where: str, value: Any, wanted: Mapping[str, type]) -> Iterator[str]:
+    """Yield what is wrong with the ``wanted`` fields of an object."""
     if not isinstance(value, dict):
         yield f"{where}: must be an object"
         return

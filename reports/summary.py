@@ -16,6 +16,7 @@ CAP = 64 << 10
 _MOST = {"errors": 20, "broken": 20, "inconclusive": 60, "assumed": 40}
 _CELL = 400
 """Bytes of one value."""
+_BRIEF = 90
 
 
 def summary(record: Record) -> str:
@@ -117,6 +118,11 @@ def _error(scenario: Any) -> dict[str, str]:
 def cell(value: object) -> str:
     """Return ``value`` as one line that Markdown, tables included, shows as it is written."""
     return re.sub(r"([\\`*_{}\[\]<>&|#~$@!])", r"\\\1", line(value, _CELL))
+
+
+def brief(value: object) -> str:
+    """Return ``value`` as ``cell`` does, but short."""
+    return cell(line(value, _BRIEF))
 
 
 def code(value: object) -> str:

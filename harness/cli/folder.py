@@ -20,7 +20,11 @@ from harness.runner import EXIT_USAGE
 RUNS = Path("runs")
 CONTRACT = "contract.json"
 """The contract that the run's scenarios were made from; what a scenario's world makes of it stands in its plan."""
-WRITTEN = ("verdict.json", "run.json", CONTRACT, "report.html", "summary.md", "junit.xml")
+WRITTEN = (
+    *("verdict.json", "run.json", CONTRACT, "report.html", "summary.md", "junit.xml"),
+    *("power.json", "power.md", "power.svg", "power.html"),
+)
+"""What a run leaves in its folder besides histories."""
 
 
 def run_folder(out: Path | None) -> Path:
@@ -61,7 +65,11 @@ def _next_folder() -> Path:
 def _clear(folder: Path) -> None:
     """Remove an earlier run's record from ``folder``, so that two runs never mix."""
     present = {path.name for path in folder.iterdir()}
-    if present and not present & {"verdict.json", CONTRACT, ".probe"} and not list(folder.glob("*/history.jsonl")):
+    if (
+        present
+        and not present & {"verdict.json", "power.json", CONTRACT, ".probe"}
+        and not list(folder.glob("*/history.jsonl"))
+    ):
         raise OSError(f"it holds other files: {', '.join(sorted(present)[:3])}")
     for recorded in folder.glob("*/history.jsonl"):
         shutil.rmtree(recorded.parent)
@@ -137,7 +145,7 @@ def write(folder: Path, verdict: Mapping[str, Any], *, contract: Contract | None
     if contract is not None:
         (folder / CONTRACT).write_bytes(orjson.dumps(contract_to_json(contract)))
     if not (again and (folder / "run.json").exists()):
-        (folder / "run.json").write_bytes(orjson.dumps(_environment(), option=orjson.OPT_INDENT_2))
+        (folder / "run.json").write_bytes(orjson.dumps(environment(), option=orjson.OPT_INDENT_2))
     (folder / "verdict.json").write_bytes(orjson.dumps(verdict, option=orjson.OPT_INDENT_2))
     render_all(folder)
 
@@ -153,7 +161,8 @@ def _argv() -> list[str]:
     return shown
 
 
-def _environment() -> dict[str, Any]:
+def environment() -> dict[str, Any]:
+    """Return what ``run.json`` says of this process: outside every bit-identical promise."""
     return {
         "schema": "harness.run/1",
         "argv": _argv(),

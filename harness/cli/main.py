@@ -41,6 +41,7 @@ def harness() -> None:
     harness run                     every scenario against the reference gateway, in virtual time
     harness run --mode local        the same on real sockets
     harness run --target URL        a gateway that is already there
+    harness power                   gateways that are wrong on purpose: does the suite notice?
     """
 
 
@@ -75,6 +76,7 @@ def _targets(function: Any) -> Any:
 @click.option("--list", "list_only", is_flag=True, help="Show what would run, and run nothing.")
 @click.option("-x", "--exit-first", is_flag=True, help="Stop at the first scenario that does not pass.")
 @click.option("--workers", type=click.IntRange(1), help="Processes; default: one per core.")
+@click.option("--shard", default="", metavar="I/N", help="Only the i-th of n parts; harness merge joins them.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: runs/<n>.")
 @click.option("-q", "--quiet", is_flag=True, help="Verdict and failures only.")
 @click.pass_context
@@ -87,6 +89,44 @@ def run(ctx: click.Context, /, **options: Any) -> None:
     from harness.cli.run import RunOptions, run_command
 
     ctx.exit(run_command(RunOptions(**options)))
+
+
+@harness.command()
+@click.argument("names", nargs=-1, metavar="[MUTANT]...")
+@click.option("--full", is_flag=True, help="Every mutant through the whole core, not only to its first kill.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--clean",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A run of the reference gateway (harness run core --seeds A..B) that counts against false alarms.",
+)
+@click.option("--workers", type=click.IntRange(1), help="Processes; default: one per core.")
+@click.option("--shard", default="", metavar="I/N", help="Only the i-th of n parts; harness merge joins them.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the record; default: runs/<n>.")
+@click.option("-q", "--quiet", is_flag=True, help="Verdict and what was missed only.")
+@click.pass_context
+def power(ctx: click.Context, /, **options: Any) -> None:
+    """Show that the suite notices: run gateways that are wrong in one way each, and see every one of them caught.
+
+    MUTANT is a mutant's name, or a pattern (bills_*). Without any: all of them, and every requirement that the
+    reference gateway claims must have one.
+    """
+    from harness.cli.power import power_command
+
+    ctx.exit(power_command(**options))
+
+
+@harness.command()
+@click.argument("folders", nargs=-1, required=True, metavar="DIR...", type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the whole.")
+@click.pass_context
+def merge(ctx: click.Context, /, folders: tuple[Path, ...], out: Path) -> None:
+    """Join the shards of a run, or of a power run, into one folder, and exit as the whole would have."""
+    from harness.cli.merge import merge_command
+
+    ctx.exit(merge_command(folders, out))
 
 
 @harness.command()

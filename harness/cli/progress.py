@@ -50,18 +50,21 @@ class Progress:
 
     def finished(self, record: Mapping[str, Any]) -> None:
         """Tell of one ended job."""
+        self.told(record["outcome"], _line(record), loud=record["outcome"] not in ("pass", "unsupported"))
+
+    def told(self, outcome: str, line: str, *, loud: bool) -> None:
+        """Tell of one thing that ended; ``loud``: by a line of its own, however many there are."""
         self._done += 1
-        self._outcomes[record["outcome"]] += 1
-        broken = record["outcome"] not in ("pass", "unsupported")
+        self._outcomes[outcome] += 1
         if self._bar is not None:
             told = ", ".join(f"{count} {outcome}" for outcome, count in sorted(self._outcomes.items()))
             self._bar.update(self._task, advance=1, description=f"{told:<40}")
-            if broken:
-                self._bar.console.print(_line(record), highlight=False, markup=False)
+            if loud:
+                self._bar.console.print(line, highlight=False, markup=False)
         elif self._quiet:
             return
-        elif self._total <= LINES or broken:
-            say(_line(record), err=True)
+        elif self._total <= LINES or loud:
+            say(line, err=True)
         elif self._done % max(1, self._total // 10) == 0:
             told = ", ".join(f"{count} {outcome}" for outcome, count in sorted(self._outcomes.items()))
             say(f"  {self._done} of {self._total}: {told}", err=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter  # noqa: TID251 - how long the command took, for the person who waits
 from typing import Any
@@ -13,12 +13,13 @@ import click
 from harness.cli.chosen import TargetOptions, check_mutant, chosen_target, told
 from harness.cli.folder import last_run, run_folder, write
 from harness.cli.progress import Progress
-from harness.cli.selection import Selection, seeds, select
+from harness.cli.selection import Selection, parse_shard, seeds, select
 from harness.cli.suite import SUITE, load
 from harness.cli.terminal import fail, say
 from harness.cli.text import print_verdict
 from harness.contract import Contract, load_requirements
 from harness.runner import EXIT_FAIL, EXIT_HARNESS, Job, build_verdict, run_jobs
+from harness.runner.shards import identity
 from harness.target import Mode, Target
 
 
@@ -37,6 +38,7 @@ class RunOptions(TargetOptions):
     list_only: bool = False
     exit_first: bool = False
     workers: int | None = None
+    shard: str = ""
     out: Path | None = None
     quiet: bool = False
 
@@ -57,6 +59,11 @@ def run_command(options: RunOptions) -> int:
     if options.last_failed:
         selection = _last_failed(selection)
     span = seeds(options.seed, options.seeds)
+    part = parse_shard(options.shard)
+    if part is not None:
+        if options.last_failed:
+            raise click.UsageError("--shard and --last-failed do not go together: a part of the last run is no whole")
+        selection = replace(selection, expected=frozenset())  # the merged record says what was not covered
     if options.list_only:
         for name in selection.scenarios:
             say(name)
@@ -75,9 +82,15 @@ def run_command(options: RunOptions) -> int:
             folder=str(folder),
             keep_passes=len(span) == 1,
         )
-        for one in span
-        for name in selection.scenarios
+        for number, one in enumerate(span)
+        for place, name in enumerate(selection.scenarios)
+        # Each seed is dealt out one further, so that no shard gets the dear scenarios of all seeds.
+        if part is None or part.takes(number + place)
     ]
+    if not jobs:
+        raise click.UsageError(
+            f"--shard {part}: nothing is left for it, there are {len(selection.scenarios)} scenarios"
+        )
     run = {
         "target": options.target,
         "mode": mode,
@@ -91,6 +104,8 @@ def run_command(options: RunOptions) -> int:
         "selection": list(options.names),
         "profiles": list(options.profiles),
         "requirements": sorted(selection.requirements),
+        **identity(contract, target.claims),
+        **({"shard": str(part)} if part is not None else {}),
     }
     return execute(
         jobs,

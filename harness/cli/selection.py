@@ -11,6 +11,7 @@ import click
 
 from harness.cli.terminal import near
 from harness.contract import Contract, load_requirements
+from harness.runner.shards import Shard
 from harness.scenario import SCENARIOS, NamedScenario
 
 PARTS = ("core", "ceilings")
@@ -53,6 +54,14 @@ def seeds(seed: int | None, span: str) -> range:
     if len(found) > MOST_SEEDS:
         raise click.UsageError(f"--seeds {span}: {len(found):,} seeds are too many for one run; give {MOST_SEEDS:,}")
     return found
+
+
+def parse_shard(text: str) -> Shard | None:
+    """Return the shard of ``--shard i/n``, None for a run of the whole. Raises click.UsageError."""
+    try:
+        return Shard.parse(text) if text else None
+    except ValueError as error:
+        raise click.UsageError(f"--shard {error}") from None
 
 
 def _named(pattern: str) -> list[str]:

@@ -10,7 +10,17 @@ from typing import TextIO
 
 import click
 
-_COLOURS = {"PASS": "green", "FAIL": "red", "ERROR": "red", "INCONCLUSIVE": "yellow", "UNSUPPORTED": "cyan"}
+_COLOURS = {
+    "PASS": "green",
+    "FAIL": "red",
+    "ERROR": "red",
+    "INCONCLUSIVE": "yellow",
+    "UNSUPPORTED": "cyan",
+    "KILLED": "green",
+    "SURVIVED": "red",
+    "ELSEWHERE": "red",
+    "ERRORED": "red",
+}
 
 
 def fail(message: str, *, cause: str = "", help: str = "") -> None:  # noqa: A002 - the word users see

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -199,6 +200,9 @@ class Performance:
                     line = orjson.dumps(span, option=orjson.OPT_APPEND_NEWLINE)
                 self.recorder.line(span["at"], line)
                 self._scan("books", span["call"], line)
+        crashes = Counter(told for said in stage.log if (told := stage.running.crashed(said)))
+        for told, count in crashes.items():
+            self.recorder.note("gateway_crash", self.now_us(), error=told, count=count)
         for said in stage.log:
             self._scan("log", "", said.encode())
         if "log" in stage.running.taps:

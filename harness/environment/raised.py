@@ -11,6 +11,9 @@ from pathlib import Path
 
 from harness.history import Recorder
 from harness.sim import Crash
+from harness.sim.cycle import BROKEN_OFF
+
+__all__ = ["BROKEN_OFF", "NOTE", "note_raised", "raised_in", "without_machine"]
 
 NOTE = "target_raised"
 _MESSAGE_MOST = 300

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
-import signal
-import sys
 import time  # noqa: TID251 - CPU time of the job, for the run's own statistics; nothing simulated reads it
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +23,12 @@ from harness.environment.remote import run_remotely
 from harness.environment.sim import run_in_sim
 from harness.history import History, Recorder, read_history
 from harness.runner.judge import judge
+from harness.runner.pool import spread
 from harness.scenario import SCENARIOS, Scenario
 from harness.target import Mode, Mutate, Overlay, Target, TargetError, Unsupported
 
 EVERYTHING = frozenset[str]()
 LATE_RETRIES = 2
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +98,22 @@ def run_job(job: Job, suite: Suite) -> dict[str, Any]:
     return record
 
 
+class MutantError(Exception):
+    """A mutant that raised when it was given the gateway's components."""
+
+
+def _named(mutate: Mutate) -> Mutate:
+    """Return ``mutate`` raising MutantError where it raises, to tell it from a gateway that does not start."""
+
+    def made(parts: Any) -> Any:
+        try:
+            return mutate(parts)
+        except Exception as error:
+            raise MutantError(f"{type(error).__name__}: {error}") from error
+
+    return made
+
+
 def _keep(recorder: Recorder, job: Job, record: dict[str, Any]) -> None:
     """Write the history; a disk that is full meanwhile is the record's error, not the end of the run."""
     name = f"{job.scenario}-{job.seed}"
@@ -141,7 +152,8 @@ def _record(job: Job, suite: Suite, recorder: Recorder) -> dict[str, Any]:
         record["could_judge"] = sorted({f"{c.requirement}.{clause}" for c in made.checks for clause in c.clauses})
         let_out = ""
         try:
-            let_out = _run(made, target, contract, job, recorder, suite.mutate(job.mutant) if job.mutant else None)
+            mutate = _named(suite.mutate(job.mutant)) if job.mutant else None
+            let_out = _run(made, target, contract, job, recorder, mutate)
         finally:
             # What was recorded before a target died or the harness was stopped is kept.
             record["digest"] = recorder.digest()
@@ -153,6 +165,12 @@ def _record(job: Job, suite: Suite, recorder: Recorder) -> dict[str, Any]:
             record["error"] = {"kind": "harness", "message": f"{len(record['errors'])} checkers crashed"}
     except Unsupported as reason:
         record.update(outcome="unsupported", doubts=[str(reason)])
+    except MutantError as error:
+        record["error"] = {
+            "kind": "mutant",
+            "message": f"mutant {job.mutant} could not be made: {error}",
+            "cause": traceback.format_exception(error.__cause__)[-2],
+        }
     except TargetError as error:
         record["error"] = {"kind": "target", "message": str(error), "cause": error.cause, "help": error.help}
     except Exception as error:
@@ -199,49 +217,31 @@ def rejudge(folder: Path, checks: Mapping[str, Checker]) -> dict[str, Any]:
     }
 
 
+class _InOrder:
+    """Jobs as they are listed, whatever becomes of them."""
+
+    def __init__(self, jobs: Iterable[Job]) -> None:
+        self._left = iter(jobs)
+
+    def take(self) -> Job | None:
+        return next(self._left, None)
+
+    def ended(self, item: Job, result: dict[str, Any]) -> None:
+        pass
+
+
 def run_jobs(
     jobs: list[Job], suite: Suite, *, workers: int = 0, stop_at_first: bool = False
 ) -> Iterator[dict[str, Any]]:
     """Yield a record per job as each ends. ``workers`` 0 takes one per core; one worker stays in this process."""
     workers = min(workers or os.cpu_count() or 1, len(jobs))
-    if workers <= 1:
-        for job in jobs:
-            record = run_job(job, suite)
+    with contextlib.closing(spread(_InOrder(jobs), partial(run_job, suite=suite), lost, workers=workers)) as ended:
+        for _, record in ended:
             yield record
             if stop_at_first and record["outcome"] not in ("pass", "unsupported"):
                 return
-        return
-    # Forking is safe here: the parent runs no loop and no thread of its own yet, and imports are not paid twice.
-    context = get_context("fork" if os.name == "posix" else "spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
-    try:
-        futures = {pool.submit(run_job, job, suite): job for job in jobs}
-        for future in as_completed(futures):
-            try:
-                record = future.result()
-            except BrokenProcessPool:
-                message = "a worker process was killed; the jobs that were left did not run"
-                record = {**_blank(futures[future]), "error": {"kind": "harness", "message": message}}
-            yield record
-            if stop_at_first and record["outcome"] not in ("pass", "unsupported"):
-                return
-    finally:
-        _terminate(pool)
 
 
-def _end_with_parent() -> None:
-    """Let the kernel end this worker when the harness is gone, however it went (Linux; elsewhere it ends idle)."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _terminate(pool: ProcessPoolExecutor) -> None:
-    """Stop the pool now: workers that still run a job are ended by their ids; their children end with them."""
-    processes = list((pool._processes or {}).values())
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in processes:
-        with contextlib.suppress(ProcessLookupError, AttributeError):
-            process.terminate()
-    for process in processes:
-        process.join(5)
+def lost(job: Job, message: str) -> dict[str, Any]:
+    """Return the record of a job whose process was killed."""
+    return {**_blank(job), "error": {"kind": "harness", "message": message}}

@@ -11,6 +11,8 @@ from harness.branches import BRANCHES, branches_reached
 from harness.checker import Checker, ClauseResult, Outcome, Verdict, worst
 from harness.contract import Contract
 from harness.contract.requirements import matches
+from harness.environment.raised import BROKEN_OFF
+from harness.environment.raised import NOTE as RAISED
 from harness.history import History
 from harness.runner.recovery import recovery_checks, told_apart
 
@@ -45,6 +47,7 @@ def judge(
         "outcome": worst(outcomes).value,
         "doubts": doubts,
         "late": bool(late),
+        "crashes": _crashes(history),
         "errors": errors,
         "checks": checked,
         "recovery": recovery,
@@ -101,6 +104,20 @@ def _unreached(history: History, reached: Mapping[str, int | None]) -> list[str]
         for name in history.plan.options.get("reaches", ())
         if name in BRANCHES and reached.get(name) == 0 and BRANCHES[name].claimed(history.plan.claims)
     ]
+
+
+def _crashes(history: History) -> list[dict[str, Any]]:
+    """Return what failed inside the gateway unhandled, by error, unless the scenario makes its store fail."""
+    if history.plan.options.get("crashes") or history.plan.options.get("store_failures"):
+        return []
+    logged = [dict(note.detail) for note in history.notes if note.kind == "gateway_crash"]
+    # An answer that stops in its middle is for checkers to see: nothing was raised.
+    let_out = [
+        {"error": f"{note.detail['type']} out of the application", "count": note.detail["count"]}
+        for note in history.notes
+        if note.kind == RAISED and note.detail["message"] != BROKEN_OFF
+    ]
+    return logged + let_out
 
 
 def _lateness(history: History) -> list[str]:

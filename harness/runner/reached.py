@@ -11,7 +11,7 @@ from harness.checker import Outcome
 
 def is_whole(run: Mapping[str, Any]) -> bool:
     """Say whether a run was of everything, or of all of ``core``: only then must every branch be reached."""
-    narrowed = run.get("requirements") or run.get("profiles") or run.get("interrupted") or run.get("mutant")
+    narrowed = any(run.get(name) for name in ("requirements", "profiles", "interrupted", "mutant", "shard"))
     return not narrowed and "selection" in run and list(run["selection"]) in ([], ["core"])
 
 

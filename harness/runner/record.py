@@ -65,7 +65,7 @@ def exit_code(overall: str, errors: Sequence[Mapping[str, Any]], *, interrupted:
     """Return the process's exit code for a run."""
     if interrupted:
         return EXIT_INTERRUPTED
-    if any(record["error"]["kind"] == "harness" for record in errors):
+    if any(record["error"]["kind"] != "target" for record in errors):
         return EXIT_HARNESS
     if errors:
         return EXIT_UNREACHABLE

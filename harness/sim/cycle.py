@@ -15,6 +15,9 @@ from harness.sim.link import Carry, Item, Signal
 if TYPE_CHECKING:
     from harness.sim.pool import Connection
 
+BROKEN_OFF = "ASGI callable returned without completing response."
+"""The complaint about an application that stopped in the middle of its answer: nothing was raised."""
+
 
 class Cycle:
     """One request at a server. The application finds it as ``scope["extensions"]["harness.connection"]``.
@@ -148,7 +151,7 @@ class Cycle:
                 self.host.crashed(scope, RuntimeError("ASGI callable returned without starting response."))
                 await self._send_500()
             elif not self._complete and not self._disconnected:
-                self.host.crashed(scope, RuntimeError("ASGI callable returned without completing response."))
+                self.host.crashed(scope, RuntimeError(BROKEN_OFF))
                 self.cut()
         finally:
             self._served = True

@@ -137,6 +137,7 @@ async def _in_process(wiring: Wiring, token: str) -> Running:
         crash=crash,
         restart=start,
         fail_store=store.fail,
+        crashed=crashed_in,
         taps=("books", "log"),
     )
 
@@ -152,8 +153,17 @@ async def _as_child(wiring: Wiring, token: str) -> AsyncIterator[Running]:
             base_url=child.base_url,
             books=_books_reader(token),
             alive=child.alive,
+            crashed=crashed_in,
             taps=("books", "log"),
         )
+
+
+def crashed_in(line: str) -> str:
+    """Return the error and the place that a line of the gateway's log tells of a crash inside it, or nothing."""
+    if not line.startswith('{"crash"'):
+        return ""
+    told = orjson.loads(line)
+    return f"{told['crash']} at {', '.join(told['at'][-1:]) or 'an unknown place'}"
 
 
 def _books_reader(token: str) -> Callable[[httpx.AsyncBaseTransport, str], Awaitable[bytes]]:

@@ -188,15 +188,6 @@ def test_what_colours_the_verdict_is_said_at_the_top(tmp_path: Path, run: dict[s
     assert said in parse(rendered_page(folder)).one("header").text
 
 
-def test_power_is_shown_only_where_there_is_any(tmp_path: Path) -> None:
-    verdict = verdict_of(many(4))
-    folder = write_verdict(tmp_path, verdict)
-    assert not parse(rendered_page(folder)).all("section", id="power")
-    verdict["power"] = {"mutants": [{"mutant": "rounds_down", "caught by": "BILL-01"}, {"mutant": "survives"}]}
-    section = parse(rendered_page(write_verdict(tmp_path, verdict))).one("section", id="power")
-    assert [row.text for row in section.one("tbody").all("tr")] == ["rounds_down BILL-01", "survives –"]
-
-
 # What it is
 
 

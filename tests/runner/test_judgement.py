@@ -9,7 +9,7 @@ import pytest
 
 from harness.checker import Checker, Outcome, Verdict, worst
 from harness.contract import load_contract, load_requirements
-from harness.history import FaultSpan, History
+from harness.history import FaultSpan, History, Note
 from harness.runner import build_verdict, judge
 from harness.runner.judge import merge
 from harness.runner.record import exit_code
@@ -66,6 +66,17 @@ def test_a_planned_fault_that_never_fired_proves_nothing(injections: Any, fired:
         faults=tuple(FaultSpan(name, "respond", "primary", "t1", "c1", 0) for name in fired),
     )
     assert judge(made, CONTRACT, [check(("one_charge", True))])["outcome"] == outcome
+
+
+@pytest.mark.parametrize(
+    ("options", "told"), [({}, 1), ({"store_failures": [{"at_ms": 1}]}, 0), ({"crashes": [{"at_ms": 1}]}, 0)]
+)
+def test_a_crash_inside_the_gateway_is_told_unless_it_was_planned(options: Any, told: int) -> None:
+    notes = (Note("gateway_crash", 7, {"error": "KeyError at pipeline.py:9", "count": 2}),)
+    made = replace(history(options=options), notes=notes)
+    record = judge(made, CONTRACT, [check(("one_charge", True))])
+    assert record["crashes"] == [{"error": "KeyError at pipeline.py:9", "count": 2}][:told]
+    assert record["outcome"] == "pass"
 
 
 def test_a_failure_stands_though_a_fault_never_fired() -> None:

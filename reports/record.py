@@ -208,7 +208,7 @@ def _problems(data: Mapping[str, Any]) -> Iterator[str]:
     if flaws:
         return
     if "why" in data:
-        yield from _fields("verdict", data, {"why": list})
+        yield from fields("verdict", data, {"why": list})
     for identifier, entry in data["requirements"].items():
         yield from _judged(f"requirements.{identifier}", entry, _REQUIREMENT)
     for number, scenario in enumerate(data["scenarios"]):

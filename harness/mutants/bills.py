@@ -102,8 +102,8 @@ def tells_no_charge_of_unstreamed_answers(parts: Components) -> Components:
     """Leaves billing out of the hypereal block of unstreamed answers."""
 
     class Silent(Pipeline):
-        def hypereal(self, bill: Bill, settlement: Settlement | None) -> dict[str, Any] | None:
-            made = super().hypereal(bill, settlement)
+        def hypereal(self, call: Call, bill: Bill, settlement: Settlement | None) -> dict[str, Any] | None:
+            made = super().hypereal(call, bill, settlement)
             return None if made is None else {"insurance": made["insurance"]}
 
     return replace(parts, pipeline=Silent())

@@ -172,7 +172,7 @@ class _Player:
         if self._tape.left_s is not None:
             return True
         waiter = self._waiter = self._loop.create_future()
-        timer = self._loop.call_later(seconds, _wake, waiter) if math.isfinite(seconds) else None
+        timer = self._loop.call_later(seconds, _wake, waiter) if seconds < math.inf else None
         try:
             await waiter
         finally:

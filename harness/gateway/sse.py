@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 BOM = b"\xef\xbb\xbf"
+_LF, _CR = 0x0A, 0x0D
+"""As numbers: bytes are searched for a number at a tenth of what a search for a bytes object costs."""
 EVENT_BYTES = 64 << 20
 """The longest event: an image in base64 fits, a flood does not."""
 
@@ -49,7 +51,7 @@ class EventReader:
 
     def feed(self, chunk: bytes) -> list[Event]:
         """Return the events that ``chunk`` completes. Raises EventTooLong."""
-        if self._skip_lf or b"\r" in chunk:
+        if self._skip_lf or _CR in chunk:
             chunk = self._with_lf(chunk)
         buffer = self._buffer
         if self._at_start:
@@ -61,10 +63,11 @@ class EventReader:
                 del buffer[: len(BOM)]
             chunk = bytes(buffer)
             buffer.clear()
-        if not buffer and 0 <= chunk.find(b"\n\n") == len(chunk) - 2:
+        if not buffer:
             # The common case: the chunk is one whole event, and goes on as it is.
-            event = _event(chunk[:-2], chunk)
-            return [] if event is None else [event]
+            event = _whole(chunk)
+            if event is not None:
+                return [event]
         # Only where old and new bytes meet can a blank line begin in the old ones.
         seen = max(len(buffer) - 1, 0)
         buffer += chunk
@@ -87,13 +90,20 @@ class EventReader:
         return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
+def _whole(chunk: bytes) -> Event | None:
+    """Return the event if ``chunk`` is a data line, or an event and a data line, and the blank line, and no more."""
+    end, first = len(chunk) - 2, chunk.find(_LF)
+    if first < 0 or chunk[-1] != _LF:
+        return None
+    if first == end:
+        return Event(b"", chunk[6:end], chunk) if chunk.startswith(b"data: ") else None
+    if chunk.find(_LF, first + 1) == end and chunk.startswith(b"event: ") and chunk.startswith(b"data: ", first + 1):
+        return Event(chunk[7:first], chunk[first + 7 : end], chunk)
+    return None
+
+
 def _event(block: bytes, raw: bytes) -> Event | None:
     """Return the event of a block of lines, or None if it has no data; ``raw`` is the block with its blank line."""
-    end = block.find(b"\n")
-    if end < 0 and block.startswith(b"data: "):
-        return Event(b"", block[6:], raw)
-    if block.startswith(b"event: ") and block.startswith(b"data: ", end + 1) and block.find(b"\n", end + 1) < 0:
-        return Event(block[7:end], block[end + 7 :], raw)
     name, data, kept = b"", [], []
     for line in block.split(b"\n"):
         if not line or line[0] == 0x3A:  # blank, or a comment

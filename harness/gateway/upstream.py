@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 from contextlib import aclosing, suppress
-from typing import Any, cast
+from typing import cast
 
 import httpx
 
@@ -76,10 +76,11 @@ class UpstreamRequests:
         kept = [
             (name, value)
             for name, value in call.client.raw_headers
-            if name not in dropped
-            and not name.startswith(prefixes)
-            and not any(secret in value for secret in call.secrets)
+            if name not in dropped and not name.startswith(prefixes)
         ]
+        values = b"\n".join([value for _, value in kept])
+        if any(secret in values for secret in call.secrets):
+            kept = [(name, value) for name, value in kept if not any(secret in value for secret in call.secrets)]
         kept.append(own)
         if call.surface.dialect == "anthropic" and b"anthropic-version" not in call.client.headers:
             kept.append((b"anthropic-version", ANTHROPIC_VERSION))
@@ -132,24 +133,15 @@ class UpstreamAnswer:
         """Whether the body says that it is JSON."""
         return self.media_type == "application/json" or self.media_type.endswith("+json")
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Yield the body as it arrives. Raises what the transport raises, httpx.DecodingError for a bad encoding."""
+    def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Return the body as it arrives. It raises what the transport raises, httpx.DecodingError for a bad encoding.
+
+        Straight from the transport, where nothing is to be decoded: httpx's own iteration adds two layers to each
+        chunk. Whatever iterates there can be closed, be it a generator or the stream itself.
+        """
         response = self._response
-        if self._encoded:
-            async with aclosing(cast(AsyncGenerator[bytes, None], response.aiter_bytes())) as decoded:
-                async for chunk in decoded:
-                    yield chunk
-            return
-        stream: Any = response.stream
-        # Straight from the transport: httpx's own iteration adds two layers to each chunk.
-        chunks = stream.__aiter__()
-        try:
-            async for chunk in chunks:
-                if chunk:
-                    yield chunk
-        finally:
-            if hasattr(chunks, "aclose"):
-                await chunks.aclose()
+        chunks = response.aiter_bytes() if self._encoded else aiter(cast(AsyncIterable[bytes], response.stream))
+        return cast(AsyncGenerator[bytes, None], chunks)
 
     async def body(self, limit: int) -> bytes | None:
         """Return the whole body, or None if it is longer than ``limit`` bytes."""

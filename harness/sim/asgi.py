@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
@@ -20,9 +19,11 @@ Headers = list[tuple[bytes, bytes]]
 
 PHRASES = dict.fromkeys(range(100, 600), b"") | {status.value: status.phrase.encode() for status in HTTPStatus}
 
-_ILLEGAL_REQUEST_VALUE = re.compile(rb"[\x00\n\x0b\x0c\r]|\A[ \t]|[ \t]\Z").search
-_ILLEGAL_NAME = re.compile(b'[\x00-\x1f\x7f()<>@,;:\\[\\]={} \t\\\\"]').search
-_ILLEGAL_VALUE = re.compile(b"[\x00-\x08\x0a-\x1f\x7f]").search
+# Bytes that may not occur, as bytes.translate takes them: a tenth of the cost of a regular expression's search.
+_CONTROLS = bytes((*range(0x20), 0x7F))
+_NOT_IN_REQUEST_VALUES = b"\x00\n\x0b\x0c\r"
+_NOT_IN_NAMES = _CONTROLS + b'()<>@,;:[]={} \\"'
+_NOT_IN_VALUES = _CONTROLS.replace(b"\t", b"")
 
 
 class WireHeaders(httpx.Headers):
@@ -35,9 +36,11 @@ class WireHeaders(httpx.Headers):
 
 def request_headers(request: httpx.Request) -> Headers:
     """Return the headers with lower-case names. Raises httpx.LocalProtocolError for a value that h11 does not send."""
-    headers = [(name.lower(), value) for name, value in request.headers.raw]
+    headers = [(name, value) for _, name, value in request.headers._list]
+    values = b"".join([value for _, value in headers])
+    legal = values.translate(None, _NOT_IN_REQUEST_VALUES) == values  # all at once: a call costs more than the bytes
     for _, value in headers:
-        if _ILLEGAL_REQUEST_VALUE(value):
+        if value.strip(b" \t") != value or not (legal or value.translate(None, _NOT_IN_REQUEST_VALUES) == value):
             raise httpx.LocalProtocolError(f"Illegal header value {value!r}", request=request)
     return headers
 
@@ -68,9 +71,11 @@ def http_scope(
     }
 
 
-def check_response_headers(headers: Iterable[tuple[bytes, bytes]]) -> None:
+def check_response_headers(headers: Headers) -> None:
     """Raise RuntimeError for a header that uvicorn does not write."""
-    if _ILLEGAL_NAME(b"".join([name for name, _ in headers])):
+    names = b"".join([name for name, _ in headers])
+    if names.translate(None, _NOT_IN_NAMES) != names:
         raise RuntimeError("Invalid HTTP header name.")
-    if _ILLEGAL_VALUE(b"".join([value for _, value in headers])):
+    values = b"".join([value for _, value in headers])
+    if values.translate(None, _NOT_IN_VALUES) != values:
         raise RuntimeError("Invalid HTTP header value.")

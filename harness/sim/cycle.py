@@ -191,7 +191,6 @@ class Cycle:
         if kind != "http.response.body":
             raise RuntimeError(f"Expected ASGI message 'http.response.body', but got '{kind}'.")
         body = message.get("body", b"")
-        more_body = message.get("more_body", False)
         if self._method == "HEAD":
             self._expected = 0
         elif self._chunked:
@@ -200,7 +199,7 @@ class Cycle:
                 self.carry(body if type(body) is bytes else bytes(body))
         elif body:
             self._send_counted(bytes(body))
-        if not more_body:
+        if not message.get("more_body", False):
             self._finish()
 
     def _send_head(self, status: int, headers: Headers) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import array
 import hashlib
 import io
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from typing import IO, Any, Literal
 import orjson
 
 SCHEMA = "harness.history/1"
+_LINES_AT_ONCE = 256
 BODY_CAP = 1 << 20
 """Bytes of one body kept under ``bodies/``; a longer one is cut there and its span says how long it was."""
 
@@ -297,6 +299,24 @@ def _grouped(spans: Iterable[Any]) -> dict[str, tuple[Any, ...]]:
     return {call: tuple(group) for call, group in groups.items()}
 
 
+ATTEMPT = b'{"span":"attempt",'
+"""What the line of an attempt begins with."""
+_STAMP = re.compile(rb'"(?:end|at)":(-?[0-9]+)')
+
+
+def stamp_of(line: bytes) -> int:
+    """Return the instant that orders a span's line: an attempt's end, an entry's, row's, fault's or note's ``at``.
+
+    The line is not parsed, which would cost more than all else that is done with it. A quote inside of a string is
+    written with a backslash, so what is found is a member, and no object with such a member comes before the span's
+    own. Raises ValueError if there is none.
+    """
+    found = _STAMP.search(line)
+    if found is None:
+        raise ValueError(f"no end and no instant in {line[:200]!r}")
+    return int(found[1])
+
+
 _KINDS: Mapping[str, tuple[str, type[Any]]] = {
     "call": ("calls", CallSpan),
     "attempt": ("attempts", AttemptSpan),
@@ -315,6 +335,7 @@ class Recorder:
 
     def __init__(self, spool_bytes: int = 64 << 20) -> None:
         self._spool: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=spool_bytes)  # noqa: SIM115 - lives as long as self
+        self._unwritten: list[bytes] = []
         self._ends = array.array("q")
         self._offsets = array.array("q")
         self._size = 0
@@ -335,7 +356,14 @@ class Recorder:
         """Add a span that is a line already, its newline included."""
         self._ends.append(end)
         self._offsets.append(self._size)
-        self._size += self._spool.write(line)
+        self._size += len(line)
+        self._unwritten.append(line)
+        if len(self._unwritten) >= _LINES_AT_ONCE:
+            self._write_out()
+
+    def _write_out(self) -> None:
+        self._spool.write(b"".join(self._unwritten))
+        self._unwritten.clear()
 
     def note(self, kind: str, at: int, **detail: Any) -> None:
         """Add a note of the runner's."""
@@ -350,6 +378,7 @@ class Recorder:
 
     def lines(self) -> Iterator[bytes]:
         """Yield the plan's line, then every span's by (end, order of arrival)."""
+        self._write_out()
         yield self._plan
         for index in sorted(range(len(self._ends)), key=self._ends.__getitem__):
             self._spool.seek(self._offsets[index])

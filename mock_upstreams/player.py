@@ -119,7 +119,7 @@ class _Player:
         tape.head_s = self._loop.time()
         tape.status = head.status
         tape.content_type = dict(head.headers).get("content-type", "")
-        headers = [_encoded(header) for header in head.headers]
+        headers = [(_encoded(name), value.encode("latin-1")) for name, value in head.headers]
         await self._send({"type": "http.response.start", "status": head.status, "headers": headers})
 
     async def _flush(self, *, last: bool = False) -> bool:
@@ -195,9 +195,9 @@ class _Player:
             _wake(self._waiter)
 
 
-@lru_cache(maxsize=4096)
-def _encoded(header: tuple[str, str]) -> tuple[bytes, bytes]:
-    return header[0].encode("latin-1"), header[1].encode("latin-1")
+@lru_cache(maxsize=1024)
+def _encoded(name: str) -> bytes:
+    return name.encode("latin-1")
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

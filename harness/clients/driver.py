@@ -20,6 +20,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 import httpx
@@ -41,6 +42,7 @@ _BROKEN = (httpx.HTTPError, OSError, EOFError)
 _NO_TIMEOUTS = {"timeout": {"connect": None, "read": None, "write": None, "pool": None}}
 _DROPPED = frozenset({"connection", "content-length", "date", "keep-alive", "server", "transfer-encoding"})
 _READING = tuple(Reading.__dataclass_fields__)
+_reading_values = attrgetter(*_READING)
 
 
 async def drive(
@@ -164,7 +166,7 @@ class _Exchange:
             "outcome": self._outcome(reading),
             "status": self.status,
             "headers": self.headers,
-            "reading": {name: getattr(reading, name) for name in _READING},
+            "reading": dict(zip(_READING, _reading_values(reading), strict=True)),
             "chunks": self.chunks,
             "pings": reader.pings,
             "claims": reader.claims,

@@ -14,7 +14,7 @@ from harness.clients import build, drive
 from harness.environment.plan import default_key, injections_of, plan_of
 from harness.environment.probes import recovers, recovery_calls, with_probe_account
 from harness.environment.stage import Stage
-from harness.history import Recorder
+from harness.history import ATTEMPT, Recorder, stamp_of
 from harness.scenario import Call, Scenario
 
 LEAD_S = 0.05
@@ -106,7 +106,8 @@ class Performance:
         """Send scheduled calls at their instants, whatever became of the others, and followers after theirs."""
         late_us = 0
         tasks: list[asyncio.Task[None]] = []
-        self._done.update((call.id, self._loop.create_future()) for call in calls)
+        awaited = dict.fromkeys(before for call in calls for before in call.after)
+        self._done.update((call, self._loop.create_future()) for call in awaited)
         followers = [call for call in calls if call.after or call.at_ms is None]
         scheduled = sorted((call for call in calls if not call.after and call.at_ms is not None), key=_at_ms)
         tasks.extend(self._loop.create_task(self._follow(call), name=call.id) for call in followers)
@@ -146,7 +147,7 @@ class Performance:
             limit_s=self._limit_s,
             bodies=self.scenario.bodies,
         )
-        self._scan("answer", call.id, answer, *(value.encode() for value in span["headers"].values()))
+        self._scan("answer", call.id, answer, "\n".join(span["headers"].values()).encode())
         if span["claims"].get("leaked"):
             # The driver has blotted out the caller's own key already: only its word tells of it.
             self.recorder.note("secret_seen", self.now_us(), where="answer", key=key, call=call.id)
@@ -154,7 +155,8 @@ class Performance:
             span["request_sha"] = self.recorder.body(sent)
             span["answer_sha"] = self.recorder.body(self._without_secrets(answer))
         self.recorder.span("call", span["end"], span)
-        self._done[call.id].set_result(span)
+        if call.id in self._done:
+            self._done[call.id].set_result(span)
 
     @property
     def _limit_s(self) -> float:
@@ -180,12 +182,10 @@ class Performance:
         wanted: set[str] = set()
         if stage.control is not None:
             for line in await stage.control.journal():
-                span = orjson.loads(line)
-                attempt = span["span"] == "attempt"
-                if attempt:
-                    wanted.add(span["request_sha"])
-                self.recorder.line(span["end"] if attempt else span["at"], line)
-                self._scan("upstream", span["call"], line)
+                self.recorder.line(stamp_of(line), line)
+                if self.scenario.bodies and line.startswith(ATTEMPT):
+                    wanted.add(orjson.loads(line)["request_sha"])
+                self._scan_line("upstream", line)
             for sha in sorted(wanted - {""} - set(self.recorder.bodies)):
                 body = await stage.control.body(sha)
                 self._scan("upstream", "", body)
@@ -194,12 +194,12 @@ class Performance:
             shift_us = round((stage.gateway_zero_s - self._zero_s) * 1e6)
             books = await stage.running.books(stage.transport, stage.base_url)
             for line in books.splitlines(keepends=True):
-                span = orjson.loads(line)
                 if shift_us:
+                    span = orjson.loads(line)
                     span["at"] += shift_us
                     line = orjson.dumps(span, option=orjson.OPT_APPEND_NEWLINE)
-                self.recorder.line(span["at"], line)
-                self._scan("books", span["call"], line)
+                self.recorder.line(stamp_of(line), line)
+                self._scan_line("books", line)
         crashes = Counter(told for said in stage.log if (told := stage.running.crashed(said)))
         for told, count in crashes.items():
             self.recorder.note("gateway_crash", self.now_us(), error=told, count=count)
@@ -213,6 +213,10 @@ class Performance:
             for secret in self._secret_bytes:
                 body = body.replace(secret, b"[credential]")
         return body
+
+    def _scan_line(self, where: str, line: bytes) -> None:
+        if b"ck_" in line:
+            self._scan(where, orjson.loads(line)["call"], line)
 
     def _scan(self, where: str, call: str, *texts: bytes) -> None:
         """Note every place where a customer's secret turns up: the history itself never holds one."""

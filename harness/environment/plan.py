@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
+from operator import attrgetter
 from typing import Any
 
 import orjson
@@ -15,8 +16,8 @@ from harness.environment.stage import Stage
 from harness.history import SCHEMA
 from harness.scenario import Call, Reply, Scenario, World, as_data
 
-_CALL_DEFAULTS = {field.name: field.default for field in fields(Call)}
 _REPLY_FIELDS = tuple(field.name for field in fields(Reply))
+_reply_values = attrgetter(*_REPLY_FIELDS)
 _UNPLANNED = frozenset(
     {
         "surface",
@@ -34,6 +35,8 @@ _UNPLANNED = frozenset(
         "fields",
     }
 )
+_DETAILS = {field.name: field.default for field in fields(Call) if field.name not in _UNPLANNED}
+_detail_values = attrgetter(*_DETAILS)
 
 
 def default_key(world: World, account: str) -> str:
@@ -120,15 +123,12 @@ def _wall(stage: Stage, zero_s: float) -> dict[str, int]:
 
 
 def _planned(call: Call, world: World) -> dict[str, Any]:
-    detail = {
-        name: getattr(call, name)
-        for name, default in _CALL_DEFAULTS.items()
-        if name not in _UNPLANNED and getattr(call, name) != default
-    }
+    told = zip(_DETAILS.items(), _detail_values(call), strict=True)
+    detail = {name: value for (name, default), value in told if value != default}
     if call.secret is not None:
         detail["literal_secret"] = True  # nobody's key; which one, no record tells
     if "reply" in detail:
-        detail["reply"] = {name: getattr(call.reply, name) for name in _REPLY_FIELDS}
+        detail["reply"] = dict(zip(_REPLY_FIELDS, _reply_values(call.reply), strict=True))
     if call.fields:
         detail["fields"] = sorted(call.fields)  # their names alone: values may be anything
     if call.body is not None:

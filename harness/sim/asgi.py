@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
@@ -17,6 +18,7 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[object]]
 Headers = list[tuple[bytes, bytes]]
 
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 PHRASES = dict.fromkeys(range(100, 600), b"") | {status.value: status.phrase.encode() for status in HTTPStatus}
 
 # Bytes that may not occur, as bytes.translate takes them: a tenth of the cost of a regular expression's search.
@@ -27,10 +29,10 @@ _NOT_IN_VALUES = _CONTROLS.replace(b"\t", b"")
 
 
 class WireHeaders(httpx.Headers):
-    """Headers that are bytes already: httpx would look at each name and value again, at the cost of the whole hop."""
+    """Headers that are bytes already, names in lower case: httpx would look at each again, at the cost of the hop."""
 
     def __init__(self, pairs: Headers) -> None:
-        self._list = [(name, name.lower(), value) for name, value in pairs]
+        self._list = [(name, name, value) for name, value in pairs]
         self._encoding = None
 
 
@@ -71,11 +73,24 @@ def http_scope(
     }
 
 
-def check_response_headers(headers: Headers) -> None:
-    """Raise RuntimeError for a header that uvicorn does not write."""
-    names = b"".join([name for name, _ in headers])
-    if names.translate(None, _NOT_IN_NAMES) != names:
-        raise RuntimeError("Invalid HTTP header name.")
-    values = b"".join([value for _, value in headers])
-    if values.translate(None, _NOT_IN_VALUES) != values:
+def response_headers(headers: Headers) -> tuple[Headers, tuple[int, ...]]:
+    """Return the headers with lower-case names, and where those stand that decide how the body is framed.
+
+    Raises RuntimeError for a header that uvicorn does not write.
+    """
+    names, framing = _response_names(tuple([name for name, _ in headers]))
+    values = [value for _, value in headers]
+    joined = b"".join(values)
+    if joined.translate(None, _NOT_IN_VALUES) != joined:
         raise RuntimeError("Invalid HTTP header value.")
+    return list(zip(names, values, strict=True)), framing
+
+
+@lru_cache(maxsize=1024)
+def _response_names(names: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], tuple[int, ...]]:
+    """Return ``names`` in lower case, and the places of the framing ones: the same names come with every answer."""
+    joined = b"".join(names)
+    if joined.translate(None, _NOT_IN_NAMES) != joined:
+        raise RuntimeError("Invalid HTTP header name.")
+    lower = tuple(name.lower() for name in names)
+    return lower, tuple(place for place, name in enumerate(lower) if name in _FRAMING)

@@ -43,7 +43,6 @@ class Clockwork(asyncio.BaseEventLoop):
         self._cancelled_timers = 0
         self._serial = 0
         self._killed = False
-        self._before_collection = COLLECT_EVERY
         self._collections = 0
         self._collected_at = [-1] * COLLECTIONS_AT_ONE_INSTANT
 
@@ -129,12 +128,14 @@ class Clockwork(asyncio.BaseEventLoop):
     def _run_once(self) -> None:
         """Run what is ready, turn by turn, until ``stop()``; whenever nothing is ready, jump to the next timer."""
         ready = self._ready
+        done = 0
         while True:
             if self._due_now or not ready:
                 self._make_ready()
             due = len(ready)
-            self._before_collection -= due
-            if self._before_collection < 0:
+            done += due
+            if done > COLLECT_EVERY:
+                done = 0
                 self._collect()
             while due:  # mostly one: a range would cost more than all the rest of the turn
                 due -= 1
@@ -164,7 +165,8 @@ class Clockwork(asyncio.BaseEventLoop):
             if timers[0][0] > self._until_us:
                 said = self._say("overrun", f"not done at its limit of {self._until_us / 1e6} s")
                 raise OverrunError(said, self.pending_hosts())
-            self.now_us = max(self.now_us, timers[0][0])
+            if timers[0][0] > self.now_us:
+                self.now_us = timers[0][0]
         now_us = self.now_us
         while timers and timers[0][0] <= now_us:
             timer = heapq.heappop(timers)[2]
@@ -175,7 +177,6 @@ class Clockwork(asyncio.BaseEventLoop):
                 ready.append(timer)
 
     def _collect(self) -> None:
-        self._before_collection = COLLECT_EVERY
         self._collections += 1
         gc.collect(2 if self._collections % 8 == 0 else 1)
         self._collected_at = [*self._collected_at[1:], self.now_us]

@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from harness.sim.answer import Answer
-from harness.sim.asgi import Event, Headers, Message, check_response_headers
+from harness.sim.asgi import Event, Headers, Message, response_headers
 from harness.sim.link import Carry, Item, Signal
 
 if TYPE_CHECKING:
@@ -205,11 +205,10 @@ class Cycle:
     def _send_head(self, status: int, headers: Headers) -> None:
         if not 100 <= status <= 599:
             raise KeyError(status)
-        check_response_headers(headers)
-        head = []
+        head, framing = response_headers(headers)
         closing = False
-        for name, value in headers:
-            name = name.lower()
+        for place in framing:
+            name, value = head[place]
             if name == b"content-length" and self._chunked is None:
                 self._expected = int(value)
                 self._chunked = False
@@ -219,7 +218,6 @@ class Cycle:
             elif name == b"connection" and b"close" in [token.strip() for token in value.lower().split(b",")]:
                 self._keep_alive = False
                 closing = True
-            head.append((name, value))
         if not self._keep_alive and not closing:
             head.append((b"connection", b"close"))
         bodiless = self._method == "HEAD" or status in (204, 304)

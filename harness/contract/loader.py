@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from harness.contract.draft import Draft, draft_of, flat, overlaid, read_draft
 from harness.contract.fields import Reader
-from harness.contract.model import Contract
+from harness.contract.model import Contract, plain
 from harness.contract.problems import ContractError, near
 from harness.contract.rules import RULES, whole
 
@@ -90,18 +89,8 @@ def contract_from_json(data: Mapping[str, Any]) -> Contract:
 
 def contract_to_json(contract: Contract) -> dict[str, Any]:
     """Return ``contract`` as JSON data; ``contract_from_json`` gives back an equal one."""
-    plain: dict[str, Any] = _plain(contract)
-    return plain
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, str | int | None):
-        return value
-    if isinstance(value, tuple):
-        return [_plain(one) for one in value]
-    if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    return {key: _plain(one) for key, one in value.items()}
+    data: dict[str, Any] = plain(contract)
+    return data
 
 
 def _without_overlays(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,9 +7,9 @@ carries ``source`` (document and section, or why it was decided) and ``origin`` 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 Origin = Literal["stated", "decided", "mixed", "assumed"]
 Tier = Literal["enterprise", "general"]
@@ -333,6 +333,12 @@ class Contract:
         return self._by_id.get((tier, wanted))
 
     @cached_property
+    def data(self) -> Mapping[str, Any]:
+        """The contract as JSON data, made once, and therefore not to be changed: every run's plan holds it."""
+        made: Mapping[str, Any] = plain(self)
+        return made
+
+    @cached_property
     def _by_id(self) -> Mapping[tuple[str, str], Model]:
         return {(model.tier, model.id): model for model in self.models}
 
@@ -362,3 +368,14 @@ class Contract:
             if identity.surface == surface:
                 return identity
         raise KeyError(f"no usage identity for surface {surface!r}")
+
+
+def plain(value: Any) -> Any:
+    """Return a value of the contract, or the whole, as fresh JSON data."""
+    if isinstance(value, str | int | None):
+        return value
+    if isinstance(value, tuple):
+        return [plain(one) for one in value]
+    if is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    return {key: plain(one) for key, one in value.items()}

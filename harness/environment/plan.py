@@ -11,7 +11,6 @@ from typing import Any
 import orjson
 
 from harness.clients import path_of
-from harness.contract.loader import contract_to_json
 from harness.environment.stage import Stage
 from harness.history import SCHEMA
 from harness.scenario import Call, Reply, Scenario, World, as_data
@@ -80,7 +79,7 @@ def plan_of(
         "target": stage.target,
         "mutant": stage.mutant,
         "epoch_s": stage.epoch_s,
-        "contract": contract_to_json(stage.contract),
+        "contract": stage.contract.data,
         "overlay": dict(scenario.world.overlay),
         "claims": list(stage.claims),
         "accounts": [

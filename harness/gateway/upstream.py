@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 from contextlib import aclosing, suppress
+from functools import lru_cache
 from typing import cast
 
 import httpx
@@ -29,7 +30,7 @@ class UpstreamRequests:
         self._dropped_prefixes = tuple(name[:-1].encode() for name in dropped if name.endswith("*"))
         seeds = deployment.upstreams
         self._urls = {
-            (role, surface.name): httpx.URL(getattr(seed, surface.dialect) + surface.upstream_path)
+            (role, surface.name): getattr(seed, surface.dialect) + surface.upstream_path
             for role, seed in seeds.items()
             for surface in surfaces.values()
         }
@@ -57,7 +58,7 @@ class UpstreamRequests:
 
     def url(self, call: Call, target: ChainTarget) -> httpx.URL:
         """Return where the call goes. Of the client's query only the Anthropic clients' ``beta=true`` goes with it."""
-        url = self._urls[target.role, call.surface.name]
+        url = _url(self._urls[target.role, call.surface.name])
         if call.client.query == _BETA_QUERY and call.surface.dialect == "anthropic":
             return url.copy_with(query=_BETA_QUERY)
         return url
@@ -99,6 +100,11 @@ class UpstreamRequests:
         if named is None:
             return frozenset()
         return frozenset(name.strip().lower() for name in named.split(b","))
+
+
+@lru_cache(maxsize=1024)
+def _url(text: str) -> httpx.URL:
+    return httpx.URL(text)
 
 
 class UpstreamAnswer:

@@ -8,6 +8,7 @@ import importlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +106,8 @@ async def _in_process(wiring: Wiring, token: str) -> Running:
     entropy = importlib.import_module(ENTROPY)
     keyed = entropy.KeyedEntropy(wiring.seed)
     low, high = _COMMIT_MS
-    delays_s = [(low + (high - low) * keyed.uniform("commit", n)) / 1e3 for n in range(_COMMITS)]
-    store = stores.MemoryStore(lambda n: delays_s[n % _COMMITS])
+    delay_s = cache(lambda n: (low + (high - low) * keyed.uniform("commit", n)) / 1e3)
+    store = stores.MemoryStore(lambda n: delay_s(n % _COMMITS))
     starts = 0
 
     async def start() -> ASGIApp:

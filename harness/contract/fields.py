@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from harness.contract.frozen import FrozenDict
@@ -25,10 +26,15 @@ NONE_WORD = "n/a"
 
 
 class Reader:
-    """Builds values of dataclasses from mappings of plain data, checking ``rules`` of each class on the way."""
+    """Builds values of dataclasses from mappings of plain data, checking ``rules`` of each class on the way.
 
-    def __init__(self, rules: Mapping[type[Any], Rule]) -> None:
+    ``known`` are values that were built before, by the ``id`` of the mapping that each was built from; whoever gives
+    them keeps those mappings, unchanged.
+    """
+
+    def __init__(self, rules: Mapping[type[Any], Rule], known: Mapping[int, Any] = MappingProxyType({})) -> None:
         self._rules = rules
+        self._known = known
         self._converters: dict[Any, Converter] = {}
         self._fields: dict[Any, Mapping[str, Converter]] = {}
 
@@ -83,6 +89,8 @@ class Reader:
         rule = self._rules.get(cls)
 
         def convert(value: Any, path: Path, note: Note) -> Any:
+            if id(value) in self._known:
+                return self._known[id(value)]
             found = self.parts(cls, value, path, note)
             if len(found) < count:
                 return BAD
@@ -93,6 +101,17 @@ class Reader:
             return BAD if faults else made
 
         return convert
+
+
+def built_from(data: Any, made: Any) -> Iterator[tuple[int, Any]]:
+    """Yield every dataclass value within ``made`` by the ``id`` of the part of ``data`` that it was built from."""
+    if isinstance(made, tuple):
+        for part, one in zip(data, made, strict=True):
+            yield from built_from(part, one)
+    elif is_dataclass(made):
+        yield id(data), made
+        for field in fields(made):
+            yield from built_from(data[field.name], getattr(made, field.name))
 
 
 def _text(value: Any, path: Path, note: Note) -> Any:

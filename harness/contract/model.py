@@ -7,8 +7,8 @@ carries ``source`` (document and section, or why it was decided) and ``origin`` 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
-from functools import cached_property
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 Origin = Literal["stated", "decided", "mixed", "assumed"]
@@ -335,7 +335,8 @@ class Contract:
     @cached_property
     def data(self) -> Mapping[str, Any]:
         """The contract as JSON data, made once, and therefore not to be changed: every run's plan holds it."""
-        made: Mapping[str, Any] = plain(self)
+        made: dict[str, Any] = plain(replace(self, models=()))
+        made["models"] = [_model_data(model) for model in self.models]
         return made
 
     @cached_property
@@ -377,5 +378,18 @@ def plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [plain(one) for one in value]
     if is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        cls: type[Any] = type(value)
+        return {name: plain(getattr(value, name)) for name in _names(cls)}
     return {key: plain(one) for key, one in value.items()}
+
+
+@lru_cache(maxsize=64)
+def _names(cls: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(cls))
+
+
+@lru_cache(maxsize=1024)
+def _model_data(model: Model) -> Mapping[str, Any]:
+    """Return a model as JSON data; most overlays leave most models alone, so contracts share it."""
+    made: Mapping[str, Any] = plain(model)
+    return made

@@ -7,7 +7,7 @@ carries ``source`` (document and section, or why it was decided) and ``origin`` 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, Literal
 
@@ -378,14 +378,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [plain(one) for one in value]
     if is_dataclass(value):
-        cls: type[Any] = type(value)
-        return {name: plain(getattr(value, name)) for name in _names(cls)}
+        return {name: plain(getattr(value, name)) for name in value.__dataclass_fields__}
     return {key: plain(one) for key, one in value.items()}
-
-
-@lru_cache(maxsize=64)
-def _names(cls: type[Any]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(cls))
 
 
 @lru_cache(maxsize=1024)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import time  # noqa: TID251 - CPU time of the job, for the run's own statistics; nothing simulated reads it
 import traceback
@@ -157,8 +158,9 @@ def _record(job: Job, suite: Suite, recorder: Recorder) -> dict[str, Any]:
         finally:
             # What was recorded before a target died or the harness was stopped is kept.
             record["digest"] = recorder.digest()
-        history = recorder.history()
-        record.update(judge(history, contract, made.checks, only=job.requirements))
+        with _no_garbage_sought():
+            history = recorder.history()
+            record.update(judge(history, contract, made.checks, only=job.requirements))
         record["raised"] = _raised(history, let_out)
         if record["errors"]:
             record["outcome"] = "error"
@@ -180,6 +182,18 @@ def _record(job: Job, suite: Suite, recorder: Recorder) -> dict[str, Any]:
             "cause": traceback.format_exc(limit=-6),
         }
     return record
+
+
+@contextlib.contextmanager
+def _no_garbage_sought() -> Iterator[None]:
+    """Keep the collector off: a history is a million objects that all stay, and looking through them finds nothing."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _run(

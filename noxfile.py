@@ -92,4 +92,4 @@ def local(session: nox.Session) -> None:
 def benchmark(session: nox.Session) -> None:
     """Print the cost of simulated calls and streams, as ratios to stock httpx in the same run."""
     _install(session)
-    session.run("python", "tests/benchmarks/simulation.py")
+    session.run("python", "tests/benchmarks/simulation.py", *session.posargs)

@@ -1,16 +1,18 @@
-"""Prints what simulated calls and streams cost, beside stock httpx over its own ASGITransport in the same run.
+"""Prints what simulated calls, streams and the core of the suite cost, beside stock httpx over its own ASGITransport.
 
-python tests/benchmarks/simulation.py [calls] [streams]
+All figures are CPU time of one process. On a shared machine only the ratio to stock httpx, which is measured before and
+after the calls, says much: python tests/benchmarks/simulation.py --help tells how to run a part or a smaller size.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import random
 import resource
-import sys
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import httpx
 from starlette.applications import Starlette
@@ -18,15 +20,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from harness.cli.suite import SUITE, target_spec
 from harness.environment.sim import run_in_sim
 from harness.history import Recorder
-from harness.scenario import Account, Reply, Scenario, Workload, World, chat, drawn
+from harness.runner import Job, run_job
+from harness.scenario import SCENARIOS, Account, Reply, Scenario, Workload, World, chat, drawn
 from harness.targets.reference import Reference
 
+T = TypeVar("T")
 CALLS = 15_000
+"""What the bounds are said for; other sizes are scaled up to it, which is fair, as costs do not grow with the size."""
+STOCK_CALLS = 3_000
 
 
-def cpu(work: Callable[[], object]) -> tuple[float, object]:
+def cpu(work: Callable[[], T]) -> tuple[float, T]:
     """Return the CPU seconds that ``work`` took, and its result."""
     started = time.process_time()
     result = work()
@@ -70,6 +77,14 @@ def streamed(count: int) -> Scenario:
     return Scenario(world, Workload(calls), (), recovers=False, name="benchmark.streamed")
 
 
+def core(seed: int) -> tuple[float, int, int]:
+    """Return the CPU seconds of every core scenario under ``seed``, judged as well, how many there are and passed."""
+    target = target_spec("reference", (), "", "")
+    names = [name for name, scenario in SCENARIOS.items() if scenario.part == "core"]
+    seconds, records = cpu(lambda: [run_job(Job(name, seed, "sim", target), SUITE) for name in names])
+    return seconds, len(names), sum(record["outcome"] == "pass" for record in records)
+
+
 def one_slow_call(ttft_ms: float) -> Scenario:
     """One call whose upstream takes ``ttft_ms``."""
     call = chat("gpt-5-5", max_tokens=64, reply=Reply(chunks=1, ttft_ms=ttft_ms, gap_ms=0, input=100, output=50))
@@ -93,25 +108,66 @@ def stock_httpx(count: int) -> float:
     return seconds
 
 
-def main() -> None:
-    calls = int(sys.argv[1]) if len(sys.argv) > 1 else CALLS
-    streams = int(sys.argv[2]) if len(sys.argv) > 2 else CALLS
-    simulate(unstreamed(200))  # imports and caches are not what is measured
-    stock = stock_httpx(3_000) / 3_000
-    seconds, made, answered, digest = simulate(unstreamed(calls))
-    print(f"stock httpx, ASGITransport, Starlette echo   {stock * 1e6:7.0f} us a call")
+def peak_mb() -> float:
+    """Return the most memory that this process had so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def show_calls(count: int) -> None:
+    """Print what an unstreamed call costs, and stock httpx beside it."""
+    before = stock_httpx(STOCK_CALLS)
+    seconds, made, answered, digest = simulate(unstreamed(count))
+    stock = (before + stock_httpx(STOCK_CALLS)) / 2 / STOCK_CALLS
+    each = seconds / made
+    print(f"stock httpx  {stock * 1e6:.0f} us a call to a Starlette JSON echo over ASGITransport")
     print(
-        f"unstreamed  {made} calls, {answered} answered 200, {seconds:.2f} s CPU, {seconds / made * 1e6:.0f} us each, "
-        f"{seconds / made / stock:.2f} x stock httpx   history {digest}"
+        f"unstreamed   {each * 1e6:.0f} us a call, {each / stock:.2f} x stock httpx, {each * CALLS:.1f} s for {CALLS:,}"
+        f"   ({made} calls, {answered} answered 200, history {digest})"
     )
-    seconds, made, answered, digest = simulate(streamed(streams))
+
+
+def show_streams(count: int) -> None:
+    """Print what a stream costs."""
+    seconds, made, answered, digest = simulate(streamed(count))
+    each = seconds / made
     print(
-        f"streamed    {made} streams of 50 chunks, {answered} answered 200, {seconds:.2f} s CPU, "
-        f"{seconds / made * 1e6:.0f} us a stream   history {digest}"
+        f"streamed     {each * 1e3:.2f} ms a stream of 50 chunks, {each * CALLS:.1f} s for {CALLS:,}"
+        f"   ({made} streams, {answered} answered 200, history {digest})"
     )
+
+
+def show_slow_call() -> None:
+    """Print what waiting for 90 virtual seconds costs."""
     quick, slow = (min(simulate(one_slow_call(ttft_ms))[0] for _ in range(9)) for ttft_ms in (1, 90_000))
-    print(f"a 90-second upstream costs {1e3 * (slow - quick):+.2f} ms of CPU more than one of a millisecond")
-    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
+    print(f"90 seconds   {1e3 * (slow - quick):+.2f} ms more for a 90-second upstream than for one of a millisecond")
+
+
+def show_core(seeds: int) -> None:
+    """Print what the core of the suite costs per seed; the first one also makes every contract."""
+    SUITE.load()
+    for seed in range(1, seeds + 1):
+        seconds, scenarios, passed = core(seed)
+        print(f"core         {seconds:.2f} s for seed {seed}   ({scenarios} scenarios, {passed} passed)")
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--calls", type=int, default=CALLS, help="unstreamed calls (%(default)s); 0 leaves them out")
+    parser.add_argument("--streams", type=int, default=CALLS, help="streams (%(default)s); 0 leaves them out")
+    parser.add_argument("--seeds", type=int, default=2, help="seeds of the core (%(default)s); 0 leaves it out")
+    parser.add_argument("--small", action="store_true", help="the same as --calls 2000 --streams 500 --seeds 1")
+    asked = parser.parse_args()
+    calls, streams, seeds = (2_000, 500, 1) if asked.small else (asked.calls, asked.streams, asked.seeds)
+    simulate(unstreamed(200))  # imports and caches are not what is measured
+    if calls:
+        show_calls(calls)
+    if streams:
+        show_streams(streams)
+    show_slow_call()
+    print(f"memory       {peak_mb():.0f} MB at most")
+    if seeds:
+        show_core(seeds)
 
 
 if __name__ == "__main__":

@@ -56,13 +56,13 @@ def run_command(options: RunOptions) -> int:
     overlay = "short" if mode == "local" else ""
     contract = target.contract([overlay] if overlay else [])
     selection = select(options.names, options.profiles, options.requirements, contract)
-    if options.last_failed:
-        selection = _last_failed(selection)
     span = seeds(options.seed, options.seeds)
     part = parse_shard(options.shard)
+    if part is not None and options.last_failed:
+        raise click.UsageError("--shard and --last-failed do not go together: a part of the last run is no whole")
+    if options.last_failed:
+        selection = _last_failed(selection)
     if part is not None:
-        if options.last_failed:
-            raise click.UsageError("--shard and --last-failed do not go together: a part of the last run is no whole")
         selection = replace(selection, expected=frozenset())  # the merged record says what was not covered
     if options.list_only:
         for name in selection.scenarios:

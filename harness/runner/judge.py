@@ -115,7 +115,7 @@ def _crashes(history: History) -> list[dict[str, Any]]:
     let_out = [
         {"error": f"{note.detail['type']} out of the application", "count": note.detail["count"]}
         for note in history.notes
-        if note.kind == RAISED and note.detail["message"] != BROKEN_OFF
+        if note.kind == RAISED and note.detail["type"] and note.detail["message"] != BROKEN_OFF
     ]
     return logged + let_out
 

@@ -61,3 +61,24 @@ def test_a_mutant_is_caught_on_sockets_too(mutant: str, name: str) -> None:
     assert {key for key, outcome in local.items() if outcome == "fail"} == {
         key for key, outcome in sim.items() if outcome == "fail"
     }
+
+
+@pytest.mark.parametrize(
+    ("mutant", "breaks", "name"),
+    [
+        ("lets_expired_keys_in", "AUTH-05", "auth.keys_that_must_be_refused"),
+        ("hides_client_errors_by_failover", "FAIL-05", "exhausted.client_and_target_faults"),
+        ("admits_one_too_many", "GOV-04", "rates.the_nth_and_the_next"),
+        ("pays_the_whole_charge_back", "INS-04", "insurance.slow_success"),
+        ("rounds_down", "BILL-01", "billing.cost_is_rounded_up_once"),
+        ("serves_no_messages_at_the_root", "MSG-01", "messages.native_at_every_place"),
+    ],
+)
+def test_in_every_area_a_mutant_is_caught_on_sockets_by_its_own_requirement(
+    mutant: str, breaks: str, name: str
+) -> None:
+    load()
+    spec = target_spec("reference", (), "", "")
+    record = run_job(Job(name, 0, "local", spec, overlay="short", mutant=mutant), SUITE)
+    assert record["error"] is None, record["error"]
+    assert [check["requirement"] for check in record["checks"] if check["outcome"] == "fail"].count(breaks) >= 1

@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import difflib
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from random import Random
 from typing import Any
 
 import orjson
 
 from mock_upstreams.control import ROUTES, Control, send_error, send_json
 from mock_upstreams.faults import apply
+from mock_upstreams.injections import Injection
 from mock_upstreams.journal import Attempt, kept_headers
 from mock_upstreams.marker import Directives, find_marker
 from mock_upstreams.normal import fold
@@ -162,17 +164,32 @@ def _reply(
         exchange.answer = run.no_answer(exchange, now_s)
         attempt.lawful, attempt.detail = False, f"refused: {problem.message}"
         parts = dialect.error(exchange, problem)
-    reply = Reply(parts, exchange)
-    names = []
-    for injection, rng in run.schedule.strikes(exchange, run.journal.us(now_s)):
-        spec = injection.fault
-        reply = apply(spec, reply, rng)
-        names.append(spec.name)
-        attempt.touched = True
-        attempt.lawful = attempt.lawful and spec.fault.lawful
-        run.journal.struck(attempt, injection.id, spec.name, now_s)
-    attempt.faults = "+".join(names)
+    reply, struck, shown = _struck(Reply(parts, exchange), run.schedule.strikes(exchange, run.journal.us(now_s)))
+    for injection in struck:
+        run.journal.struck(attempt, injection.id, injection.fault.name, now_s)
+    attempt.touched = bool(struck)
+    attempt.lawful = attempt.lawful and all(injection.fault.fault.lawful for injection in shown)
+    attempt.faults = "+".join(injection.fault.name for injection in shown)
     return reply
+
+
+def _struck(
+    reply: Reply, strikes: Iterable[tuple[Injection, Random]]
+) -> tuple[Reply, list[Injection], list[Injection]]:
+    """Return the reply as the injections leave it, each on top of those before; which struck, and which of them show.
+
+    Those that break chunks up come last: what acts on events would find none any more.
+    """
+    struck: list[Injection] = []
+    shown: list[Injection] = []
+    for injection, rng in sorted(strikes, key=lambda strike: strike[0].fault.fault.fragments):
+        after = apply(injection.fault, reply, rng)
+        if after is reply:
+            continue  # a fault of streams, and what struck before left none
+        reply = after
+        struck.append(injection)
+        shown = [injection] if injection.fault.fault.replaces else [*shown, injection]
+    return reply, struck, shown
 
 
 def _lawful(

@@ -96,6 +96,9 @@ def _admission(one: Seen, model: Model, history: History, contract: Contract, sh
     hi = min(attempts[0].start, answered) if attempts else answered
     edge = edge_us(history)
     last_sign = max([call.end, *(attempt.end for attempt in attempts)])
+    if call.outcome == "aborted" and not all_listening(history):
+        # What it was trying where nobody listens does not show, and may go on until the drain time is over.
+        last_sign = max(last_sign, call.end + contract.timeouts.drain_ms * 1000 + 2 * slack_us(history))
     return Admission(
         seen=one,
         model=model,
@@ -136,12 +139,13 @@ def _used(one: Seen, contract: Contract) -> tuple[int, int]:
     """Return the tokens that the call is settled to, at least and at most: exact for an answer with lawful usage."""
     known = [total for a in one.attempts if (total := _total(a.reading.usage, a.surface, contract)) is not None]
     last = one.attempts[-1] if one.attempts else None
-    if last is not None and last.ended == "served" and last.status == 200 and "usage" not in last.fault:
+    whole = last is not None and last.ended == "served" and last.status == 200
+    if last is not None and whole and "usage" not in last.fault and not one.crashed:
         total = _total(last.reading.usage, last.surface, contract)
-        if total is not None:
+        if total is not None and one.model is not None and total <= one.model.context_tokens:
             return total, total
     if any(attempt.status == 200 and attempt.chunks for attempt in one.attempts):
-        return 0, max([*known, one.model.context_tokens if one.model else 0])
+        return 0, max([*known, one.model.context_tokens if one.model else 0])  # usage that makes no sense counts or not
     return 0, 0
 
 

@@ -14,6 +14,9 @@ from harness.checkers.wire import Seen, seen
 from harness.contract import Contract
 from harness.history import History, LedgerEntry
 
+_TOLD_BEFORE = (None, 400, 401, 403, 404, 405, 413, 415)
+"""Statuses of refusals that come before the balance is looked at; None is that of a call whose client left."""
+
 
 @dataclass(frozen=True, slots=True)
 class Purse:
@@ -59,8 +62,8 @@ def _decisions(history: History, contract: Contract) -> Iterator[Decision]:
     refusal = contract.error("insufficient_balance")
     for one in seen(history, contract):
         purse = known.get(one.plan.account)
-        if purse is None or not is_billable(one):
-            continue
+        if purse is None or not is_billable(one) or one.crashed:
+            continue  # what a crash lost was available, or was not, and no book tells
         own = next((entry for entry in history.entries_of(one.call.id) if entry.kind == "hold"), None)
         if own is not None:
             index = purse.entries.index(own)
@@ -215,9 +218,11 @@ def _over_hold(
         if later.plan.account != one.plan.account or not is_billable(later) or later.call.sent <= post.at:
             continue
         if max(purse.between(later.call.sent, later.call.end)) <= 0:
+            # What is wrong with the request itself is told first, and who left was told nothing.
+            ok = True if later.call.status == refusal else None if later.call.status in _TOLD_BEFORE else False
             verdict.case(
                 "later_402",
-                later.call.status == refusal,
+                ok,
                 call=later.call,
                 expected=f"402: nothing is available after {one.call.id}'s excess",
                 actual=f"{later.call.status}",
@@ -254,7 +259,7 @@ def only_those_who_can_pay_are_served(history: History, contract: Contract, verd
         if not made.let_in:
             verdict.case(
                 "refused_402",
-                call.reading.error_type == refusal.type,
+                None if call.outcome == "aborted" else call.reading.error_type == refusal.type,
                 call=call,
                 expected=f"402 of type {refusal.type}",
                 actual=f"{call.status} {call.reading.error_type}",

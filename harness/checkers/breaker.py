@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from harness.checker import Verdict, checker
 from harness.checkers.admissions import admissions, slack_us
+from harness.checkers.causes import listeners
 from harness.checkers.circuits import Circuit, circuits
 from harness.checkers.failover import text_calls
 from harness.checkers.passed_over import (
@@ -49,11 +50,13 @@ def open_circuits_get_no_calls(history: History, contract: Contract, verdict: Ve
 @checker("BRK-03", "closed", "open", "half_open", "first_target", "at_admission")
 def circuit_header_is_true(history: History, contract: Contract, verdict: Verdict) -> None:
     """The circuit header tells how the circuit of the chain's first target stood at admission."""
-    header, known = contract.headers.circuit, circuits(history, contract)
+    header, known, states = contract.headers.circuit, circuits(history, contract), listeners(history)
     for one in admissions(history, contract).entries:
         said = one.seen.call.headers.get(header)
         if said is None or not one.admitted or not one.judged:
             continue
+        if states.get(one.model.chain[0].role, "open") != "open":
+            continue  # the journal does not show who tried it in vain
         first, *rest = (known.get((one.model.id, target.role)) for target in one.model.chain)
         possible = _modes(first, one.lo, one.hi)
         if possible is None:

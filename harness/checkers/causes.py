@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.checkers.admissions import slack_us
+from harness.checkers.admissions import SOCKET_EDGE_US, slack_us
 from harness.checkers.wire import Seen
 from harness.contract import Contract
 from harness.history import AttemptSpan, CallSpan, History
@@ -28,6 +29,7 @@ _BY_FAULT: Mapping[str, str] = {
     "malformed_event": "malformed",
 }
 _STREAM_ENDS = {"error_in_200", "stream_error", "truncate"}
+_DECIDING = {*_BY_FAULT, *_STREAM_ENDS, "json_although_streamed", "respond"}
 _REJECTED = {*_BY_FAULT, *_STREAM_ENDS, "json_although_streamed"} - {
     "hang_before_headers",
     "hang_after_headers",
@@ -82,10 +84,13 @@ def _cause(attempt: AttemptSpan, call: CallSpan, contract: Contract) -> str:
         return "unknown"
     names = set(attempt.fault.split("+"))
     if attempt.ended == "left":
-        if call.outcome == "aborted" and call.end <= attempt.end:
+        answered = not call.stream and call.status is not None  # whoever left then left an answer, no attempt
+        if call.outcome == "aborted" and call.end <= attempt.end and not answered:
             return "abandoned"
         if not names & _REJECTED:
             return "first_byte" if attempt.head is None else "silence"
+    if len({_BY_FAULT.get(name, name) for name in names & _DECIDING}) > 1:
+        return "unknown"  # faults on top of each other: what the gateway made of them cannot be told from their names
     for name, cause in _BY_FAULT.items():
         if name in names:
             # It spoils an event of JSON, and does nothing where only a terminator without any was left.
@@ -129,9 +134,17 @@ def injected(history: History, attempt: AttemptSpan) -> list[tuple[str, Mapping[
 
 
 def told_retry_after_s(history: History, attempt: AttemptSpan) -> float | None:
-    """Return the Retry-After that the upstream sent with its refusal, None if it sent none."""
-    told = [params.get("retry_after_s") for name, params in injected(history, attempt) if name == "respond"]
-    return next((float(seconds) for seconds in told if seconds is not None), None)
+    """Return the Retry-After that the upstream sent with its refusal, as its provider writes it; None if it sent none.
+
+    Of several refusals that struck one attempt the last is the one that was sent, unless another fault hid it.
+    """
+    refusals = [params for name, params in injected(history, attempt) if name == "respond"]
+    last = refusals[-1] if refusals else {}
+    told = last.get("retry_after_s") if last.get("status", attempt.status) == attempt.status else None
+    if told is None:
+        return None
+    # Anthropic's are whole seconds, OpenAI's have milliseconds beside them.
+    return float(math.ceil(told)) if attempt.provider == "anthropic" else math.ceil(told * 1e3) / 1e3
 
 
 def told_as_a_date(history: History, attempt: AttemptSpan) -> bool:
@@ -150,6 +163,14 @@ def ran_out(one: Seen, history: History, contract: Contract) -> bool:
         return True
     limit_us = contract.timeouts.text_call_ms * 1000
     return one.call.end - one.call.sent >= limit_us - 2 * slack_us(history) - 1
+
+
+def perhaps_too_late(attempt: AttemptSpan, history: History, contract: Contract) -> bool:
+    """Say whether an answer, whole as its upstream sent it, may have come to a gateway that had stopped waiting."""
+    slack = 2 * slack_us(history) if history.plan.mode == "sim" else SOCKET_EDGE_US
+    limit_us = contract.timeouts.silence_ms * 1000
+    first = attempt.end if attempt.first_chunk is None else attempt.first_chunk
+    return max(first, attempt.end if slack else 0) - attempt.start + slack >= limit_us
 
 
 def tries_of(contract: Contract) -> int:

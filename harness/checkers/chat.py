@@ -94,6 +94,8 @@ def _as_they_arrive(history: History, one: Seen, server: AttemptSpan, verdict: V
     """Judge streams that take their time: the caller had content while the upstream was still sending."""
     link_us = 1000 * float(history.plan.options.get("latency_ms", 0))
     first = server.first_chunk
+    if one.plan.detail.get("read_pause_ms"):
+        return  # it reads when it likes
     if first is None or server.chunks < _MANY_CHUNKS or server.end - first < _SPREAD_US + 4 * link_us:
         return
     had = one.call.first_content

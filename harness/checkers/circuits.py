@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from harness.checkers.admissions import NEVER, crashed_us, slack_us
-from harness.checkers.causes import failure_of, listeners
+from harness.checkers.causes import failure_of, listeners, perhaps_too_late
 from harness.checkers.circuit_states import FRESH, Event, Mode, Outcome, Path, State, View
 from harness.checkers.wire import Seen, seen
 from harness.contract import Breaker, Contract
@@ -111,7 +111,7 @@ def _replayed(history: History, contract: Contract) -> dict[Path, Circuit]:
             circuit = found.setdefault(path, Circuit(path, rules))
             circuit.events.append(Event(attempt.start, attempt, frozenset(), frozenset()))
             if attempt.ended != "open":
-                circuit.events.append(_ending(attempt, one, contract))
+                circuit.events.append(_ending(attempt, one, history, contract))
     for (_, role), circuit in found.items():
         circuit.events.sort(key=lambda event: event.at)
         circuit.ends = [event for event in circuit.events if not event.is_start]
@@ -123,17 +123,19 @@ def _replayed(history: History, contract: Contract) -> dict[Path, Circuit]:
     return found
 
 
-def _ending(attempt: AttemptSpan, one: Seen, contract: Contract) -> Event:
+def _ending(attempt: AttemptSpan, one: Seen, history: History, contract: Contract) -> Event:
     slow_ms = contract.breaker.slow_ms
     took = attempt.end - attempt.start
     slow = slow_ms is not None and took > slow_ms * 1000
-    return Event(attempt.end, attempt, _outcomes(attempt, one, contract), frozenset({slow}))
+    return Event(attempt.end, attempt, _outcomes(attempt, one, history, contract), frozenset({slow}))
 
 
-def _outcomes(attempt: AttemptSpan, one: Seen, contract: Contract) -> frozenset[Outcome]:
+def _outcomes(attempt: AttemptSpan, one: Seen, history: History, contract: Contract) -> frozenset[Outcome]:
     """Return how the end of an attempt may count: several where the contract leaves it open."""
     failure = failure_of(attempt, one.call, contract)
     gone = one.call.outcome == "aborted" and one.call.end <= attempt.end
+    if failure is None and perhaps_too_late(attempt, history, contract):
+        return frozenset({"success", "failure", "ignored"})
     if failure is None:
         return frozenset({"success", "ignored"} if gone else {"success"})
     if failure.cause == "unknown":

@@ -82,4 +82,4 @@ def _violation(history: History, one: Seen, rows: tuple[ErrorRow, ...], verdict:
 
 def _answered(clause: str, one: Seen, rows: tuple[ErrorRow, ...], verdict: Verdict) -> None:
     first = due(rows)
-    verdict.case(clause, answers(one.call, first), call=one.call, expected=wanted(first), actual=told(one.call))
+    verdict.case(clause, answers(one, first), call=one.call, expected=wanted(first), actual=told(one.call))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from harness.checker import Verdict, checker
+from harness.checkers.admissions import slack_us
+from harness.checkers.causes import perhaps_too_late
 from harness.checkers.money import charged, due_credits, is_billable, posts, server_of
 from harness.checkers.wire import Seen, seen
 from harness.contract import Contract
@@ -38,7 +40,7 @@ def disconnects_are_billed_on_what_is_known(history: History, contract: Contract
             expected=f"one of {sorted(lawful)} credits",
             actual=f"{paid} credits",
         )
-        if one.call.outcome == "aborted" and one.attempts:
+        if one.call.outcome == "aborted" and one.attempts and not one.crashed:
             _disconnect(one, paid, history, contract, verdict)
 
 
@@ -53,7 +55,7 @@ def _left_too_soon(one: Seen, until_us: int, contract: Contract) -> bool:
 
 
 def _disconnect(one: Seen, paid: int, history: History, contract: Contract, verdict: Verdict) -> None:
-    slack = DRAIN_SLACK_US + 2 * history.skew_us
+    slack = DRAIN_SLACK_US + 2 * (history.skew_us + slack_us(history))
     limit = one.call.end + contract.timeouts.drain_ms * 1000
     if _left_too_soon(one, limit - slack, contract):
         verdict.case(
@@ -68,6 +70,8 @@ def _disconnect(one: Seen, paid: int, history: History, contract: Contract, verd
     server = server_of(one)
     complete = server is not None and server.ended in ("served", "fault")
     if complete and server is not None and abs(server.end - limit) <= slack:
+        return
+    if complete and server is not None and perhaps_too_late(server, history, contract):
         return
     if complete and server is not None and server.end < limit:
         wanted = due_credits(one, contract)
@@ -85,6 +89,8 @@ def _disconnect(one: Seen, paid: int, history: History, contract: Contract, verd
     verdict.case(
         "incomplete_uncharged", paid == 0, call=one.call, attempts=one.attempts, expected="no charge", actual=f"{paid}"
     )
+    if not one.left_early(slack_us(history)):
+        return
     flags = {flag for row in history.rows_of(one.call.id) for flag in row.flags}
     verdict.case(
         "unbilled_disconnect",

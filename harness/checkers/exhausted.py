@@ -8,7 +8,16 @@ import re
 from harness.checker import Verdict, checker
 from harness.checkers.admissions import all_listening
 from harness.checkers.broken_streams import ERROR_EVENTS
-from harness.checkers.causes import Failure, failure_of, listeners, ran_out, speaker_of, told_retry_after_s
+from harness.checkers.causes import (
+    Failure,
+    failure_of,
+    listeners,
+    perhaps_too_late,
+    ran_out,
+    speaker_of,
+    told_retry_after_s,
+    tries_of,
+)
 from harness.checkers.circuits import may_deny
 from harness.checkers.failover import failures, moved_on, text_calls
 from harness.checkers.wire import Seen
@@ -41,6 +50,10 @@ def _due(one: Seen, lost: list[Failure], history: History, contract: Contract) -
     roles = [target.role for target in one.model.chain]
     hidden = [role for role in roles if states.get(role, "open") != "open"]
     if not one.attempts:
+        if hidden and ran_out(one, history, contract):
+            return contract.error("upstream_timeout")
+        if hidden and len(history.calls) * tries_of(contract) >= contract.breaker.min_calls:
+            return None  # whether their circuits opened does not show
         if hidden:
             last = states[hidden[-1]]
             return contract.error("upstream_timeout" if last == "hanging" else "upstream_error")
@@ -51,6 +64,8 @@ def _due(one: Seen, lost: list[Failure], history: History, contract: Contract) -
     if last_role in roles and any(roles.index(role) > roles.index(last_role) for role in hidden):
         after = [role for role in hidden if roles.index(role) > roles.index(last_role)]
         return contract.error("upstream_timeout" if states[after[-1]] == "hanging" else "upstream_error")
+    if not lost[-1].timed_out and perhaps_too_late(one.attempts[-1], history, contract):
+        return None
     if lost[-1].timed_out:
         return contract.error("upstream_timeout")
     if all(failure.cause == "rate_limited" for failure in lost):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from harness.checker import Verdict, checker
 from harness.checkers.admissions import crashed_us
-from harness.checkers.causes import Failure, failure_of, is_last_try, listeners, ran_out, speaker_of
+from harness.checkers.causes import Failure, failure_of, is_last_try, listeners, perhaps_too_late, ran_out, speaker_of
 from harness.checkers.circuits import may_deny
 from harness.checkers.wire import TEXT_SURFACES, Seen, seen
 from harness.contract import Contract
@@ -103,11 +103,13 @@ def server_errors_move_on(history: History, contract: Contract, verdict: Verdict
             _judge(clause, failed, history, contract, verdict)
     for one in text_calls(history, contract):
         if len(one.attempts) > 1 and one.call.outcome not in ("aborted", "open"):
-            _only_the_result(one, contract, verdict)
+            _only_the_result(one, history, contract, verdict)
 
 
-def _only_the_result(one: Seen, contract: Contract, verdict: Verdict) -> None:
+def _only_the_result(one: Seen, history: History, contract: Contract, verdict: Verdict) -> None:
     last, speaker = one.attempts[-1], speaker_of(one)
+    if ran_out(one, history, contract) or perhaps_too_late(last, history, contract):
+        return
     served = failure_of(last, one.call, contract) is None and last.ended == "served"
     if not served or (speaker is not None and speaker is not last):
         return
@@ -165,7 +167,12 @@ def _unreachable(clauses: dict[str, str], history: History, contract: Contract, 
         roles = [target.role for target in one.model.chain]
         clause = clauses.get(states.get(roles[0], "open"))
         following = [role for role in roles[1:] if states.get(role) == "open"]
-        if clause is None or not following or (one.call.status is not None and 400 <= one.call.status < 500):
+        if (
+            clause is None
+            or not following
+            or one.crashed
+            or (one.call.status is not None and 400 <= one.call.status < 500)
+        ):
             continue
         if one.attempts:
             verdict.case(clause, True)

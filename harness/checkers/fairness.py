@@ -61,7 +61,8 @@ def _turns(pool: Pool) -> dict[str, tuple[list[int], list[int]]]:
 def _overtaken(
     one: Admission, turns: dict[str, tuple[list[int], list[int]]], found: Admissions, verdict: Verdict
 ) -> None:
-    first, last = one.sent + found.slack_us, one.hi - found.slack_us
+    # It is in the queue a message's time after it was sent, and what is seen served was let in as much earlier.
+    first, last = one.sent + 2 * found.slack_us, one.hi - found.slack_us
     mine = turns[one.account][1]
     for account, (served, _) in turns.items():
         if account == one.account:

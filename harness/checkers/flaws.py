@@ -1,7 +1,8 @@
 """What is wrong with a planned call, told from its plan and the effective contract alone; it looks at no answer.
 
-A plan holds no credentials (only that one is nobody's, a literal) and no bodies, so a scenario says in the call's tag
-what those would show, in the words below. The contract's rows say what a flaw is answered with, and in which order.
+A plan holds no credentials (only that one is nobody's, a literal), and what is wrong with a body is not read from it: a
+scenario says in the call's tag what those would show, in the words below. The contract's rows say what a flaw is
+answered with, and in which order.
 """
 
 from __future__ import annotations
@@ -84,9 +85,15 @@ def due(rows: tuple[ErrorRow, ...]) -> tuple[ErrorRow, ...]:
     return tuple(row for row in rows if row.precedence == rows[0].precedence)
 
 
-def answers(call: CallSpan, rows: tuple[ErrorRow, ...]) -> bool:
-    """Say whether the caller was answered with one of ``rows``, status and type."""
-    return any(call.status == row.status and call.reading.error_type == row.type for row in rows)
+def answers(one: Seen, rows: tuple[ErrorRow, ...]) -> bool | None:
+    """Say whether the caller was answered with one of ``rows``, status and type.
+
+    None if it did not wait for the whole answer, or the gateway or its store was broken in this run.
+    """
+    call = one.call
+    if any(call.status == row.status and call.reading.error_type == row.type for row in rows):
+        return True
+    return None if one.crashed or call.outcome in ("aborted", "open") else False
 
 
 def as_planned(one: Seen, rows: tuple[ErrorRow, ...]) -> bool | None:
@@ -95,7 +102,7 @@ def as_planned(one: Seen, rows: tuple[ErrorRow, ...]) -> bool | None:
     None if something else may lawfully have kept it from that: an upstream's failure, admission, the client itself.
     """
     if rows:
-        return answers(one.call, due(rows))
+        return answers(one, due(rows))
     if one.served:
         return True
     disturbed = any(attempt.ended != "served" or attempt.status != 200 for attempt in one.attempts)
@@ -104,6 +111,7 @@ def as_planned(one: Seen, rows: tuple[ErrorRow, ...]) -> bool | None:
         or one.crashed
         or one.call.outcome in ("aborted", "open")
         or one.call.status in (402, 429, 502, 503, 504)
+        or (one.plan.stream and one.call.status == 200 and one.call.outcome == "error")
     ):
         return None
     return False

@@ -65,10 +65,13 @@ class User:
 
     def next_unit(self, one: Request) -> tuple[int, int]:
         """Return the interval in which a unit is free again after ``one`` was refused, nobody else coming."""
-        taken = [r for r in self.requests if r.admitted and r.hi < one.lo < r.lo + self.window_us]
-        place = len(taken) - self.limit
-        lows, highs = sorted(r.lo for r in taken), sorted(r.hi for r in taken)
-        return lows[place] + self.window_us, highs[place] + self.window_us
+        taken = [r for r in self.requests if r.admitted and r.hi < one.lo and one.hi < r.lo + self.window_us]
+        others = [r for r in self.requests if r is not one and r.admitted is not False and r not in taken]
+        perhaps = [r for r in others if r.lo <= one.hi and one.lo < r.hi + self.window_us]
+        lows = sorted(r.lo for r in (*taken, *perhaps))
+        highs = sorted(r.hi for r in (*taken, *perhaps))
+        least, most = len(taken) - self.limit, len(highs) - self.limit
+        return lows[max(0, least)] + self.window_us, highs[max(0, most)] + self.window_us
 
 
 def users(history: History, contract: Contract) -> dict[str, User]:

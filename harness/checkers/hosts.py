@@ -32,13 +32,13 @@ def paths_are_served_on_any_host(history: History, contract: Contract, verdict: 
             and one.model is None
         ):
             first = due(rows)
-            ok = answers(one.call, first)
+            ok = answers(one, first)
             verdict.case("enterprise_id_refused", ok, call=one.call, expected=wanted(first), actual=told(one.call))
 
 
 def _as_due(clause: str, one: Seen, rows: tuple[ErrorRow, ...], verdict: Verdict) -> None:
     if rows:
         first = due(rows)
-        verdict.case(clause, answers(one.call, first), call=one.call, expected=wanted(first), actual=told(one.call))
+        verdict.case(clause, answers(one, first), call=one.call, expected=wanted(first), actual=told(one.call))
     else:
         served_case(clause, one, rows, verdict)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.checker import Verdict, checker
+from harness.checkers.admissions import CHOP_US, slack_us
 from harness.checkers.money import charged, is_billable, payout, payouts, posts, server_of
 from harness.checkers.wire import Seen, seen
 from harness.contract import Contract
@@ -120,10 +121,11 @@ def _latency_bounds(one: Seen, history: History) -> tuple[int, int]:
     assert server is not None
     link_us = round(1000 * float(history.plan.options.get("latency_ms", 0) or 0))
     dial_us = round(1000 * float(history.plan.options.get("connect_ms", 0) or 0)) + 2 * link_us
+    held_us = CHOP_US if history.plan.options.get("chop") else 0
     upload_us = round(1000 * float(one.plan.detail.get("upload_ms", 0) or 0))
     received = one.call.sent + upload_us
-    low = server.end - (received + dial_us) - history.skew_us
-    high = server.end + link_us - received + history.skew_us
+    low = server.end - (received + dial_us + held_us) - history.skew_us
+    high = server.end + link_us + held_us - received + history.skew_us
     if history.skew_us:
         # Scheduling delays on sockets come on top: the bound that holds is then the caller's own end, but for a caller
         # that made it late itself.
@@ -253,7 +255,7 @@ def only_whole_answers_are_insured(history: History, contract: Contract, verdict
                 expected="neither charge nor payout",
                 actual=f"charged {cost}, {len(paid)} payouts",
             )
-        elif one.call.outcome == "aborted" and any(
+        elif one.left_early(slack_us(history)) and any(
             row.latency_ms > contract.insurance.threshold_ms for row in history.rows_of(one.call.id)
         ):
             verdict.case(
@@ -279,6 +281,8 @@ def streams_settle_after_their_end(history: History, contract: Contract, verdict
         if not history.has_tap("books"):
             continue
         row = next(iter(history.rows_of(one.call.id)), None)
+        if row is None and one.crashed:
+            continue
         settled = row is not None and row.insurance in ("paid", "not_triggered", "not_eligible")
         paid = payouts(history, one.call.id)
         agrees = row is not None and (row.insurance == "paid") == bool(paid)

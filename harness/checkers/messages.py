@@ -84,7 +84,7 @@ def _native(history: History, one: Seen, verdict: Verdict) -> None:
         wanted = {"type": "message", "role": "assistant"}
         ok = all(body.get(name) == value for name, value in wanted.items())
         ok = ok and isinstance(body.get("content"), list) and isinstance(body.get("id"), str) and "stop_reason" in body
-        ok = ok and isinstance(body.get("usage"), dict)
+        ok = ok and (isinstance(body.get("usage"), dict) or one.attempts[-1].reading.usage is None)
         verdict.case("native_shape", ok, call=one.call, expected="a message", actual=sorted(body))
 
 

@@ -34,7 +34,8 @@ def client_faults_come_back(history: History, contract: Contract, verdict: Verdi
                 expected=f"no try after {attempt.status}",
                 actual=lambda one=one: [a.upstream for a in one.attempts],
             )
-            late_us = one.call.end - attempt.end - slack_us(history)
+            answered = one.call.end if one.call.first_byte is None else one.call.first_byte  # it may read slowly
+            late_us = answered - attempt.end - slack_us(history)
             if one.call.pings and one.call.stream:
                 continue  # the status was sent before; FAIL-07 looks at the event
             verdict.case(
@@ -154,6 +155,8 @@ def pauses_grow(history: History, contract: Contract, verdict: Verdict) -> None:
                 if may_deny(history, contract, one.model.id, before.upstream, before.end, after.start):
                     unseen += 1  # a pause for another try, which the circuit then kept away
                 _, high = _band(contract, pauses, unseen)
+                if told_us is not None and unseen:
+                    high = max(high, told_us) + high  # that pause was what the target had asked for
                 _case(verdict, "growing_pauses", gap <= high + slack, one, (before, after), f"at most {high} us", gap)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from harness.checker import Verdict, checker
+from harness.checkers.causes import ran_out
 from harness.checkers.flaws import told
 from harness.checkers.money import server_of
 from harness.checkers.wire import Seen, canonical, fault_names, parsed, seen
@@ -142,6 +143,7 @@ def owed(history: History, contract: Contract, one: Seen, faults: Iterable[str] 
     if one.crashed or one.call.outcome in ("aborted", "open"):
         return []
     hit = fault_names(history) if faults else {}
+    may_wait = bool(faults) and not ran_out(one, history, contract)
     in_time_us = 800 * min(contract.timeouts.silence_ms, contract.timeouts.text_call_ms)
     return [
         attempt
@@ -149,7 +151,10 @@ def owed(history: History, contract: Contract, one: Seen, faults: Iterable[str] 
         if attempt.status == 200
         and attempt.end - attempt.start < in_time_us
         and (not faults or hit.get(attempt.id, frozenset()) & frozenset(faults))
-        and (_is_whole(attempt) or (bool(faults) and attempt.ended == "left"))
+        and (
+            _is_whole(attempt)
+            or (attempt.ended == "left" and may_wait and hit.get(attempt.id, frozenset()) <= frozenset(faults))
+        )
     ]
 
 

@@ -76,6 +76,8 @@ def silence_is_filled_with_pings(history: History, contract: Contract, verdict: 
         mixed = any(faults.get(attempt.id, frozenset()) & {"pings", "comments"} for attempt in one.attempts)
         if one.call.status != 200 or mixed or len(one.call.chunks) >= _CHUNKS_TOLD:
             continue
+        if one.plan.detail.get("read_pause_ms"):
+            continue  # it reads when it likes: when a ping came is not when it was read
         for took_us, before in _silences(one):
             if took_us > ping_us + slack_us:
                 _interval(one, before, False, took_us, ping_us, verdict)
@@ -128,7 +130,7 @@ def _form_clause(one: Seen) -> str:
 def _form(history: History, one: Seen, verdict: Verdict) -> None:
     """Judge that the pings have the surface's form: Anthropic's event, a comment line elsewhere."""
     body = answer_body(history, one.call)
-    if body is None:
+    if body is None or one.call.outcome == "aborted":  # it may have left in the middle of one
         return
     clause, count = _form_clause(one), len(one.call.pings)
     found = (len(re.findall(rb"(?m)^event: ?ping\r?$", body)), len(re.findall(rb"(?m)^:", body)))

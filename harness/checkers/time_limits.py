@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.checker import Verdict, checker
 from harness.checkers.admissions import slack_us
-from harness.checkers.causes import failure_of, injected
+from harness.checkers.causes import failure_of, injected, perhaps_too_late
 from harness.checkers.failover import text_calls
 from harness.checkers.wire import Seen
 from harness.contract import Contract
@@ -38,7 +38,11 @@ def _call_limit(one: Seen, history: History, contract: Contract, verdict: Verdic
         return
     if call.outcome == "open" and ran_us <= latest_us:
         return  # the run ended first
-    served = one.attempts and failure_of(one.attempts[-1], call, contract) is None
+    last = one.attempts[-1] if one.attempts else None
+    in_time = (
+        last is not None and last.end + slack < call.sent + limit_us and not perhaps_too_late(last, history, contract)
+    )
+    served = last is not None and in_time and failure_of(last, call, contract) is None
     verdict.case(
         "text_call_limit",
         ran_us <= latest_us and not (served and not one.served),
@@ -50,6 +54,8 @@ def _call_limit(one: Seen, history: History, contract: Contract, verdict: Verdic
 
 def _silence_limit(attempt: AttemptSpan, one: Seen, history: History, contract: Contract, verdict: Verdict) -> None:
     limit_us, slack = contract.timeouts.silence_ms * 1000, 2 * slack_us(history) + 1
+    if attempt.first_chunk is not None and attempt.first_chunk >= attempt.end - slack and attempt.ended == "left":
+        return  # its first word and the end of patience with it met
     if attempt.ended == "left" and attempt.left is not None:
         failure = failure_of(attempt, one.call, contract)
         if failure is None or not failure.timed_out or _is_cut_off(one, contract, slack):
@@ -68,7 +74,11 @@ def _silence_limit(attempt: AttemptSpan, one: Seen, history: History, contract: 
                 at_us=attempt.end,
             )
     elif attempt.ended == "served":
-        told = [float(p.get("seconds", 0)) for name, p in injected(history, attempt) if name in _SILENCES]
+        told = [
+            float(params.get("seconds", 0))
+            for name, params in injected(history, attempt)
+            if name in _SILENCES and params.get("kind", "fixed") == "fixed" and "jitter" not in attempt.fault
+        ]
         longest_us = round(max(told, default=0) * 1e6)
         if longest_us:
             verdict.case(
@@ -94,6 +104,7 @@ def _last_word(attempt: AttemptSpan, one: Seen, slack: int) -> int:
         words += [
             at
             for at in one.call.chunks
-            if at <= attempt.attached and not any(abs(at - ping) <= slack for ping in pings)
+            if at <= attempt.attached
+            and (not any(abs(at - ping) <= slack for ping in pings) or one.call.chunks.count(at) > pings.count(at))
         ]
     return max(words)

@@ -18,7 +18,7 @@ def queue_is_short(history: History, contract: Contract, verdict: Verdict) -> No
     for pool in found.pools.values():
         limits = pool.limits
         most, at_us = pool.waiting.peak()
-        if most >= limits.queue_length:
+        if most >= limits.queue_length and seen_at_once:
             verdict.case(
                 "length_bound", most <= limits.queue_length, expected=limits.queue_length, actual=most, at_us=at_us
             )
@@ -116,7 +116,8 @@ def waiters_are_served_in_order(history: History, contract: Contract, verdict: V
         call, attempts = one.seen.call, one.seen.attempts
         if call.outcome != "aborted":
             continue
-        if attempts and attempts[0].start > call.end + found.slack_us:
+        # The news of its leaving is on its way to the gateway, and what started before it on its way upstream.
+        if attempts and attempts[0].start > call.end + 2 * found.slack_us:
             verdict.case("gone_waiter", False, call=call, attempts=attempts[:1], expected="no attempt after it left")
         elif one.admitted is False and one.hi - one.sent > 2 * found.slack_us:
             verdict.case("gone_waiter", True)

@@ -90,6 +90,19 @@ class Seen:
         given = self.plan.detail.get("auth", "bearer")
         return tuple(form for form in ((given,) if isinstance(given, str) else given) if form != "none")
 
+    def left_early(self, slack_us: int) -> bool:
+        """Say whether the client certainly left before the gateway had come to an end with the call.
+
+        What was sent to it, and the news of its leaving, may be ``slack_us`` on their way.
+        """
+        if self.call.outcome != "aborted":
+            return False
+        if any(attempt.end > self.call.end + slack_us for attempt in self.attempts):
+            return True
+        last = self.attempts[-1] if self.attempts else None
+        unanswered = not self.plan.stream and self.call.first_byte is None and not slack_us
+        return unanswered and last is not None and last.ended != "served"
+
     @property
     def served(self) -> bool:
         """Whether the caller got a whole answer."""

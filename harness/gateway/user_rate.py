@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from harness.contract import Contract
 from harness.gateway.clock import Clock
 from harness.gateway.errors import Refusal
@@ -43,7 +41,7 @@ class UserRate:
             headers={
                 names.rate_limit: str(limits.requests),
                 names.rate_remaining: "0",
-                names.rate_reset: str(math.ceil(self._clock.wall_s() + wait_us / 1e6)),
+                names.rate_reset: str(-(-(round(self._clock.wall_s() * 1e6) + wait_us) // 1_000_000)),
                 names.retry_after: str(seconds),
             },
         )

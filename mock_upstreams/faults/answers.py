@@ -28,7 +28,7 @@ from mock_upstreams.providers.base import EVENT_STREAM, JSON, Problem, answer_of
 HTML = b"<!DOCTYPE html><html><head><title>%d</title></head><body><h1>Upstream is having a bad day</h1></body></html>"
 
 
-@fault
+@fault(replaces=True)
 def respond(
     reply: Reply,
     rng: Random,
@@ -64,7 +64,7 @@ def respond(
         yield Chunk(content)
 
 
-@fault
+@fault(replaces=True)
 def empty_200(reply: Reply, rng: Random, *, after_s: Seconds = 0.0) -> Iterator[Part]:
     """Answer 200 with an empty body under the right content type."""
     yield from after(after_s)
@@ -72,7 +72,7 @@ def empty_200(reply: Reply, rng: Random, *, after_s: Seconds = 0.0) -> Iterator[
     yield Start(200, (kind, ("content-length", "0"), *dialect_of(reply).headers(reply.exchange)))
 
 
-@fault
+@fault(replaces=True)
 def html_200(reply: Reply, rng: Random, *, after_s: Seconds = 0.0) -> Iterator[Part]:
     """Answer 200 with an HTML page, as a proxy in between would."""
     yield from after(after_s)
@@ -81,7 +81,7 @@ def html_200(reply: Reply, rng: Random, *, after_s: Seconds = 0.0) -> Iterator[P
     yield Chunk(page)
 
 
-@fault
+@fault(replaces=True)
 def error_in_200(
     reply: Reply, rng: Random, *, status: Status = 500, message: str | None = None, after_s: Seconds = 0.0
 ) -> Iterator[Part]:
@@ -112,7 +112,7 @@ def stream_error(
 ) -> Iterator[Part]:
     """Break a stream off with the provider's error event for that status (responses: also as ``response.failed``)."""
     before, _ = broken(reply, chunks, content)
-    yield from before
+    yield from (headed(part, content_length=None) if isinstance(part, Start) else part for part in before)
     problem = Problem(status, message or "")
     yield dialect_of(reply).error_event(reply.exchange, problem, failed=form == "failed")
 
@@ -138,7 +138,7 @@ def wrong_content_type(reply: Reply, rng: Random, *, content_type: str = "text/h
         yield headed(part, content_type=content_type) if isinstance(part, Start) else part
 
 
-@fault(on="whole", surfaces=("chat", "messages", "responses"), lawful=True)
+@fault(on="whole", surfaces=("chat", "messages", "responses"), lawful=True, replaces=True)
 def sse_although_unstreamed(reply: Reply, rng: Random) -> Iterator[Part]:
     """Answer with the provider's event stream although ``stream`` is false, usage included."""
     exchange = reply.exchange
@@ -147,7 +147,7 @@ def sse_although_unstreamed(reply: Reply, rng: Random) -> Iterator[Part]:
     yield from dialect_of(reply).stream(streamed, answer_of(exchange))
 
 
-@fault(on="stream")
+@fault(on="stream", replaces=True)
 def json_although_streamed(reply: Reply, rng: Random) -> Iterator[Part]:
     """Answer with one JSON object although ``stream`` is true."""
     yield from dialect_of(reply).whole(reply.exchange, answer_of(reply.exchange))

@@ -11,7 +11,7 @@ from mock_upstreams.faults.registry import fault
 from mock_upstreams.parts import Cut, Part, Pause, Reply, Reset
 
 
-@fault
+@fault(replaces=True)
 def hang_before_headers(reply: Reply, rng: Random) -> Iterator[Part]:
     """Accept the request and never answer anything."""
     yield Pause(math.inf)
@@ -44,14 +44,14 @@ def stall(reply: Reply, rng: Random, *, chunks: Chunks | None = None, content: C
     yield Pause(math.inf)
 
 
-@fault
+@fault(replaces=True)
 def reset_before_headers(reply: Reply, rng: Random, *, after_s: Seconds = 0.0) -> Iterator[Part]:
     """Reset the connection (RST) instead of answering."""
     yield from after(after_s)
     yield Reset()
 
 
-@fault
+@fault(replaces=True)
 def cut_before_headers(reply: Reply, rng: Random, *, after_s: Seconds = 0.0) -> Iterator[Part]:
     """Close the connection (FIN) instead of answering."""
     yield from after(after_s)

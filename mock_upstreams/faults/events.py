@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from random import Random
@@ -21,19 +22,22 @@ from mock_upstreams.faults.registry import fault
 from mock_upstreams.parts import Chunk, Part, Reply
 
 BOM = b"\xef\xbb\xbf"
+_BARE_LF = re.compile(rb"(?<!\r)\n")
 
 
 @fault(on="stream")
 def malformed_event(
     reply: Reply, rng: Random, *, chunks: Chunks | None = None, content: Content | None = None
 ) -> Iterator[Part]:
-    """Send one event whose JSON stops in its middle, then go on."""
+    """Send one event whose JSON stops in its middle (the last that has any, if none comes later), then go on."""
     before, rest = broken(reply, chunks, content)
-    yield from before
-    struck = False
-    for part in rest:
-        if not struck and isinstance(part, Chunk) and part.data.startswith((b"data: {", b"event: ")):
-            struck = True
+    parts = [*before, *rest]
+    spoilable = [
+        n for n, part in enumerate(parts) if isinstance(part, Chunk) and part.data.startswith((b"data: {", b"event: "))
+    ]
+    place = next((n for n in spoilable if n >= len(before)), spoilable[-1] if spoilable else None)
+    for n, part in enumerate(parts):
+        if n == place and isinstance(part, Chunk):
             yield Chunk(part.data[: _middle_of_data(part.data)] + b"\n\n", part.event)
         else:
             yield part
@@ -68,11 +72,17 @@ def events_out_of_order(reply: Reply, rng: Random, *, content: Content = 0) -> I
 @fault(on="stream", lawful=True)
 def crlf(reply: Reply, rng: Random) -> Iterator[Part]:
     """End every line with CRLF instead of LF."""
+    before = b""
     for part in reply:
-        yield Chunk(part.data.replace(b"\n", b"\r\n"), part.event) if isinstance(part, Chunk) else part
+        if isinstance(part, Chunk):
+            ended = _BARE_LF.sub(b"\r\n", before + part.data)[len(before) :]
+            before = part.data[-1:] if part.data[-1:] == b"\r" else b""
+            yield Chunk(ended, part.event)
+        else:
+            yield part
 
 
-@fault(on="stream", lawful=True)
+@fault(on="stream", lawful=True, fragments=True)
 def split_crlf(reply: Reply, rng: Random, *, gap_s: Seconds = 0.001) -> Iterator[Part]:
     """End every line with CRLF instead of LF, and split every chunk between each CR and its LF."""
     for part in crlf.run(reply, rng):
@@ -112,10 +122,11 @@ def multi_line_data(reply: Reply, rng: Random) -> Iterator[Part]:
     """Spread each event's JSON over three data lines."""
     for part in reply:
         if isinstance(part, Chunk) and json_of(part) is not None:
+            end = b"\r\n" if part.data.endswith(b"\r\n") else b"\n"
             front, _, text = part.data.partition(b"data: ")
-            text = text.rstrip(b"\n")
+            text = text.rstrip(b"\r\n")
             lines = (b"data: " + text[:1], b"data: " + text[1:-1], b"data: " + text[-1:])
-            yield Chunk(front + b"\n".join(lines) + b"\n\n", part.event)
+            yield Chunk(front + end.join(lines) + 2 * end, part.event)
         else:
             yield part
 
@@ -132,7 +143,7 @@ def long_event(reply: Reply, rng: Random, *, content: Content = 0, size: Bytes =
         yield part
 
 
-@fault(on="stream", lawful=True)
+@fault(on="stream", lawful=True, fragments=True)
 def split_utf8(reply: Reply, rng: Random, *, gap_s: Seconds = 0.001) -> Iterator[Part]:
     """Split every chunk inside its ``data:`` field name, and inside its characters of several bytes."""
     for part in reply:
@@ -145,7 +156,7 @@ def split_utf8(reply: Reply, rng: Random, *, gap_s: Seconds = 0.001) -> Iterator
         yield from _pieces(part, cuts, gap_s)
 
 
-@fault(lawful=True)
+@fault(lawful=True, fragments=True)
 def slow_drip(reply: Reply, rng: Random, *, size: Bytes = 7, gap_s: Seconds = 0.001) -> Iterator[Part]:
     """Send the body a few bytes at a time, with a gap after each."""
     for part in reply:

@@ -106,15 +106,24 @@ def edited(reply: Reply, change: Callable[[Chunk, Any], Any]) -> list[Part]:
     same object for no change, or ``...`` to drop the chunk.
     """
     parts: list[Part] = []
+    grown = 0
     for part in reply:
         if not isinstance(part, Chunk):
             parts.append(part)
             continue
         value = json_of(part)
         new = change(part, value)
+        grown -= len(part.data)
         if new is not ...:
             parts.append(part if new is value else with_json(part, new))
-    return measured(parts)
+            grown += len(parts[-1].data)  # type: ignore[union-attr]  # a chunk, either way
+    return [_longer(part, grown) if isinstance(part, Start) else part for part in parts]
+
+
+def _longer(start: Start, by: int) -> Start:
+    """Return ``start`` with the content length that it told ``by`` bytes longer; a lie about the length stays one."""
+    told = next((value for name, value in start.headers if name == "content-length"), None)
+    return start if told is None or not by else headed(start, content_length=str(int(told) + by))
 
 
 def json_of(chunk: Chunk) -> Any:

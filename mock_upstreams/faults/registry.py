@@ -70,6 +70,8 @@ class Fault:
     """A registered fault. Call it with its parameters to get a spec; ``apply`` runs one.
 
     ``lawful``: what it leaves is still a whole answer, whose reading is what was sent. ``surfaces``: empty for all.
+    ``replaces``: nothing of the reply is left, so that of the faults that struck it before none is seen.
+    ``fragments``: it breaks chunks up, so that what acts on events must come before it.
     """
 
     name: str
@@ -79,6 +81,8 @@ class Fault:
     lawful: bool
     parameters: Mapping[str, Parameter]
     run: FaultFunction
+    replaces: bool = False
+    fragments: bool = False
 
     def __call__(self, **params: Any) -> FaultSpec:
         return FaultSpec(self.name, params)
@@ -136,12 +140,12 @@ class FaultSpec:
 
 
 def apply(spec: FaultSpec, reply: Reply, rng: Random) -> Reply:
-    """Return ``reply`` as the fault leaves it; a fault of streams leaves a reply that is none as it is."""
-    if spec.fault.on == "stream":
+    """Return ``reply`` as the fault leaves it; the very same where a fault of streams meets one that is none."""
+    if not isinstance(reply.parts, tuple | list):
         reply = Reply(tuple(reply), reply.exchange)
-        if not is_event_stream(reply):
-            return reply
-    return Reply(spec.fault.run(reply, rng, **spec.params), reply.exchange)
+    if spec.fault.on == "stream" and not is_event_stream(reply):
+        return reply
+    return Reply(tuple(spec.fault.run(reply, rng, **spec.params)), reply.exchange)
 
 
 def is_event_stream(parts: Iterable[Part]) -> bool:
@@ -156,7 +160,7 @@ def is_event_stream(parts: Iterable[Part]) -> bool:
 def fault(function: FaultFunction) -> Fault: ...
 @overload
 def fault(
-    *, on: Target = ..., surfaces: Sequence[str] = ..., lawful: bool = ...
+    *, on: Target = ..., surfaces: Sequence[str] = ..., lawful: bool = ..., replaces: bool = ..., fragments: bool = ...
 ) -> Callable[[FaultFunction], Fault]: ...
 def fault(
     function: FaultFunction | None = None,
@@ -164,6 +168,8 @@ def fault(
     on: Target = "any",
     surfaces: Sequence[str] = (),
     lawful: bool = False,
+    replaces: bool = False,
+    fragments: bool = False,
 ) -> Fault | Callable[[FaultFunction], Fault]:
     """Register a function ``(reply, rng, *, params) -> Iterator[Part]`` as a fault under its own name.
 
@@ -174,7 +180,8 @@ def fault(
         if run.__name__ in FAULTS:
             raise ValueError(f"two faults are called {run.__name__}")
         promise = (run.__doc__ or "").strip().splitlines()
-        made = Fault(run.__name__, promise[0] if promise else "", on, tuple(surfaces), lawful, _parameters(run), run)
+        said = promise[0] if promise else ""
+        made = Fault(run.__name__, said, on, tuple(surfaces), lawful, _parameters(run), run, replaces, fragments)
         FAULTS[made.name] = made
         return made
 
@@ -190,6 +197,7 @@ def describe() -> list[dict[str, Any]]:
             "on": known.on,
             "surfaces": list(known.surfaces),
             "lawful": known.lawful,
+            "replaces": known.replaces,
             "parameters": [
                 {
                     "name": p.name,

@@ -184,8 +184,13 @@ def test_a_payout_mixed_into_the_charge_is_caught() -> None:
 
 
 @pytest.mark.parametrize(("paid", "wanted"), [(0, PASS), (PAYOUT, FAIL)])
-@pytest.mark.parametrize(("clause", "ended"), [("failed", "error"), ("aborted", "aborted")])
-def test_failures_and_leavers_are_not_insured(clause: str, ended: Any, paid: int, wanted: Outcome) -> None:
+@pytest.mark.parametrize(
+    ("clause", "ended", "answer"),
+    [("failed", "error", {"status": 504}), ("aborted", "aborted", {"status": None, "first_byte": None})],
+)
+def test_failures_and_leavers_are_not_insured(
+    clause: str, ended: Any, answer: dict[str, Any], paid: int, wanted: Outcome
+) -> None:
     book = Book()
     book.account("a")
     book.plan("c1")
@@ -193,7 +198,7 @@ def test_failures_and_leavers_are_not_insured(clause: str, ended: Any, paid: int
     if paid:
         book.payout("c1", paid)
     book.row("c1", latency_ms=THRESHOLD + 10)
-    book.call("c1", outcome=ended, end=(THRESHOLD + 10) * MS, status=504)
+    book.call("c1", outcome=ended, end=(THRESHOLD + 10) * MS, **answer)
     assert outcome(only_whole_answers_are_insured, book, clause) is wanted
 
 

@@ -664,3 +664,34 @@ def test_a_lawful_fault_leaves_a_whole_answer_and_no_other_does(surface: str, st
 def test_kinds_fold() -> None:
     assert fold(["a", "b", "b", "b", "c", "a"]) == "a b*3 c a"
     assert fold([]) == ""
+
+
+@pytest.mark.parametrize("surface", ["chat", "messages", "responses"])
+@pytest.mark.parametrize(
+    "specs",
+    [(crlf(), crlf()), (crlf(), multi_line_data()), (multi_line_data(), crlf()), (slow_drip(size=1), crlf(), crlf())],
+    ids=["crlf twice", "crlf, lines", "lines, crlf", "drip, crlf twice"],
+)
+def test_framings_on_top_of_each_other_change_nothing_of_what_is_read(
+    surface: str, specs: tuple[FaultSpec, ...]
+) -> None:
+    assert read(surface, struck(surface, *specs, stream=True)) == read(surface, plain(surface, stream=True))
+
+
+def test_a_malformed_event_is_the_last_that_has_any_json_if_none_comes_later() -> None:
+    said = read("chat", struck("chat", malformed_event(content=1_000), stream=True))
+    assert said["sequence"].split()[-2:] == ["malformed", "done"]
+
+
+def test_a_changed_usage_leaves_a_hanging_body_unfinished() -> None:
+    parts = struck("chat", hang_after_headers(), usage_zero(), stream=False)
+    (start,) = (part for part in parts if isinstance(part, Start))
+    told = next(int(value) for name, value in start.headers if name == "content-length")
+    assert told > 0
+    assert not body_of(parts)
+
+
+def test_an_error_event_behind_an_empty_answer_is_within_its_length() -> None:
+    parts = struck("chat", empty_200(), stream_error(), stream=True)
+    assert body_of(parts)
+    assert not any(name == "content-length" for p in parts if isinstance(p, Start) for name, _ in p.headers)

@@ -197,3 +197,20 @@ def test_an_injection_strikes_the_attempts_it_was_declared_for() -> None:
         {"span": "fault", "injection": "outage", "fault": "respond", "upstream": "primary"}
         | {"attempt": "primary:c2:1", "call": "c2", "at": 0}
     ]
+
+
+def test_a_fault_that_replaces_the_reply_hides_those_before_it_and_is_shown_alone() -> None:
+    async def work() -> Any:
+        app = create_app()
+        first = injection("json_cut_short", id="first")
+        over = injection("sse_although_unstreamed", id="over")
+        behind = injection("delay", params={"seconds": 1.0}, id="behind")
+        idle = injection("truncate", id="idle")
+        await start(app, injections=[first, over, behind, idle])
+        await ask(app, f"/r/primary/{PATHS['chat']}", request("chat", call="c1"))
+        return await journal(app)
+
+    (attempt_,), faults = run(work())
+    assert attempt_["fault"] == "sse_although_unstreamed+delay"
+    assert attempt_["ended"] == "served"
+    assert [fault["injection"] for fault in faults] == ["first", "over", "behind"]

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from gw_support import EPOCH_S, clock, contract, run
 
+from harness.gateway.clock import Clock
 from harness.gateway.errors import Refusal
 from harness.gateway.user_rate import UserRate
 
@@ -38,6 +39,19 @@ def test_the_nth_request_of_a_window_is_admitted_and_the_next_refused_with_the_t
         }
         await asyncio.sleep(9)
         rate.admit("a")
+
+    run(main())
+
+
+def test_the_reset_is_exact_where_a_sum_of_fractions_is_not() -> None:
+    async def main() -> None:
+        await asyncio.sleep(0.05)
+        rate = UserRate(contract(user_rate={"requests": 3, "window_ms": 10_000}), Clock(0.05, EPOCH_S))
+        for _ in range(3):
+            rate.admit("a")
+        for _ in range(100):
+            await asyncio.sleep(0.001)
+            assert refusal_of(rate, "a").headers["x-ratelimit-reset"] == str(EPOCH_S + 10)
 
     run(main())
 

@@ -8,6 +8,22 @@ import nox
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 
+SWARM_MUTANTS = (
+    "bills_failed_calls",
+    "bills_every_attempt",
+    "rounds_down",
+    "pays_twice",
+    "admits_one_too_many",
+    "tells_remaining_before_admission",
+    "tries_the_chain_backwards",
+    "does_not_know_529",
+    "splices_a_second_answer",
+    "passes_the_customers_key_on",
+    "drops_fields_it_does_not_know",
+    "insures_clients_that_left",
+)
+"""Those that the swarm must find unaided."""
+
 nox.needs_version = ">=2025.2"
 nox.options.sessions = ["lint", "tests"]
 nox.options.reuse_venv = "yes"
@@ -86,6 +102,16 @@ def local(session: nox.Session) -> None:
     """The whole core on loopback sockets, with child processes: three minutes on two cores."""
     _install(session)
     session.run("harness", "run", "core", "--mode", "local", "--out", "runs/nox-local", "-q")
+
+
+@nox.session
+def swarm(session: nox.Session) -> None:
+    """Ten minutes of random scenarios without one false alarm, and mutants of every area found unaided."""
+    _install(session)
+    session.run("harness", "swarm", "--seconds", "600", "--out", "runs/nox-swarm", "-q")
+    for mutant in SWARM_MUTANTS:
+        command = ("harness", "swarm", "--mutant", mutant, "--seed", "1", "--seconds", "120", "-q")
+        session.run(*command, "--out", f"runs/nox-swarm-{mutant}", success_codes=[1])
 
 
 @nox.session

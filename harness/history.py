@@ -191,8 +191,9 @@ class PlannedCall:
     """A call as it was planned: everything but secrets.
 
     ``detail`` holds the other fields of ``harness.scenario.Call`` that differ from their defaults, by name (tag, tier,
-    reply as a mapping, max_tokens, auth, abort_ms, ...): read it with ``get``. Of ``fields`` it has the names, and
-    ``own_body`` says that the body was given as it is. ``path`` is the path really asked;
+    reply as a mapping, max_tokens, auth, abort_ms, ...): read it with ``get``. ``fields`` maps names to values, each in
+    a list (empty for a field left out), and ``own_body`` says that the body was given as it is. ``path`` is the path
+    really asked;
     ``at`` is None for a call that follows others (``after``: their ids, joined by commas).
     """
 

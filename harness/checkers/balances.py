@@ -130,7 +130,7 @@ def general_calls_need_the_minimum(history: History, contract: Contract, verdict
         if rows and one.tier == "general" and one.route is not None and rows[0].name == "insufficient_balance":
             clause = "below_minimum" if one.route.surface == "chat" else one.route.surface
             first = due(rows)
-            verdict.case(clause, answers(one.call, first), call=one.call, expected=wanted(first), actual=told(one.call))
+            verdict.case(clause, answers(one, first), call=one.call, expected=wanted(first), actual=told(one.call))
     for one, posted, available in _let_in_on_held_money(history, contract, minimum):
         verdict.case(
             "holds_deducted",
@@ -249,7 +249,7 @@ def only_those_who_can_pay_are_served(history: History, contract: Contract, verd
         if rows and due(rows) == (refusal,) and one.call.status is not None and not one.crashed:
             verdict.case(
                 "refused_402",
-                answers(one.call, due(rows)),
+                answers(one, due(rows)),
                 call=one.call,
                 expected=f"402 of type {refusal.type}: the account never had a credit to spend",
                 actual=f"{one.call.status} {one.call.reading.error_type}",

@@ -140,6 +140,25 @@ def demo(ctx: click.Context, /, out: Path | None) -> None:
 
 
 @harness.command()
+@click.option("--contract", "contract_path", default="", help="Contract of the target: a TOML file or folder.")
+@click.option("--target", default="reference", show_default=True, help="reference, or MODULE:APP.")
+@click.option("--mutant", default="", help="Make the reference gateway wrong in this one way; stop when it is found.")
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws the same scenarios again.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: runs/<n>.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.pass_context
+def swarm(ctx: click.Context, /, **options: Any) -> None:
+    """Draw scenarios at random, judge each by every checker, and make what fails small.
+
+    A failure is saved as a file that harness run FILE runs again.
+    """
+    from harness.cli.swarm import swarm_command
+
+    ctx.exit(swarm_command(**options))
+
+
+@harness.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.pass_context
 def judge(ctx: click.Context, /, folder: Path) -> None:

@@ -16,6 +16,7 @@ from harness.cli.terminal import fail, say
 from harness.cli.text import print_verdict
 from harness.contract import load_requirements
 from harness.contract.loader import contract_from_json
+from harness.environment.planned import PlanError, read_plan, scenario_of
 from harness.history import HistoryError, Plan, read_history
 from harness.runner import EXIT_FAIL, EXIT_HARNESS, EXIT_USAGE, Job, build_verdict, rejudge, run_job
 from harness.scenario import SCENARIOS
@@ -106,7 +107,9 @@ def _replay(folder: Path, plan: Plan) -> int:
     spec = target_spec(plan.target, contract=_base_contract(folder, plan) or {}, claims=plan.claims)
     target_of(spec)
     with scratch() as aside:
-        record = run_job(Job(plan.scenario, plan.seed, "sim", spec, mutant=plan.mutant, folder=str(aside)), SUITE)
+        given = None if plan.scenario in SCENARIOS else read_plan(folder)
+        job = Job(plan.scenario, plan.seed, "sim", spec, mutant=plan.mutant, folder=str(aside), plan=given)
+        record = run_job(job, SUITE)
         if not record.get("folder"):
             error = record["error"] or {"message": "; ".join(record["doubts"])}
             fail(f"{folder}: {error['message']}", cause=error.get("cause", ""), help=error.get("help", ""))
@@ -130,7 +133,11 @@ def _unrepeatable(folder: Path, plan: Plan) -> dict[str, str]:
             "help": f"harness judge {folder} judges what was recorded",
         }
     if plan.scenario not in SCENARIOS:
-        return {"cause": f"there is no scenario {plan.scenario} in this version", "help": "harness list scenarios"}
+        try:
+            scenario_of(read_plan(folder), CHECKERS)
+        except PlanError as error:
+            why = f"there is no scenario {plan.scenario} in this version, and its plan does not make one: {error}"
+            return {"cause": why, "help": "harness list scenarios"}
     if _base_contract(folder, plan) is None:
         return {
             "cause": "its scenario changes the contract, and the one that it started from is not beside it",

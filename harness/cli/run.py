@@ -13,6 +13,7 @@ import click
 from harness.cli.chosen import TargetOptions, check_mutant, chosen_target, told
 from harness.cli.folder import last_run, run_folder, write
 from harness.cli.progress import Progress
+from harness.cli.saved import as_recorded, saved_jobs, saved_plans
 from harness.cli.selection import Selection, parse_shard, seeds, select
 from harness.cli.suite import SUITE, load
 from harness.cli.terminal import fail, say
@@ -48,6 +49,9 @@ def run_command(options: RunOptions) -> int:
     load()
     if options.out is not None and str(options.out) in ("", "."):
         raise click.UsageError("--out: give a folder of its own")
+    plans = saved_plans(options.names)
+    if plans:
+        options = as_recorded(plans, options)
     check_mutant(options.mutant, options.target)
     target, spec = chosen_target(options)
     mode: Mode = options.mode or ("remote" if options.by_address else "sim")
@@ -55,7 +59,9 @@ def run_command(options: RunOptions) -> int:
         raise click.UsageError(f"--mode {mode}: target {options.target} can be run in {' or '.join(target.modes)}")
     overlay = "short" if mode == "local" else ""
     contract = target.contract([overlay] if overlay else [])
-    selection = select(options.names, options.profiles, options.requirements, contract)
+    selection = select(() if plans else options.names, options.profiles, options.requirements, contract)
+    if plans:
+        selection = Selection(tuple(str(p["scenario"]) for p in plans.values()), selection.requirements, frozenset())
     span = seeds(options.seed, options.seeds)
     part = parse_shard(options.shard)
     if part is not None and options.last_failed:
@@ -87,6 +93,10 @@ def run_command(options: RunOptions) -> int:
         # Each seed is dealt out one further, so that no shard gets the dear scenarios of all seeds.
         if part is None or part.takes(number + place)
     ]
+    if plans:
+        like = Job("", 0, mode, spec, options.mutant, overlay, selection.requirements, str(folder))
+        jobs = saved_jobs(plans, like, options.seed)
+        span = range(min(job.seed for job in jobs), max(job.seed for job in jobs) + 1)
     if not jobs:
         raise click.UsageError(
             f"--shard {part}: nothing is left for it, there are {len(selection.scenarios)} scenarios"

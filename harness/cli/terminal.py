@@ -43,14 +43,14 @@ def near(given: str, known: Iterable[str]) -> str:
     return f", did you mean {' or '.join(repr(name) for name in names)}?" if names else ""
 
 
-def say(text: str = "", *, err: bool = False) -> None:
+def say(text: str = "", *, err: bool = False, newline: bool = True) -> None:
     """Print a line to standard output or error; escape codes stay in it only where colour is wanted.
 
     Where the reader is gone (``| head``) the rest is dropped: what the command does and how it exits stay the same.
     """
     stream = sys.stderr if err else sys.stdout
     try:
-        click.echo(text, err=err, color=_wants_colour(stream))
+        click.echo(text, err=err, nl=newline, color=_wants_colour(stream))
     except BrokenPipeError:
         hush(stream)
 

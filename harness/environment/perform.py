@@ -112,9 +112,9 @@ class Performance:
         scheduled = sorted((call for call in calls if not call.after and call.at_ms is not None), key=_at_ms)
         tasks.extend(self._loop.create_task(self._follow(call), name=call.id) for call in followers)
         for call in scheduled:
-            at_us = _at_ms(call) * 1e3
+            at_us = round(_at_ms(call) * 1e3)  # as the plan has it, so that a plan alone repeats the run
             await self._until(at_us)
-            late_us = max(late_us, self.now_us() - round(at_us))
+            late_us = max(late_us, self.now_us() - at_us)
             tasks.append(self._loop.create_task(self._call(call), name=call.id))
             self.stage.running.alive()
         for task in tasks:

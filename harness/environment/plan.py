@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from operator import attrgetter
@@ -28,7 +29,6 @@ _UNPLANNED = frozenset(
         "stream",
         "path",
         "secret",
-        "prompt",
         "body",
         "after",
         "fields",
@@ -36,6 +36,8 @@ _UNPLANNED = frozenset(
 )
 _DETAILS = {field.name: field.default for field in fields(Call) if field.name not in _UNPLANNED}
 _detail_values = attrgetter(*_DETAILS)
+KEPT_BYTES = 64 << 10
+"""A body, or a call's fields, up to this long stand in the plan; of longer ones it only says that they were there."""
 
 
 def default_key(world: World, account: str) -> str:
@@ -129,9 +131,13 @@ def _planned(call: Call, world: World) -> dict[str, Any]:
     if "reply" in detail:
         detail["reply"] = dict(zip(_REPLY_FIELDS, _reply_values(call.reply), strict=True))
     if call.fields:
-        detail["fields"] = sorted(call.fields)  # their names alone: values may be anything
+        detail["fields"] = _fields(call.fields)
     if call.body is not None:
         detail["own_body"] = True
+        if len(call.body) <= KEPT_BYTES:
+            detail["body"] = b64encode(call.body).decode()
+    if call.path:
+        detail["path"] = call.path
     return {
         "id": call.id,
         "account": call.account,
@@ -144,6 +150,12 @@ def _planned(call: Call, world: World) -> dict[str, Any]:
         "path": path_of(call).partition("?")[0],
         "detail": detail,
     }
+
+
+def _fields(given: Mapping[str, Any]) -> dict[str, Any] | list[str]:
+    """Return each field's value in a list, an empty one for a field that is left out; the names alone of long ones."""
+    values = {name: [] if value is ... else [value] for name, value in given.items()}
+    return values if len(orjson.dumps(values)) <= KEPT_BYTES else list(given)
 
 
 def digest(secret: str) -> str:

@@ -13,11 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness.checker import Checker
+from harness.checker import CHECKERS, Checker
 from harness.contract import Contract
 from harness.contract.loader import contract_from_json
 from harness.contract.requirements import matches
 from harness.environment.local import run_locally
+from harness.environment.planned import scenario_of
 from harness.environment.raised import NOTE as RAISED
 from harness.environment.raised import raised_in
 from harness.environment.remote import run_remotely
@@ -34,7 +35,10 @@ LATE_RETRIES = 2
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a worker process needs to know; everything in it can be sent to one."""
+    """What a worker process needs to know; everything in it can be sent to one.
+
+    The scenario is one of the registry's, by name, or that of ``plan``, a recorded one.
+    """
 
     scenario: str
     seed: int
@@ -47,6 +51,9 @@ class Job:
     folder: str = ""
     """Where the history goes; empty: nowhere."""
     keep_passes: bool = True
+    plan: Mapping[str, Any] | None = None
+    again: tuple[str, ...] = ()
+    """What ``harness run`` must be given to run the plan again: its file, and what was asked differently."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +69,13 @@ def build(job: Job, target: Target) -> tuple[Scenario, Contract]:
     """Return the job's scenario, checks narrowed to its requirements and to what is claimed, and its contract in force.
 
     Raises Unsupported for a scenario that would judge nothing of what the target claims.
+    Raises PlanError for a plan that no scenario can be made from.
     """
     overlays: list[Overlay] = [job.overlay] if job.overlay else []
-    made = SCENARIOS[job.scenario](target.contract(overlays), job.seed)
+    if job.plan is not None:
+        made = scenario_of(job.plan, CHECKERS)
+    else:
+        made = SCENARIOS[job.scenario](target.contract(overlays), job.seed)
     if made.world.overlay:
         overlays.append(made.world.overlay)
     contract = target.contract(overlays)
@@ -129,11 +140,14 @@ def _keep(recorder: Recorder, job: Job, record: dict[str, Any]) -> None:
 
 def _blank(job: Job) -> dict[str, Any]:
     """Return the record of a job that has come to nothing yet."""
+    named = SCENARIOS[job.scenario] if job.plan is None else None
+    options = job.plan["options"] if job.plan is not None else {}
     return {
         "scenario": job.scenario,
         "seed": job.seed,
-        "part": SCENARIOS[job.scenario].part,
-        "promise": SCENARIOS[job.scenario].promise,
+        **({"again": list(job.again)} if job.again else {}),
+        "part": named.part if named else options.get("part", "core"),
+        "promise": named.promise if named else options.get("promise", ""),
         "outcome": "error",
         "checks": [],
         "doubts": [],

@@ -188,6 +188,8 @@ def replay_command(record: Mapping[str, Any], run: Mapping[str, Any]) -> str:
 
     Secrets are never in it: an account's key is taken from the environment (``--key ACCOUNT``).
     """
+    if record.get("again"):
+        return shlex.join(["harness", "run", *record["again"]])
     parts = ["harness", "run", record["scenario"], "--mode", run.get("mode", "sim"), "--seed", str(record["seed"])]
     if run.get("target", "reference") != "reference":
         parts += ["--target", run["target"]]

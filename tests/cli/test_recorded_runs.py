@@ -87,11 +87,13 @@ def test_a_replay_leaves_nothing_beside_the_recording(shell: Shell) -> None:
     assert sorted(path.name for path in (shell.folder / "run").iterdir()) == before
 
 
-def test_a_history_of_a_scenario_that_is_gone_is_refused(shell: Shell) -> None:
+def test_a_history_of_a_scenario_that_is_gone_and_whose_plan_makes_none_is_refused(shell: Shell) -> None:
     shell("run", QUICK, "--workers", "1", "--out", "run")
     history = shell.folder / "run" / f"{QUICK}-0" / "history.jsonl"
     name = b'"scenario":"' + QUICK.encode()
-    history.write_bytes(history.read_bytes().replace(name, b'"scenario":"billing.gone', 1))
+    recorded = history.read_bytes().replace(name, b'"scenario":"billing.gone', 1)
+    history.write_bytes(recorded.replace(b'"checks":["', b'"checks":["a_check_that_is_gone","', 1))
     code, _, err = shell("replay", "run")
     assert code == 64
     assert "billing.gone" in err
+    assert "a_check_that_is_gone" in err

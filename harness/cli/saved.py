@@ -1,0 +1,88 @@
+"""Recorded plans on the command line: a saved file, a history or a scenario's folder in the place of a name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.checker import CHECKERS
+from harness.environment.planned import PlanError, read_plan, scenario_of
+from harness.runner import Job
+from harness.target import Mode
+
+if TYPE_CHECKING:
+    from harness.cli.run import RunOptions
+
+Plans = Mapping[str, Mapping[str, Any]]
+"""Plans by the path that was given for each."""
+
+
+def saved_plans(names: Sequence[str]) -> Plans:
+    """Return the plans that ``names`` are paths of, none if they are no paths. Raises click.UsageError."""
+    paths = [name for name in names if _is_path(name)]
+    if not paths:
+        return {}
+    if len(paths) < len(names):
+        raise click.UsageError("give files of plans, or names of scenarios, not both")
+    try:
+        plans = {path: read_plan(Path(path)) for path in dict.fromkeys(paths)}
+        for path, plan in plans.items():
+            _check(path, plan)
+    except PlanError as error:
+        raise click.UsageError(str(error)) from None
+    return plans
+
+
+def _check(path: str, plan: Mapping[str, Any]) -> None:
+    try:
+        scenario_of(plan, CHECKERS)
+    except PlanError as error:
+        raise PlanError(f"{path}: {error}") from None
+
+
+def _is_path(name: str) -> bool:
+    return name.endswith((".json", ".jsonl")) or (Path(name) / "history.jsonl").is_file()
+
+
+def as_recorded(plans: Plans, options: RunOptions) -> RunOptions:
+    """Return ``options`` with target, mode and mutant of the plans where they say nothing else. Raises UsageError."""
+    recorded: set[tuple[str, Mode, str]] = {
+        (str(plan["target"]), plan["mode"], str(plan["mutant"])) for plan in plans.values()
+    }
+    if len(recorded) > 1:
+        raise click.UsageError("the plans were recorded with different targets, modes or mutants: run one at a time")
+    if options.seeds or options.last_failed or options.shard:
+        raise click.UsageError("--seeds, --last-failed and --shard do not go with files of plans")
+    target, mode, mutant = recorded.pop()
+    target = target if options.target == "reference" else options.target
+    return replace(
+        options,
+        target=target,
+        mode=options.mode or mode,
+        mutant=options.mutant or (mutant if target == "reference" else ""),
+    )
+
+
+def saved_jobs(plans: Plans, like: Job, seed: int | None) -> list[Job]:
+    """Return a job per plan: ``like`` that one, under the plan's own seed or ``seed``."""
+    jobs = []
+    for path, plan in plans.items():
+        again = [path]
+        if seed is not None and seed != plan["seed"]:
+            again += ["--seed", str(seed)]
+        if like.mutant != plan["mutant"]:
+            again += ["--mutant", like.mutant]
+        jobs.append(
+            replace(
+                like,
+                scenario=str(plan["scenario"]),
+                seed=int(plan["seed"]) if seed is None else seed,
+                plan=plan,
+                again=tuple(again),
+            )
+        )
+    return jobs

@@ -16,11 +16,12 @@ SWARM_MUTANTS = (
     "admits_one_too_many",
     "tells_remaining_before_admission",
     "tries_the_chain_backwards",
-    "does_not_know_529",
     "splices_a_second_answer",
     "passes_the_customers_key_on",
     "drops_fields_it_does_not_know",
-    "insures_clients_that_left",
+    "frees_the_slot_while_the_upstream_runs",
+    "pings_only_once",
+    "always_tells_a_closed_circuit",
 )
 """Those that the swarm must find unaided."""
 

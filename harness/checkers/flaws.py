@@ -88,12 +88,12 @@ def due(rows: tuple[ErrorRow, ...]) -> tuple[ErrorRow, ...]:
 def answers(one: Seen, rows: tuple[ErrorRow, ...]) -> bool | None:
     """Say whether the caller was answered with one of ``rows``, status and type.
 
-    None if it did not wait for the whole answer, or the gateway or its store was broken in this run.
+    None if it did not wait for the whole answer, or the gateway or its store was broken meanwhile.
     """
     call = one.call
     if any(call.status == row.status and call.reading.error_type == row.type for row in rows):
         return True
-    return None if one.crashed or call.outcome in ("aborted", "open") else False
+    return None if one.interrupted or call.outcome in ("aborted", "open") else False
 
 
 def as_planned(one: Seen, rows: tuple[ErrorRow, ...]) -> bool | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -73,6 +74,8 @@ class Seen:
     attempts: tuple[AttemptSpan, ...]
     crashed: bool = False
     """Whether the gateway or its store was broken in this run, so that any answer may be missing."""
+    interrupted: bool = False
+    """Whether it may have been broken while this call was under way."""
 
     @property
     def words(self) -> frozenset[str]:
@@ -111,14 +114,23 @@ class Seen:
 
 def seen(history: History, contract: Contract) -> Iterator[Seen]:
     """Yield every planned call that was made, in the plan's order."""
-    crashed = any(note.kind in ("crash", "store_failure") for note in history.notes)
+    broken = _broken_us(history)
     for plan in history.plan.calls:
         call = history.call.get(plan.id)
         if call is None:
             continue
         route = ROUTES.get(plan.path.partition("?")[0])
         tier, model = _model(contract, route, plan)
-        yield Seen(plan, call, route, tier, model, history.attempts_of(plan.id), crashed)
+        interrupted = any(call.sent <= last and first <= call.end for first, last in broken)
+        yield Seen(plan, call, route, tier, model, history.attempts_of(plan.id), bool(broken), interrupted)
+
+
+def _broken_us(history: History) -> list[tuple[int, int]]:
+    """Return from when to when the gateway or its store was broken, at most: a store may fail at any later append."""
+    planned = (round(crash["at_ms"] * 1000) for crash in history.plan.options.get("crashes", ()))
+    first = min(planned, default=0)
+    found = [(first, note.at + history.skew_us) for note in history.notes if note.kind == "crash"]
+    return found + [(note.at - history.skew_us, sys.maxsize) for note in history.notes if note.kind == "store_failure"]
 
 
 def _model(contract: Contract, route: Route | None, plan: PlannedCall) -> tuple[str, Model | None]:

@@ -21,6 +21,8 @@ KeyState = Literal["active", "disabled", "expired", "suspended"]
 Listener = Literal["open", "refusing", "tls_failing", "hanging"]
 """hanging: takes no connection and refuses none; sim only, so a scenario with it is ``exact``."""
 Auth = Literal["bearer", "x-api-key", "anthropic-api-key", "none"]
+Part = Literal["core", "ceilings", "chaos"]
+"""core: what every seed is asked; ceilings: the real limits, with thousands of calls; chaos: long outages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,10 @@ class Call:
     content_type: str = "application/json"
     tag: str = ""
     """What part this call plays in its scenario (``probe``, ``storm``): checkers may select by it."""
+    client: str = ""
+    """The client program that sends it and repeats it as that one does (harness/clients/retries.py); none: no retry."""
+    turn: str = ""
+    """The first try's id, in each try of a client's turn: filled in when the run is planned."""
 
 
 def chat(model: str, **options: Any) -> Call:
@@ -260,7 +266,7 @@ class Scenario:
     injections: tuple[Injection, ...] = ()
     crashes: tuple[Crash, ...] = ()
     store_failures: tuple[StoreFailure, ...] = ()
-    part: Literal["core", "ceilings"] = "core"
+    part: Part = "core"
     exact: bool = False
     bodies: bool = False
     settle_ms: float | None = None
@@ -286,7 +292,7 @@ class NamedScenario:
     name: str
     promise: str
     build: ScenarioFunction
-    part: Literal["core", "ceilings"]
+    part: Part
     reaches: tuple[str, ...] = ()
 
     def __call__(self, contract: Contract, seed: int = 0) -> Scenario:
@@ -304,13 +310,11 @@ SCENARIOS: dict[str, NamedScenario] = {}
 @overload
 def scenario(build: ScenarioFunction) -> NamedScenario: ...
 @overload
-def scenario(
-    *, part: Literal["core", "ceilings"] = "core", reaches: tuple[str, ...] = ()
-) -> Callable[[ScenarioFunction], NamedScenario]: ...
+def scenario(*, part: Part = "core", reaches: tuple[str, ...] = ()) -> Callable[[ScenarioFunction], NamedScenario]: ...
 def scenario(
     build: ScenarioFunction | None = None,
     *,
-    part: Literal["core", "ceilings"] = "core",
+    part: Part = "core",
     reaches: tuple[str, ...] = (),
 ) -> NamedScenario | Callable[[ScenarioFunction], NamedScenario]:
     """Register a function ``(contract) -> Scenario`` or ``(contract, rng) -> Scenario`` under ``<file>.<function>``.

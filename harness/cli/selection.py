@@ -6,15 +6,16 @@ import fnmatch
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import click
 
 from harness.cli.terminal import near
 from harness.contract import Contract, load_requirements
 from harness.runner.shards import Shard
-from harness.scenario import SCENARIOS, NamedScenario
+from harness.scenario import SCENARIOS, NamedScenario, Part
 
-PARTS = ("core", "ceilings")
+PARTS: tuple[str, ...] = get_args(Part)
 MOST_SEEDS = 100_000
 """A run holds the record of every seed in memory."""
 

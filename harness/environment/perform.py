@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from harness.checkers.recovery import bound_ms
-from harness.clients import build, drive
+from harness.clients import build, drive, next_try_s, with_tries
 from harness.environment.plan import default_key, injections_of, plan_of
 from harness.environment.probes import recovers, recovery_calls, with_probe_account
 from harness.environment.stage import Stage
 from harness.history import ATTEMPT, Recorder, stamp_of
-from harness.scenario import Call, Scenario
+from harness.scenario import Call, Scenario, Workload
 
 LEAD_S = 0.05
 """From the end of the preparations to the run's zero."""
@@ -25,17 +26,20 @@ class Performance:
     """Runs one scenario on a stage into a recorder."""
 
     def __init__(self, scenario: Scenario, stage: Stage, recorder: Recorder, seed: int, *, probes: bool = True) -> None:
-        self.scenario = scenario
+        self.calls = with_tries(scenario.workload.numbered())
+        self.scenario = scenario = replace(scenario, workload=Workload(self.calls))
         self.stage = stage
         self.recorder = recorder
         self.seed = seed
         self.world = with_probe_account(scenario.world) if probes else scenario.world
-        self.calls = scenario.workload.numbered()
         self.recovers = recovers(scenario)
         self.probes = recovery_calls(scenario, stage.contract) if self.recovers and probes else ()
         self._loop = asyncio.get_running_loop()
         self._zero_s = 0.0
-        self._done: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self._done: dict[str, asyncio.Future[dict[str, Any] | None]] = {}
+        """The span of each call when it is over; None for a try that its client did not make."""
+        self._tries: dict[str, list[dict[str, Any]]] = {}
+        """The spans of each turn's tries so far."""
         self._secret_bytes = {secret.encode(): key for key, secret in stage.secrets.items()}
 
     def now_us(self) -> int:
@@ -124,10 +128,16 @@ class Performance:
 
     async def _follow(self, call: Call) -> None:
         spans = [await asyncio.shield(self._done[before]) for before in call.after]
-        wait_s = call.delay_ms / 1e3
-        if call.wait_retry_after:
-            told = [float(span["headers"].get("retry-after", 0)) for span in spans]
-            wait_s += max(told, default=0.0)
+        if call.turn not in ("", call.id):
+            wait_s = next_try_s(call, self._tries[call.turn])
+        else:
+            wait_s = call.delay_ms / 1e3
+            if call.wait_retry_after:
+                told = [float(span["headers"].get("retry-after", 0)) for span in spans if span is not None]
+                wait_s += max(told, default=0.0)
+        if wait_s is None:
+            self._over(call, None)
+            return
         if wait_s > 0:
             await asyncio.sleep(wait_s)
         await self._call(call)
@@ -155,6 +165,12 @@ class Performance:
             span["request_sha"] = self.recorder.body(sent)
             span["answer_sha"] = self.recorder.body(self._without_secrets(answer))
         self.recorder.span("call", span["end"], span)
+        if call.turn:
+            self._tries.setdefault(call.turn, []).append(span)
+        self._over(call, span)
+
+    def _over(self, call: Call, span: dict[str, Any] | None) -> None:
+        """Tell those that follow ``call`` what became of it."""
         if call.id in self._done:
             self._done[call.id].set_result(span)
 

@@ -8,14 +8,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from harness.checkers.recovery import RECOVERY
 from harness.contract import Contract
 from harness.environment.probes import recovers
 from harness.runner.jobs import Job, Suite, lost, run_job
 from harness.runner.pool import spread
-from harness.scenario import SCENARIOS
+from harness.scenario import SCENARIOS, Part
 
 CPU_LIMIT_S = 120
 """CPU time after which a run is given up: a mutant may well never end."""
@@ -38,7 +38,7 @@ class Subject:
     """
 
     name: str
-    part: Literal["core", "ceilings"]
+    part: Part
     judges: frozenset[str]
     calls: int
     after: frozenset[str] = frozenset()

@@ -1,0 +1,125 @@
+"""BRK-01 and BRK-03 once more, told from the journal without a replay, so that it can be told on sockets as well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+from harness.checker import Verdict, checker
+from harness.checkers.admissions import NEVER, admissions, all_listening, crashed_us, slack_us
+from harness.checkers.circuit_states import cooldown_us
+from harness.checkers.circuits import Circuit, circuits
+from harness.checkers.failover import text_calls
+from harness.checkers.trajectories import OPEN, at_odds, demanded, inferred, modes_during
+from harness.contract import Breaker, Contract
+from harness.history import History
+
+
+@checker("BRK-01", "opens")
+def the_journal_shows_open_circuits(history: History, contract: Contract, verdict: Verdict) -> None:
+    """Where the contract has a circuit open, the journal does not show it letting calls through."""
+    trajectories = inferred(history, contract, slack_us(history))
+    end = max((attempt.end for attempt in history.attempts), default=0)
+    for path, circuit in circuits(history, contract).items():
+        shown = trajectories.get(path, [])
+        wanted = demanded(circuit, end)
+        odds = [since for since, until in at_odds(shown, wanted) if modes_during(wanted, since + 1, until - 1) == OPEN]
+        if odds:
+            verdict.case(
+                "opens",
+                False,
+                expected=f"{path[0]} at {path[1]} open",
+                actual=f"calls let through, {len(odds)} times",
+                at_us=odds[0],
+            )
+        elif any(one.modes == OPEN for one in shown):
+            verdict.case("opens", True)
+
+
+@checker("BRK-03", "closed", "open", "half_open")
+def the_header_agrees_with_the_journal(history: History, contract: Contract, verdict: Verdict) -> None:
+    """The circuit header tells nothing that the upstreams' journal rules out."""
+    trajectories = inferred(history, contract, slack_us(history))
+    for one in admissions(history, contract).entries:
+        said = one.seen.call.headers.get(contract.headers.circuit)
+        shown = trajectories.get((one.model.id, one.model.chain[0].role))
+        if said is None or shown is None or not one.admitted or not one.judged:
+            continue
+        possible = modes_during(shown, one.lo, one.hi)
+        held = said in possible
+        if len(possible) == 1 or not held:
+            for clause in sorted(possible):
+                verdict.case(
+                    clause,
+                    held,
+                    call=one.id,
+                    expected=f"{contract.headers.circuit}: {' or '.join(sorted(possible))}",
+                    actual=said,
+                    at_us=one.hi,
+                )
+
+
+class Outage(NamedTuple):
+    """A time in which whatever a path answered was a failure, from the instant by which its circuit had opened."""
+
+    since: int
+    until: int
+    starts: int
+
+    def most(self, rules: Breaker, slack: int) -> int:
+        """Return how many calls the path may get: probes alone, each round of them after a longer cool-down."""
+        rounds, at = 1, self.since + cooldown_us(1, rules)
+        while at <= self.until + slack:
+            rounds += 1
+            at += cooldown_us(rounds, rules)
+        lost = (self.until - self.since) // (rules.permit_timeout_ms * 1000)
+        return rules.probes * rounds * (1 + lost)
+
+
+@checker("BRK-01", "no_calls_while_open")
+def an_outage_costs_a_bounded_number_of_calls(history: History, contract: Contract, verdict: Verdict) -> None:
+    """A path that only fails gets the calls that open its circuit, and then probes alone, however often clients ask."""
+    if not all_listening(history) or crashed_us(history) < NEVER:
+        return
+    slack, wanting = slack_us(history), _wanting(history, contract)
+    for circuit in circuits(history, contract).values():
+        for outage in outages(circuit, slack):
+            most = outage.most(circuit.rules, slack)
+            asked = sum(1 for at in wanting[circuit.path[0]] if outage.since <= at <= outage.until)
+            if max(asked, outage.starts) <= most:
+                continue  # so few calls do not tell a circuit from none
+            verdict.case(
+                "no_calls_while_open",
+                outage.starts <= most,
+                expected=f"at most {most} calls of {circuit.path[0]} at {circuit.path[1]}, by {outage.until} us",
+                actual=f"{outage.starts}",
+                at_us=outage.since,
+            )
+
+
+def outages(circuit: Circuit, slack: int) -> Iterator[Outage]:
+    """Yield the times without an outcome that may be no failure, from when so many failures had opened the circuit."""
+    rules = circuit.rules
+    if rules.failure_percent >= 100:
+        return  # then older successes keep it closed for as long as they are remembered
+    good = sorted({-1 - slack, *(event.at for event in circuit.ends if event.outcomes != {"failure"})})
+    for since, until in pairwise([*good, NEVER]):
+        starts = [event for event in circuit.events if event.is_start and since + slack < event.at < until]
+        kept = len(circuit.ended(since - rules.window_ms * 1000 - slack, since))
+        need = max(rules.min_calls, -(-rules.failure_percent * kept // (100 - rules.failure_percent)))
+        ends = sorted(event.attempt.end for event in starts if event.attempt.end < until)
+        if len(ends) < need or ends[need - 1] - ends[0] + 2 * slack >= rules.window_ms * 1000:
+            continue
+        opened = ends[need - 1] + slack
+        after = [event.at for event in starts if event.at > opened]
+        yield Outage(opened, min(until, max([opened, ends[-1], *after])), len(after))
+
+
+def _wanting(history: History, contract: Contract) -> dict[str, list[int]]:
+    """Return when calls of each model were sent."""
+    found: dict[str, list[int]] = {}
+    for one in text_calls(history, contract):
+        if one.model is not None:
+            found.setdefault(one.model.id, []).append(one.call.sent)
+    return found

@@ -48,6 +48,10 @@ USERS = {"sdk": 6, "claude_code": 4, "codex": 2}
 """How many users' turns fall into an outage, the fewer the more tries each of them has."""
 
 
+OTHERS = 30
+"""How many calls of somebody who does not repeat them fall into it too."""
+
+
 def turns(client: str, users: int, start_ms: float = 0) -> list[Call]:
     """Return one turn for each user of a client, on the surface that the client speaks."""
     make, model = {
@@ -67,7 +71,7 @@ def _outage(contract: Contract, client: str) -> Scenario:
     calls = turns(client, USERS[client])
     others = [
         replace(calls[0], id=f"other{n}", account="b", client="", at_ms=at_ms)
-        for n, at_ms in enumerate(evenly(8, contract.breaker.cooldown_ms * 2, 501.3))
+        for n, at_ms in enumerate(evenly(OTHERS, contract.breaker.cooldown_ms * 6, 501.3))
     ]
     return Scenario(
         world=WORLD,
@@ -104,7 +108,7 @@ def without_a_breaker(contract: Contract) -> Scenario:
         world=replace(WORLD, overlay=NO_BREAKER),
         workload=Workload(tuple(calls)),
         injections=(Injection("*", DOWN),),
-        checks=(retries_pay_for_their_own_success, circuits_follow_their_rules),
+        checks=(retries_pay_for_their_own_success,),
         exact=True,
         recovers=False,
     )
@@ -141,10 +145,10 @@ def by_their_own_fault(contract: Contract) -> Scenario:
         for n in range(3)
     ]
     return Scenario(
-        world=replace(WORLD, accounts=(*WORLD.accounts, Account("poor", credits=1))),
+        world=replace(WORLD, accounts=(*WORLD.accounts, Account("poor", credits=0))),
         workload=Workload((*wrong, *poor, *after)),
         injections=(Injection("*", fault, accounts=("a",), stop_ms=end_ms),),
-        checks=(turns_open_no_circuit_by_their_own_fault, circuits_follow_their_rules, *CHECKS),
+        checks=(turns_open_no_circuit_by_their_own_fault, *CHECKS),
         exact=True,
         recovers=False,
     )

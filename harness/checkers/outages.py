@@ -61,14 +61,20 @@ def the_header_agrees_with_the_journal(history: History, contract: Contract, ver
 
 
 class Outage(NamedTuple):
-    """A time in which whatever a path answered was a failure, from the instant by which its circuit had opened."""
+    """A time in which whatever a path answered was a failure.
+
+    ``need`` failures open its circuit; ``opened`` is by when they had, None if there were fewer; ``after`` are the
+    path's calls since then.
+    """
 
     since: int
     until: int
-    starts: int
+    need: int
+    opened: int | None
+    after: int
 
-    def most(self, rules: Breaker, slack: int) -> int:
-        """Return how many calls the path may get: probes alone, each round of them after a longer cool-down."""
+    def probes(self, rules: Breaker, slack: int) -> int:
+        """Return how many probes may pass in it: each round of them comes after a longer cool-down."""
         rounds, at = 1, self.since + cooldown_us(1, rules)
         while at <= self.until + slack:
             rounds += 1
@@ -85,21 +91,22 @@ def an_outage_costs_a_bounded_number_of_calls(history: History, contract: Contra
     slack, wanting = slack_us(history), _wanting(history, contract)
     for circuit in circuits(history, contract).values():
         for outage in outages(circuit, slack):
-            most = outage.most(circuit.rules, slack)
-            asked = sum(1 for at in wanting[circuit.path[0]] if outage.since <= at <= outage.until)
-            if max(asked, outage.starts) <= most:
+            most = outage.probes(circuit.rules, slack)
+            asked = sum(1 for at in wanting.get(circuit.path[0], ()) if outage.since <= at <= outage.until)
+            held = outage.opened is None or outage.after <= most
+            if held and asked <= outage.need + most:
                 continue  # so few calls do not tell a circuit from none
             verdict.case(
                 "no_calls_while_open",
-                outage.starts <= most,
-                expected=f"at most {most} calls of {circuit.path[0]} at {circuit.path[1]}, by {outage.until} us",
-                actual=f"{outage.starts}",
-                at_us=outage.since,
+                held,
+                expected=f"at most {most} calls of {circuit.path[0]} at {circuit.path[1]} once it was open",
+                actual=f"{outage.after} by {outage.until} us",
+                at_us=outage.opened,
             )
 
 
 def outages(circuit: Circuit, slack: int) -> Iterator[Outage]:
-    """Yield the times without an outcome that may be no failure, from when so many failures had opened the circuit."""
+    """Yield the times between two outcomes of a path that may be no failures, where none of them is soon forgotten."""
     rules = circuit.rules
     if rules.failure_percent >= 100:
         return  # then older successes keep it closed for as long as they are remembered
@@ -109,17 +116,18 @@ def outages(circuit: Circuit, slack: int) -> Iterator[Outage]:
         kept = len(circuit.ended(since - rules.window_ms * 1000 - slack, since))
         need = max(rules.min_calls, -(-rules.failure_percent * kept // (100 - rules.failure_percent)))
         ends = sorted(event.attempt.end for event in starts if event.attempt.end < until)
-        if len(ends) < need or ends[need - 1] - ends[0] + 2 * slack >= rules.window_ms * 1000:
+        if not ends or ends[:need][-1] - ends[0] + 2 * slack >= rules.window_ms * 1000:
             continue
-        opened = ends[need - 1] + slack
-        after = [event.at for event in starts if event.at > opened]
-        yield Outage(opened, min(until, max([opened, ends[-1], *after])), len(after))
+        opened = ends[need - 1] + slack if len(ends) >= need else None
+        after = 0 if opened is None else sum(event.at > opened for event in starts)
+        yield Outage(starts[0].at, min(until, max(starts[-1].at, ends[-1])), need, opened, after)
 
 
 def _wanting(history: History, contract: Contract) -> dict[str, list[int]]:
-    """Return when calls of each model were sent."""
+    """Return when calls of each model were sent that reached an upstream, or were told that every circuit is open."""
     found: dict[str, list[int]] = {}
+    shut = contract.error("circuits_open").status
     for one in text_calls(history, contract):
-        if one.model is not None:
+        if one.model is not None and (one.attempts or one.call.status == shut):
             found.setdefault(one.model.id, []).append(one.call.sent)
     return found

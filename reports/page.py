@@ -11,7 +11,7 @@ from markupsafe import Markup
 from reports import matrix
 from reports.cards import Detail, Ids, cards, raised, unsettled
 from reports.causes import Cause, causes
-from reports.figures import Figure, draw_all, kinds
+from reports.figures import draw_all, draw_chaos, kinds
 from reports.histories import Histories
 from reports.reached import branches, recoveries
 from reports.record import OUTCOMES, Check, Record
@@ -50,16 +50,16 @@ _SECTIONS = (
 def page(record: Record, histories: Histories) -> str:
     """Return ``report.html``: as detailed as fits into the size aimed at."""
     found = causes(record)
-    drawn = draw_all(record, histories)
+    drawings = _drawings(record, histories)
     for level in _LEVELS:
-        text = _render(record, histories, found, drawn, level)
+        text = _render(record, histories, found, drawings, level)
         if len(text.encode()) <= AIM:
             break
     return text
 
 
 def _render(
-    record: Record, histories: Histories, found: Sequence[Cause], drawn: Mapping[str, Figure | None], level: Level
+    record: Record, histories: Histories, found: Sequence[Cause], drawings: Sequence[Mapping[str, Any]], level: Level
 ) -> str:
     from reports.templates import html
 
@@ -80,7 +80,7 @@ def _render(
         "unsettled": unsettled(record, level.detail),
         "doubts": _doubts(record),
         "profiles": matrix.profiles(record),
-        "drawings": _drawings(record, histories, drawn),
+        "drawings": drawings,
         "reached": branches(record),
         "recovery": recoveries(record),
         "checks": checks,
@@ -170,13 +170,22 @@ def _doubts(record: Record) -> list[tuple[str, str, str]]:
     return [(name, line(", ".join(map(str, found))), why) for (name, why), found in seeds.items()]
 
 
-def _drawings(record: Record, histories: Histories, drawn: Mapping[str, Figure | None]) -> list[dict[str, Any]]:
+def _drawings(record: Record, histories: Histories) -> list[dict[str, Any]]:
+    """Return the sections of figures, each kind with what was drawn of it; chaos only where there was any."""
+    drawn = draw_all(record, histories)
     known = {kind.name: kind for kind in kinds()}
     tables = {"faults": [_scenarios(record)], "limits": list(_lateness(histories))}
-    return [
+    sections = [
         {"id": id_, "title": title, "figures": [(known[n], drawn[n]) for n in names], "tables": tables.get(id_, [])}
         for id_, title, names in _SECTIONS
     ]
+    chaos = [
+        ({"name": f"chaos-{number}", "title": line(title)}, figure)
+        for number, (title, figure) in enumerate(draw_chaos(record, histories), 1)
+    ]
+    if chaos:
+        sections.insert(1, {"id": "chaos", "title": "Chaos: circuits over time", "figures": chaos, "tables": []})
+    return sections
 
 
 def _scenarios(record: Record) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from reports.figures.drawing import Figure, Marked, styled
@@ -10,8 +10,12 @@ from reports.histories import Histories, Rank, Recording, Wanted, starts
 from reports.record import Record
 from reports.text import line
 
-__all__ = ["Figure", "Kind", "draw_all", "kinds"]
+__all__ = ["Figure", "Kind", "draw_all", "draw_chaos", "kinds"]
 
+_CHAOS, _TURNS = "chaos.", "retries."
+"""How the scenarios are called whose circuits, and whose clients' turns, are drawn each."""
+_MOST = 12
+"""How many scenarios' circuits one report draws."""
 _CANDIDATES = 3
 """How many recordings are tried for a figure before it is given up as not recorded."""
 
@@ -63,6 +67,36 @@ def draw_all(record: Record, histories: Histories) -> dict[str, Figure | None]:
             figures = (kind.draw(recording, _marked(record, recording, kind.wanted)) for recording in candidates)
             drawn[kind.name] = next((figure for figure in figures if figure is not None), None)
     return drawn
+
+
+def draw_chaos(record: Record, histories: Histories) -> list[tuple[str, Figure]]:
+    """Draw the circuits of every chaos scenario that was recorded, the broken ones first, and what turns cost.
+
+    Of several seeds the first broken one is drawn, or else the first.
+    """
+    from reports.figures.circuits import circuits_over_time
+    from reports.figures.turns import cost_of_a_turn
+
+    drawn: list[tuple[str, Figure]] = []
+    with styled():
+        for recording in list(_first_of_each(record, histories, _CHAOS))[:_MOST]:
+            figure = circuits_over_time(recording, {})
+            if figure is not None:
+                drawn.append((recording.scenario, figure))
+        turns = cost_of_a_turn(list(_first_of_each(record, histories, _TURNS)))
+        if turns is not None:
+            drawn.append(("What a turn costs in an outage", turns))
+    return drawn
+
+
+def _first_of_each(record: Record, histories: Histories, start: str) -> Iterator[Recording]:
+    named = [scenario for scenario in record.scenarios if scenario["scenario"].startswith(start)]
+    seen = set()
+    for scenario in sorted(named, key=lambda one: one["outcome"] != "fail"):
+        recording = histories.of(scenario["scenario"], scenario["seed"], scenario.get("folder", ""))
+        if scenario["scenario"] not in seen and isinstance(recording, Recording):
+            seen.add(scenario["scenario"])
+            yield recording
 
 
 def _marked(record: Record, recording: Recording, wanted: Wanted) -> Marked:

@@ -49,11 +49,14 @@ def calls_and_faults(recording: Recording, marked: Marked) -> Figure | None:
 
     if not recording.spans:
         return None
-    states = _states(recording)
+    states = told_states(recording)
     end_s = max(max(call.end for call in recording.spans), 1) / 1e6
     start_s = min(0.0, recording.spans[0].sent / 1e6)
     edges = numpy.linspace(start_s, end_s, _BINS + 1)
-    faults = _windows(recording, end_s)[:_FAULTS]
+    faults = [
+        (f"{name} at {'all' if role == '*' else role}", since, until)
+        for name, role, since, until in windows(recording, end_s)
+    ][:_FAULTS]
     made, (calls, attempts, strips) = canvas(
         3.0 + 0.2 * max(1, len(faults) + len(states)),
         (1.1, 1.1, 0.18 * max(2, len(faults) + len(states))),
@@ -145,18 +148,17 @@ def _failures(axes: Axes, failed: Sequence[float], edges: numpy.ndarray) -> None
     axes.vlines(failed, 0, 0.06, transform=axes.get_xaxis_transform(), color=RED, linewidth=1.2)
 
 
-def _windows(recording: Recording, end_s: float) -> list[tuple[str, float, float]]:
-    """Return the planned fault windows, in their order: name, from, until."""
+def windows(recording: Recording, end_s: float) -> list[tuple[str, str, float, float]]:
+    """Return the planned fault windows, in their order: fault, role, from, until (seconds)."""
     found = []
     for injection in recording.history.plan.injections:
         stop = injection.get("stop_ms")
-        role = "all" if injection["role"] == "*" else injection["role"]
         until = end_s if stop is None else min(end_s, stop / 1e3)
-        found.append((f"{injection['fault']['name']} at {role}", injection.get("start_ms", 0) / 1e3, until))
+        found.append((injection["fault"]["name"], injection["role"], injection.get("start_ms", 0) / 1e3, until))
     return list(dict.fromkeys(found))
 
 
-def _states(recording: Recording) -> dict[str, list[tuple[float, float, str]]]:
+def told_states(recording: Recording) -> dict[str, list[tuple[float, float, str]]]:
     """Return, for the models called most, the stretches of the circuit state that their answers advertised."""
     contract = recording.contract
     header = contract.headers.circuit if contract is not None else "x-hypereal-managed-circuit"

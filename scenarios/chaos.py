@@ -97,23 +97,13 @@ def outage(contract: Contract, rng: random.Random) -> Scenario:
     return chaos(calls, failing(contract, "primary", 1, 3.5), checks=(server_errors_move_on, *OUTAGE), exact=False)
 
 
-@scenario(part="chaos", reaches=("circuit_opened", "half_open_probed", "failover_taken"))
+@scenario(part="chaos", reaches=("circuit_opened", "half_open_probed"))
 def brown_out(contract: Contract, rng: random.Random) -> Scenario:
     """The primary answers, but slowly: where slow calls count it is left alone as if it failed, and taken back."""
     slow_ms = round(contract.breaker.cooldown_ms * LASTS * 1.2)
     slow = delay(seconds=slow_ms / 1e3)
     overlay = {"breaker.slow_ms": slow_ms, "breaker.slow_percent": contract.breaker.failure_percent}
-    calls = [*traffic(contract, rng, 6.5), *_failing_over(contract, rng)]
-    return chaos(calls, failing(contract, "primary", 1, 2.5, slow), *_broken(contract), overlay=overlay)
-
-
-def _failing_over(contract: Contract, rng: random.Random) -> list[Call]:
-    """Return calls of another model, before the brown-out, that fail for real."""
-    return traffic(contract, rng, 0.5, model="deepseek-v4-pro")
-
-
-def _broken(contract: Contract) -> tuple[Injection, ...]:
-    return (failing(contract, "primary", 0, 0.5, models=("deepseek-v4-pro",)),)
+    return chaos(traffic(contract, rng, 6.5), failing(contract, "primary", 1, 2.5, slow), overlay=overlay)
 
 
 @scenario(part="chaos", reaches=("circuit_opened", "half_open_probed", "circuit_closed"))

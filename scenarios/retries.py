@@ -136,8 +136,9 @@ def by_their_own_fault(contract: Contract) -> Scenario:
     """Turns that fail by their own fault, however often they are repeated, open no circuit for others."""
     fault = respond(status=409, after_s=0.013)
     wrong = turns("sdk", contract.breaker.min_calls)
-    poor = [replace(call, account="poor") for call in turns("codex", 2)]
-    end_ms = contract.breaker.min_calls * APART_MS + 10_000
+    over_ms = contract.breaker.min_calls * APART_MS
+    poor = [replace(call, account="poor") for call in turns("codex", 2, over_ms)]
+    end_ms = over_ms + contract.breaker.cooldown_ms  # the failures just before are still remembered
     after = [
         replace(call, id=f"{call.id}-after{n}", account="b", client="", at_ms=end_ms + n * APART_MS)
         for call in (wrong[0], poor[0])

@@ -64,7 +64,7 @@ class Outage(NamedTuple):
     """A time in which whatever a path answered was a failure.
 
     ``need`` failures open its circuit; ``opened`` is by when they had, None if there were fewer; ``after`` are the
-    path's calls since then.
+    path's calls since then, and ``longest`` is how long one of them lasted.
     """
 
     since: int
@@ -72,6 +72,7 @@ class Outage(NamedTuple):
     need: int
     opened: int | None
     after: int
+    longest: int
 
     def probes(self, rules: Breaker, slack: int) -> int:
         """Return how many probes may pass in it: each round of them comes after a longer cool-down."""
@@ -79,7 +80,7 @@ class Outage(NamedTuple):
         while at <= self.until + slack:
             rounds += 1
             at += cooldown_us(rounds, rules)
-        lost = (self.until - self.since) // (rules.permit_timeout_ms * 1000)
+        lost = (self.longest + slack) // (rules.permit_timeout_ms * 1000)
         return rules.probes * rounds * (1 + lost)
 
 
@@ -120,7 +121,8 @@ def outages(circuit: Circuit, slack: int) -> Iterator[Outage]:
             continue
         opened = ends[need - 1] + slack if len(ends) >= need else None
         after = 0 if opened is None else sum(event.at > opened for event in starts)
-        yield Outage(starts[0].at, min(until, max(starts[-1].at, ends[-1])), need, opened, after)
+        longest = max(event.attempt.end - event.at for event in starts)
+        yield Outage(starts[0].at, min(until, max(starts[-1].at, ends[-1])), need, opened, after, longest)
 
 
 def _wanting(history: History, contract: Contract) -> dict[str, list[int]]:

@@ -103,7 +103,10 @@ def run_job(job: Job, suite: Suite) -> dict[str, Any]:
             record = _record(job, suite, recorder)
             if record.get("late") and again < LATE_RETRIES:
                 continue
-            if job.folder and (job.keep_passes or record["outcome"] != "pass") and record["outcome"] != "unsupported":
+            made = (
+                record["outcome"] != "unsupported" or "calls" in record
+            )  # one that is not claimed was run all the same
+            if job.folder and made and (job.keep_passes or record["outcome"] not in ("pass", "unsupported")):
                 _keep(recorder, job, record)
             break
     record["cpu_s"] = round(time.process_time() - started, 4)

@@ -88,7 +88,7 @@ def circuits_over_time(recording: Recording, marked: Marked) -> Figure | None:
         0.75 + 0.3 * len(roles) + 0.2 * len(lanes), (0.3 * len(roles), 0.2 * len(lanes)), 0.175
     )
     counts = _dots(dots, attempts, roles, recording, contract, end_s)
-    _faults(dots, recording, roles, end_s)
+    _faults(dots, windows(recording, end_s, model), roles)
     _strips(strips, lanes, end_s)
     strips.set_xlabel("seconds of the run")
     strips.set_xlim(0, end_s)
@@ -192,7 +192,7 @@ def _dots(
             color=colour,
             label=f"{kind} {total:,}",
         )
-    axes.set_ylim(len(roles), -0.55)
+    axes.set_ylim(len(roles), -0.8)
     axes.set_yticks([n + 0.5 for n in range(len(roles))], [f"attempts at {role}" for role in roles], fontsize=8)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
@@ -200,9 +200,9 @@ def _dots(
     return {key: len(instants) for key, instants in found.items()}
 
 
-def _faults(axes: Axes, recording: Recording, roles: Sequence[str], end_s: float) -> None:
+def _faults(axes: Axes, planned: Sequence[tuple[str, str, float, float]], roles: Sequence[str]) -> None:
     """Shade each planned fault in its target's row."""
-    for _, role, since, until in windows(recording, end_s):
+    for _, role, since, until in planned:
         for row, name in enumerate(roles):
             if role in ("*", name):
                 axes.broken_barh(

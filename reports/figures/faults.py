@@ -148,10 +148,12 @@ def _failures(axes: Axes, failed: Sequence[float], edges: numpy.ndarray) -> None
     axes.vlines(failed, 0, 0.06, transform=axes.get_xaxis_transform(), color=RED, linewidth=1.2)
 
 
-def windows(recording: Recording, end_s: float) -> list[tuple[str, str, float, float]]:
-    """Return the planned fault windows, in their order: fault, role, from, until (seconds)."""
+def windows(recording: Recording, end_s: float, model: str = "") -> list[tuple[str, str, float, float]]:
+    """Return the planned fault windows, of ``model`` alone if given, in order: fault, role, from, until (seconds)."""
     found = []
     for injection in recording.history.plan.injections:
+        if model and injection.get("models") and model not in injection["models"]:
+            continue
         stop = injection.get("stop_ms")
         until = end_s if stop is None else min(end_s, stop / 1e3)
         found.append((injection["fault"]["name"], injection["role"], injection.get("start_ms", 0) / 1e3, until))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness.checkers.turns import Turn, turns
-from reports.figures.drawing import BLUE, ORANGE, Figure, canvas, cells, finished, label, plain_numbers
+from reports.figures.drawing import BLUE, ORANGE, Figure, canvas, cells, finished, label
 from reports.histories import Recording
 from reports.text import plural
 
@@ -26,6 +26,7 @@ def cost_of_a_turn(recordings: Sequence[Recording]) -> Figure | None:
     import pandas
 
     found: dict[tuple[str, str], list[Turn]] = {}
+    sources: dict[str, None] = {}
     for recording in recordings:
         contract = recording.contract
         if contract is None:
@@ -35,6 +36,7 @@ def cost_of_a_turn(recordings: Sequence[Recording]) -> Figure | None:
         for turn in turns(recording.history, contract):
             if all(one.call.status in down for one in turn.tries):
                 found.setdefault((turn.client, kind), []).append(turn)
+                sources[recording.title] = None
     if not found:
         return None
     clients = sorted({client for client, _ in found})
@@ -47,7 +49,7 @@ def cost_of_a_turn(recordings: Sequence[Recording]) -> Figure | None:
         "Attempts upstream that one user's turn costs while every target fails: the mean over its turns, and what the "
         "dearest cost. A client repeats the call as it was measured to; each try goes through the chain. With circuits "
         "the first calls open them, and later tries are answered without a call upstream.",
-        ", ".join(sorted({recording.title for recording in recordings if recording.contract is not None})),
+        ", ".join(sources),
         columns,
         rows,
     )
@@ -60,15 +62,12 @@ def _bars(axes: Axes, found: dict[tuple[str, str], list[Turn]], clients: Sequenc
         place = clients.index(client) + (0.1 if kind == _WITH else 0.1 + height)
         costs = [len(turn.attempts) for turn in taken]
         mean = sum(costs) / len(costs)
-        axes.broken_barh([(0.5, max(mean, 0.5) - 0.5)], (place, height), facecolor=colour, hatch=hatch, alpha=0.6)
-        axes.plot([max(max(costs), 0.5)], [place + height / 2], marker="|", color=colour, markersize=9)
-        tries = sum(len(turn.tries) for turn in taken) / len(taken)
-        words = f" {kind}: {mean:.3g} attempts for {tries:.3g} tries, at most {max(costs)}"
-        axes.text(max(max(costs), 0.5) * 1.04, place + height / 2, label(words)[:80], fontsize=8, va="center")
+        axes.broken_barh([(0, mean)], (place, height), facecolor=colour, hatch=hatch, alpha=0.6, linewidth=0)
+        axes.plot([max(costs)], [place + height / 2], marker="|", color=colour, markersize=9)
+        words = label(f" {kind}: {mean:.3g}, at most {max(costs)}")
+        axes.text(max(costs), place + height / 2, f" {words}", fontsize=8, va="center")
     dearest = max(len(turn.attempts) for taken in found.values() for turn in taken)
-    axes.set_xscale("log")
-    axes.set_xlim(0.5, max(dearest, 1) * 6)
-    plain_numbers(axes.xaxis)
+    axes.set_xlim(0, max(dearest, 1) * 1.35)
     axes.set_ylim(len(clients), 0)
     axes.set_yticks([n + 0.5 for n in range(len(clients))], [label(name.replace("_", " ")) for name in clients])
     axes.tick_params(axis="y", length=0)

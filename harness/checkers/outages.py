@@ -90,8 +90,9 @@ def an_outage_costs_a_bounded_number_of_calls(history: History, contract: Contra
     if not all_listening(history) or crashed_us(history) < NEVER:
         return
     slack, wanting = slack_us(history), _wanting(history, contract)
+    end = max((call.end for call in history.calls), default=0)
     for circuit in circuits(history, contract).values():
-        for outage in outages(circuit, slack):
+        for outage in outages(circuit, slack, end):
             most = outage.probes(circuit.rules, slack)
             asked = sum(1 for at in wanting.get(circuit.path[0], ()) if outage.since <= at <= outage.until)
             held = outage.opened is None or outage.after <= most
@@ -106,13 +107,13 @@ def an_outage_costs_a_bounded_number_of_calls(history: History, contract: Contra
             )
 
 
-def outages(circuit: Circuit, slack: int) -> Iterator[Outage]:
+def outages(circuit: Circuit, slack: int, end: int) -> Iterator[Outage]:
     """Yield the times between two outcomes of a path that may be no failures, where none of them is soon forgotten."""
     rules = circuit.rules
     if rules.failure_percent >= 100:
         return  # then older successes keep it closed for as long as they are remembered
     good = sorted({-1 - slack, *(event.at for event in circuit.ends if event.outcomes != {"failure"})})
-    for since, until in pairwise([*good, NEVER]):
+    for since, until in pairwise([*good, end + 1]):
         starts = [event for event in circuit.events if event.is_start and since + slack < event.at < until]
         kept = len(circuit.ended(since - rules.window_ms * 1000 - slack, since))
         need = max(rules.min_calls, -(-rules.failure_percent * kept // (100 - rules.failure_percent)))
@@ -122,7 +123,7 @@ def outages(circuit: Circuit, slack: int) -> Iterator[Outage]:
         opened = ends[need - 1] + slack if len(ends) >= need else None
         after = 0 if opened is None else sum(event.at > opened for event in starts)
         longest = max(event.attempt.end - event.at for event in starts)
-        yield Outage(starts[0].at, min(until, max(starts[-1].at, ends[-1])), need, opened, after, longest)
+        yield Outage(starts[0].at, until, need, opened, after, longest)
 
 
 def _wanting(history: History, contract: Contract) -> dict[str, list[int]]:

@@ -169,11 +169,14 @@ class _Witness:
         if sight.through:
             return self._through(sight)
         shut = OPEN if self._in_flight(sight) < self._rules.probes else SHUT
-        if self._last is None:
+        last, now = self._last, self._now
+        if last is None:
             return ANY, shut
-        if not self._last.through:
-            return (OPEN if self._now == OPEN else ANY), shut
-        return (CLOSED | OPEN if self._now == CLOSED else ANY), shut
+        if not self._ended(last.lo, sight.hi) and now & HALF_OPEN:  # nothing happened that could have changed it
+            return (HALF_OPEN if last.through else now), now & shut or shut
+        if not last.through:
+            return (OPEN if now == OPEN else ANY), shut
+        return (CLOSED | OPEN if now == CLOSED else ANY), shut
 
     def _through(self, sight: Sight) -> tuple[Modes, Modes]:
         last, now = self._last, self._now

@@ -68,7 +68,7 @@ class Suite:
 def build(job: Job, target: Target) -> tuple[Scenario, Contract]:
     """Return the job's scenario, checks narrowed to its requirements and to what is claimed, and its contract in force.
 
-    Raises Unsupported for a scenario that would judge nothing of what the target claims.
+    Raises Unsupported for a scenario that would judge nothing of what the target claims; chaos is run all the same.
     Raises PlanError for a plan that no scenario can be made from.
     """
     overlays: list[Overlay] = [job.overlay] if job.overlay else []
@@ -82,6 +82,8 @@ def build(job: Job, target: Target) -> tuple[Scenario, Contract]:
     if job.requirements:
         made = replace(made, checks=tuple(check for check in made.checks if check.requirement in job.requirements))
     claimed = tuple(check for check in made.checks if _claims_any(target.claims, check))
+    if not claimed and made.part == "chaos":
+        return made, contract  # what its circuits did is shown all the same
     if made.checks and not claimed:
         raise Unsupported("it judges nothing that this target claims")
     return replace(made, checks=claimed), contract
@@ -103,10 +105,8 @@ def run_job(job: Job, suite: Suite) -> dict[str, Any]:
             record = _record(job, suite, recorder)
             if record.get("late") and again < LATE_RETRIES:
                 continue
-            made = (
-                record["outcome"] != "unsupported" or "calls" in record
-            )  # one that is not claimed was run all the same
-            if job.folder and made and (job.keep_passes or record["outcome"] not in ("pass", "unsupported")):
+            ran = record["outcome"] != "unsupported" or "calls" in record  # not claimed, and shown all the same
+            if job.folder and ran and (job.keep_passes or record["outcome"] not in ("pass", "unsupported")):
                 _keep(recorder, job, record)
             break
     record["cpu_s"] = round(time.process_time() - started, 4)

@@ -78,7 +78,6 @@ def chaos(
     *injections: Injection,
     checks: tuple[Any, ...] = (),
     overlay: dict[str, Any] | None = None,
-    exact: bool = True,
 ) -> Scenario:
     """Return the scenario of ``calls`` and faults with all that is asked of circuits."""
     return Scenario(
@@ -86,7 +85,7 @@ def chaos(
         workload=Workload(tuple(calls)),
         injections=injections,
         checks=(*CHECKS, *checks),
-        exact=exact,
+        exact=True,
     )
 
 
@@ -94,7 +93,7 @@ def chaos(
 def outage(contract: Contract, rng: random.Random) -> Scenario:
     """The primary is down for a while: it is left alone, probed, and taken back."""
     calls = traffic(contract, rng, 6.5)
-    return chaos(calls, failing(contract, "primary", 1, 3.5), checks=(server_errors_move_on, *OUTAGE), exact=False)
+    return chaos(calls, failing(contract, "primary", 1, 3.5), checks=(server_errors_move_on, *OUTAGE))
 
 
 @scenario(part="chaos", reaches=("circuit_opened", "half_open_probed"))

@@ -1,4 +1,4 @@
-"""BRK-01 and BRK-03 once more, told from the journal without a replay, so that it can be told on sockets as well."""
+"""BRK-01 and BRK-03 once more, told from the journal alone: what it shows, what it rules out, and a bound on calls."""
 
 from __future__ import annotations
 

@@ -23,7 +23,9 @@ def keeps_one_window_for_all_accounts(parts: Components) -> Components:
 
     class Shared(Governor):
         def _windows_of(self, account: str, model: Model) -> Windows:
-            return super()._windows_of("everybody", model)
+            shared = super()._windows_of("everybody", model)
+            self._windows.setdefault(account, {})[model.id] = shared
+            return shared
 
     return replace(parts, governor=Shared(parts.contract, parts.clock))
 

@@ -57,6 +57,7 @@ def cost_of_a_turn(recordings: Sequence[Recording]) -> Figure | None:
 
 def _bars(axes: Axes, found: dict[tuple[str, str], list[Turn]], clients: Sequence[str]) -> None:
     height = 0.36
+    dearest = max(len(turn.attempts) for taken in found.values() for turn in taken)
     for (client, kind), taken in found.items():
         colour, hatch = _COLOURS[kind]
         place = clients.index(client) + (0.1 if kind == _WITH else 0.1 + height)
@@ -64,9 +65,8 @@ def _bars(axes: Axes, found: dict[tuple[str, str], list[Turn]], clients: Sequenc
         mean = sum(costs) / len(costs)
         axes.broken_barh([(0, mean)], (place, height), facecolor=colour, hatch=hatch, alpha=0.6, linewidth=0)
         axes.plot([max(costs)], [place + height / 2], marker="|", color=colour, markersize=9)
-        words = label(f" {kind}: {mean:.3g}, at most {max(costs)}")
-        axes.text(max(costs), place + height / 2, f" {words}", fontsize=8, va="center")
-    dearest = max(len(turn.attempts) for taken in found.values() for turn in taken)
+        words = label(f"{kind}: {mean:.3g}, at most {max(costs)}")
+        axes.text(max(costs) + 0.01 * dearest, place + height / 2, words, fontsize=8, va="center")
     axes.set_xlim(0, max(dearest, 1) * 1.35)
     axes.set_ylim(len(clients), 0)
     axes.set_yticks([n + 0.5 for n in range(len(clients))], [label(name.replace("_", " ")) for name in clients])

@@ -64,13 +64,14 @@ def seeds(session: nox.Session) -> None:
 
 @nox.session
 def thousand(session: nox.Session) -> None:
-    """A thousand seeds of the core and three of the ceilings without one false alarm: half an hour on two cores."""
+    """A thousand seeds of the core, twenty of chaos and three of the ceilings without one false alarm: half an hour on two cores."""
     _install(session)
     blocks = [f"runs/nox-thousand/{number}" for number in range(10)]
     for number, folder in enumerate(blocks):
         seeds = f"{100 * number}..{100 * number + 99}"
         session.run("harness", "run", "core", "--seeds", seeds, "--out", folder, "-q")
     session.run("harness", "run", "ceilings", "--seeds", "0..2", "--out", "runs/nox-thousand/ceilings", "-q")
+    session.run("harness", "run", "chaos", "--seeds", "0..19", "--out", "runs/nox-thousand/chaos", "-q")
     session.run("harness", "power", *(f"--clean={folder}" for folder in blocks), "--out", "runs/nox-power", "-q")
 
 

@@ -102,7 +102,7 @@ def brown_out(contract: Contract, rng: random.Random) -> Scenario:
     slow_ms = round(contract.breaker.cooldown_ms * LASTS * 1.2)
     slow = delay(seconds=slow_ms / 1e3)
     overlay = {"breaker.slow_ms": slow_ms, "breaker.slow_percent": contract.breaker.failure_percent}
-    return chaos(traffic(contract, rng, 6.5), failing(contract, "primary", 1, 2.5, slow), overlay=overlay)
+    return chaos(traffic(contract, rng, 8), failing(contract, "primary", 1, 4, slow), overlay=overlay)
 
 
 @scenario(part="chaos", reaches=("circuit_opened", "half_open_probed", "circuit_closed"))

@@ -125,6 +125,7 @@ CLAIMED_WHOLLY = """AUTH-02 AUTH-03 ERR-01 ERR-02 ERR-05 HOST-01 CHAT-01 CHAT-02
     FAIL-09 BRK-01 BRK-02 BRK-03 BRK-04 GOV-02 GOV-03 GOV-04 GOV-07 GOV-08 GOV-09 GOV-10 RATE-01 RATE-02 BILL-02 BILL-04
     BILL-05 BILL-06 BILL-07 INS-02 INS-03 INS-04 INS-06"""
 CLAIMED_BUT = {
+    "CLIENT-04": {"replayed", "other_body", "still_running"},
     "AUTH-01": {"session_cookie"},
     "AUTH-05": {"auto_disabled"},
     "AUTH-06": {"not_in_usage_export"},

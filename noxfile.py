@@ -64,7 +64,7 @@ def seeds(session: nox.Session) -> None:
 
 @nox.session
 def thousand(session: nox.Session) -> None:
-    """A thousand seeds of the core, twenty of chaos and three of the ceilings without one false alarm: half an hour on two cores."""
+    """A thousand seeds of the core, some of the other parts, without one false alarm: half an hour on two cores."""
     _install(session)
     blocks = [f"runs/nox-thousand/{number}" for number in range(10)]
     for number, folder in enumerate(blocks):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import nox
@@ -114,6 +115,24 @@ def swarm(session: nox.Session) -> None:
     for mutant in SWARM_MUTANTS:
         command = ("harness", "swarm", "--mutant", mutant, "--seed", "1", "--seconds", "120", "-q")
         session.run(*command, "--out", f"runs/nox-swarm-{mutant}", success_codes=[1])
+
+
+@nox.session
+def durability(session: nox.Session) -> None:
+    """Over 200 kills of the gateway without a fault, and gateways that commit too late are caught by kills."""
+    _install(session)
+    folder = "runs/nox-durability"
+    run = ("harness", "run", "--mode", "local", "-q")
+    session.run(*run, "durability", "--seeds", "0..13", "--out", folder)
+    found = json.loads(Path(folder, "verdict.json").read_text("utf-8"))["branches"]
+    for name in ("killed", "killed_inside_a_stream", "killed_inside_a_settlement", "killed_inside_a_commit"):
+        session.log(f"{name}: {found[name]['count']} kills in {found[name]['runs']} runs")
+    settling = (*run, "durability.killed_while_settling")
+    for late, seeds in (
+        ("writes_its_ledger_behind_the_answers", "0..0"),
+        ("answers_before_the_charge_is_kept", "0..9"),
+    ):
+        session.run(*settling, "--mutant", late, "--seeds", seeds, "--out", f"{folder}-{late}", success_codes=[1])
 
 
 @nox.session

@@ -14,6 +14,7 @@ from itertools import pairwise
 from harness.checkers.admissions import admissions, all_listening, crashed_us, slack_us
 from harness.checkers.causes import failure_of, listeners, told_retry_after_s
 from harness.checkers.counts import Admission
+from harness.checkers.money import is_billable, posts
 from harness.checkers.refusals import Reason, reasons
 from harness.checkers.wire import TEXT_SURFACES, Seen, seen
 from harness.contract import Contract
@@ -440,6 +441,51 @@ def crash_replayed(history: History, contract: Contract) -> Iterator[object]:
         call = history.call.get(entry.call)
         if entry.kind == "void" and entry.at >= crashed and entry.call in held and call and call.outcome == "cut":
             yield entry
+
+
+@branch("BILL-06.across_restart", tap="")
+def killed(history: History, contract: Contract) -> Iterator[object]:
+    """The gateway was killed."""
+    return (note for note in history.notes if note.kind == "kill")
+
+
+@branch("BILL-06.across_restart")
+def killed_inside_a_stream(history: History, contract: Contract) -> Iterable[object]:
+    """The gateway was killed while an upstream was still sending and a caller had part of the answer."""
+    return _kills(
+        history, contract, lambda one: one.call.first_content is not None and one.attempts[-1].ended == "left"
+    )
+
+
+@branch("BILL-06.across_restart", tap="books")
+def killed_inside_a_settlement(history: History, contract: Contract) -> Iterable[object]:
+    """The gateway was killed when an upstream had sent all of its answer, and no charge for it was booked."""
+    return _kills(history, contract, lambda one: one.attempts[-1].ended == "served" and not posts(history, one.call.id))
+
+
+@branch("BILL-06.across_restart", tap="books")
+def killed_inside_a_commit(history: History, contract: Contract) -> Iterable[object]:
+    """The gateway was killed between appending a record and telling of it: a hold is lost, or a charge is untold."""
+
+    def inside(one: Seen) -> bool:
+        kinds = [entry.kind for entry in history.entries_of(one.call.id)]
+        return not kinds or ("post" in kinds and not one.call.claims.get("billing"))
+
+    return _kills(history, contract, inside)
+
+
+def _kills(history: History, contract: Contract, inside: Callable[[Seen], bool]) -> Iterable[object]:
+    """Return the kills that cut a billable call at an upstream, one of which ``inside`` is true."""
+    found: set[int] = set()
+    for kill in (note.at for note in history.notes if note.kind == "kill"):
+        for one in _texts(history, contract):
+            if one.call.outcome != "cut" or not one.attempts or not is_billable(one):
+                continue
+            under_way = one.attempts[0].start - history.skew_us <= kill <= one.call.end + history.skew_us
+            if under_way and inside(one):
+                found.add(kill)
+                break
+    return found
 
 
 @branch("GOV-09.handler_crash", tap="")

@@ -21,8 +21,9 @@ KeyState = Literal["active", "disabled", "expired", "suspended"]
 Listener = Literal["open", "refusing", "tls_failing", "hanging"]
 """hanging: takes no connection and refuses none; sim only, so a scenario with it is ``exact``."""
 Auth = Literal["bearer", "x-api-key", "anthropic-api-key", "none"]
-Part = Literal["core", "ceilings", "chaos"]
-"""core: what every seed is asked; ceilings: the real limits, with thousands of calls; chaos: long outages."""
+Part = Literal["core", "ceilings", "chaos", "durability"]
+"""core: what every seed is asked; ceilings: the real limits, with thousands of calls; chaos: long outages; durability:
+kills of a real process, in local mode, where it is asked for by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +184,35 @@ class Injection:
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """The gateway's store crashes at ``at_ms``: frozen, the gateway cancelled and rebuilt from what was committed."""
+    """The gateway is killed at ``at_ms``, as kill -9 does, and started again on what was committed.
+
+    Or it is killed ``delay_ms`` after ``after``: ids of calls that have ended and of crashes that it came back from.
+    A call may follow a crash by its ``id`` in the same way.
+    """
+
+    at_ms: float = 0
+    after_appends: int | None = None
+    """Crash inside the commit of this many-th append from then on, instead of at once; sim only."""
+    id: str = ""
+    after: tuple[str, ...] = ()
+    delay_ms: float = 0
+    read_only: bool = False
+    """While it is down its file is made read-only, and a start is tried that must fail; local only."""
+
+
+@dataclass(frozen=True, slots=True)
+class FullDisk:
+    """From ``at_ms`` to the next start the gateway's files grow by ``room_bytes`` at most; local only."""
 
     at_ms: float
-    after_appends: int | None = None
-    """Crash inside the commit of this many-th append from ``at_ms`` on, instead of at once."""
+    room_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SecondGateway:
+    """At ``at_ms`` another gateway is started on the file of the one that serves, and must not come up; local only."""
+
+    at_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +229,12 @@ class Workload:
 
     calls: tuple[Call, ...]
 
-    def numbered(self) -> tuple[Call, ...]:
-        """Return the calls with ids; ValueError for an id used twice or an ``after`` that names no call."""
+    def numbered(self, crashes: Iterable[Crash] = ()) -> tuple[Call, ...]:
+        """Return the calls with ids; ValueError for an id used twice or an ``after`` that names no call or crash."""
         calls = tuple(call if call.id else _named(call, f"c{n}") for n, call in enumerate(self.calls, 1))
-        count = Counter(call.id for call in calls)
-        if len(count) != len(calls):
+        named = [crash.id for crash in crashes if crash.id]
+        count = Counter([*(call.id for call in calls), *named])
+        if len(count) != len(calls) + len(named):
             raise ValueError(f"call ids used twice: {sorted(i for i, times in count.items() if times > 1)}")
         for call in calls:
             unknown = [before for before in call.after if before not in count]
@@ -257,7 +283,8 @@ class Scenario:
     ``exact``: its verdict needs exact times, so only sim can judge it. ``bodies``: keep request and answer bodies.
     ``settle_ms``: how long the run goes on after the last call ended, for drains and settlements; None takes the
     contract's drain time and settlement time together. ``reaches`` names branches (``harness list branches``) that a
-    run must be seen to take: one that did not has proved nothing.
+    run must be seen to take: one that did not has proved nothing. ``process``: it needs a gateway in a process of its
+    own, so only local mode can run it.
     """
 
     world: World
@@ -266,8 +293,11 @@ class Scenario:
     injections: tuple[Injection, ...] = ()
     crashes: tuple[Crash, ...] = ()
     store_failures: tuple[StoreFailure, ...] = ()
+    full_disks: tuple[FullDisk, ...] = ()
+    second_gateways: tuple[SecondGateway, ...] = ()
     part: Part = "core"
     exact: bool = False
+    process: bool = False
     bodies: bool = False
     settle_ms: float | None = None
     connect_ms: float = 0.0

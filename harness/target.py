@@ -70,6 +70,42 @@ class Wiring:
 ASGIApp = Callable[[Any, Any, Any], Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What became of a start that should have failed: whether it did, what was said, whether the file is as it was.
+
+    ``untouched`` is None where that cannot be told, because somebody else was writing to it.
+    """
+
+    refused: bool
+    said: str
+    untouched: bool | None
+
+
+class Process(Protocol):
+    """A gateway in a process of its own, whose books are in a file that outlives it; local mode only."""
+
+    def kill(self) -> None:
+        """Kill it as kill -9 does."""
+        ...
+
+    async def gone(self) -> None:
+        """Return when what was killed is gone. From then on its address takes no connection."""
+        ...
+
+    async def restart(self) -> None:
+        """Start it again on the same file, at the same address. Raises TargetError if it does not come up."""
+        ...
+
+    async def start_second(self, *, read_only: bool = False) -> Start | None:
+        """Start another one on the file as it is, or made read-only; None if it cannot be made so."""
+        ...
+
+    def fill_disk(self, room_bytes: int) -> None:
+        """Let none of its files grow by more than ``room_bytes`` any more, until it is started again."""
+        ...
+
+
 @dataclass(slots=True)
 class Running:
     """A started gateway: reached by ``app`` (sim) or ``base_url`` (sockets).
@@ -78,6 +114,7 @@ class Running:
     target shows none. ``alive`` raises TargetError once the gateway is gone. ``crash(after_appends, crashed)``
     makes the store crash (at once, or inside a later append) and calls ``crashed``; ``restart`` builds the gateway
     again on what was committed; ``fail_store(n)`` makes the store refuse the next ``n`` appends: all sim only.
+    ``process`` is the gateway's own one where it can be killed and started again: local only.
     ``crashed(line)`` says what a line of its log tells of an exception that nobody in it handled, or nothing.
     """
 
@@ -88,6 +125,7 @@ class Running:
     crash: Callable[[int | None, Callable[[], None]], None] | None = None
     restart: Callable[[], Awaitable[ASGIApp]] | None = None
     fail_store: Callable[[int], None] | None = None
+    process: Process | None = None
     crashed: Callable[[str], str] = field(default=lambda line: "")
     taps: tuple[str, ...] = ()
     upstreams_url: str = ""

@@ -47,6 +47,32 @@ def killed_under_load(contract: Contract, rng: random.Random) -> Scenario:
     )
 
 
+@scenario(
+    reaches=("killed", "killed_inside_a_stream", "killed_inside_a_settlement", "killed_inside_a_commit"),
+)
+def killed_at_each_point(contract: Contract, rng: random.Random) -> Scenario:
+    """Killed inside streams, inside settlements, and inside the commit of holds: what was cut costs nothing."""
+    streaming, settling, holding = 0, 1_000, 2_000
+    calls: list[Call] = []
+    for n, make_call in enumerate((chat, messages, responses) * 2):
+        model = "claude-sonnet-4-7" if make_call is messages else "gpt-5-5"
+        long, short = replace(PRICED, chunks=40), replace(PRICED, ttft_ms=100, chunks=1, gap_ms=0)
+        calls.append(make_call(model, at_ms=streaming + n, stream=True, reply=long))
+        calls.append(make_call(model, at_ms=settling, stream=n % 2 == 0, reply=short))
+        calls.append(make_call(model, at_ms=holding, stream=n % 2 == 0, reply=short))
+    return Scenario(
+        world=World(),
+        workload=Workload(tuple(calls)),
+        crashes=(
+            Crash(streaming + rng.uniform(100, 300)),
+            # Nothing is appended in the moment before: these are inside the commit of a charge, and of a hold.
+            Crash(settling + 99, after_appends=rng.randrange(1, 4)),
+            Crash(holding - 1, after_appends=rng.randrange(1, 4)),
+        ),
+        checks=(money_is_neither_made_nor_lost, streams_are_billed_at_their_end, payouts_come_once),
+    )
+
+
 @scenario(reaches=("crash_replayed",))
 def killed_while_settling(contract: Contract, rng: random.Random) -> Scenario:
     """Killed between a slow call's charge and its payout: at most one payout per charge."""

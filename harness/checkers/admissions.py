@@ -57,8 +57,10 @@ def edge_us(history: History) -> int:
 
 def crashed_us(history: History) -> int:
     """Return when the gateway's memory was lost for the first time, as early as it can have been."""
-    planned = (round(crash["at_ms"] * 1000) for crash in history.plan.options.get("crashes", ()))
-    return min(planned, default=NEVER)
+    crashes = history.plan.options.get("crashes", ())
+    # One that follows another, or a call, comes after it; when that was planned nobody can say.
+    first = [crash for crash in crashes if not crash.get("after")] or crashes
+    return min((round(crash["at_ms"] * 1000) for crash in first), default=NEVER)
 
 
 def all_listening(history: History) -> bool:

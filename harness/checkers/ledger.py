@@ -81,7 +81,7 @@ def _across_restart(history: History, contract: Contract, verdict: Verdict) -> N
     )
     for call in history.calls:
         told = call.claims.get("billing")
-        if told and call.outcome == "ok":
+        if told:  # also to a caller whose answer was cut after it
             booked = -sum(entry.credits for entry in history.entries_of(call.id) if entry.kind == "post")
             verdict.case(
                 "across_restart",
@@ -102,6 +102,22 @@ def _across_restart(history: History, contract: Contract, verdict: Verdict) -> N
             attempts=one.attempts,
             expected=f"no charge, or the {due} credits of a whole answer: a crash is not the customer's to pay for",
             actual=f"{paid} credits",
+        )
+
+
+@checker("BILL-06", "across_restart")
+def a_start_that_would_harm_the_books_is_refused(history: History, contract: Contract, verdict: Verdict) -> None:
+    """Nobody starts on books that another gateway writes, or that cannot be written; they stay as they are."""
+    for note in history.notes:
+        if note.kind != "second_start":
+            continue
+        told = note.detail
+        verdict.case(
+            "across_restart",
+            None if not told["made"] else told["refused"] and bool(told["said"]) and told["untouched"] is not False,
+            expected=f"a start on books that are {told['case']} is refused with a reason, and changes nothing",
+            actual=f"refused: {told.get('refused')}, untouched: {told.get('untouched')}, said {told.get('said')!r}",
+            at_us=note.at,
         )
 
 

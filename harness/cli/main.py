@@ -84,7 +84,7 @@ def run(ctx: click.Context, /, **options: Any) -> None:
     """Run scenarios and judge every requirement that they check.
 
     SCENARIO is a scenario's name, a scenario file's name for all in it, a pattern (failover.*), or a part of the
-    suite: core, ceilings, chaos. Without any: the whole suite.
+    suite: core, ceilings, chaos, durability. Without any: the whole suite but durability, which needs --mode local.
     """
     from harness.cli.run import RunOptions, run_command
 

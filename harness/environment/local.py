@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import httpx
 import orjson
@@ -13,10 +14,10 @@ from harness.environment.perform import Performance
 from harness.environment.probes import with_probe_account
 from harness.environment.secrets import random_secrets
 from harness.environment.sim import roles_of
-from harness.environment.stage import Stage
+from harness.environment.stage import Kill, Stage
 from harness.history import Recorder
-from harness.scenario import Scenario
-from harness.target import Target, TargetError, Unsupported, UpstreamAddress, Wiring
+from harness.scenario import Crash, Scenario
+from harness.target import Process, Start, Target, TargetError, Unsupported, UpstreamAddress, Wiring
 from harness.targets.child import start_child
 
 SKEW_US = 2_000
@@ -32,11 +33,25 @@ def run_locally(
     """
     if scenario.exact:
         raise Unsupported("its verdict needs exact times: sim judges it")
-    if scenario.crashes:
-        raise Unsupported("the simulated crash is for sim")
+    if any(crash.after_appends is not None for crash in scenario.crashes):
+        raise Unsupported("a crash inside a commit of one's choice is for sim")
     if scenario.store_failures:
         raise Unsupported("the simulated store's failures are for sim")
     asyncio.run(_run(scenario, target, contract, seed, recorder, mutant))
+
+
+def _crasher(process: Process) -> Kill:
+    """Return what kills the gateway's process, and starts another on the file that it left."""
+
+    async def crash(how: Crash, killed: Callable[[], None]) -> Start | None:
+        process.kill()
+        killed()
+        await process.gone()
+        start = await process.start_second(read_only=True) if how.read_only else None
+        await process.restart()
+        return start
+
+    return crash
 
 
 def socket_transport() -> httpx.AsyncHTTPTransport:
@@ -98,6 +113,9 @@ async def _run(
                 skew_us=SKEW_US,
                 log=log,
             )
+            stage.crash = _crasher(running.process) if running.process is not None else None
+            if (scenario.crashes or scenario.process) and stage.crash is None:
+                raise Unsupported("it cannot be killed and started again on what it had committed")
             try:
                 await Performance(scenario, stage, recorder, seed).run()
             except TargetError as error:

@@ -12,6 +12,7 @@ import orjson
 
 from harness.checkers.recovery import bound_ms
 from harness.clients import build, drive, next_try_s, with_tries
+from harness.environment.mishaps import Mishaps
 from harness.environment.plan import default_key, injections_of, plan_of
 from harness.environment.probes import recovers, recovery_calls, with_probe_account
 from harness.environment.stage import Stage
@@ -26,7 +27,7 @@ class Performance:
     """Runs one scenario on a stage into a recorder."""
 
     def __init__(self, scenario: Scenario, stage: Stage, recorder: Recorder, seed: int, *, probes: bool = True) -> None:
-        self.calls = with_tries(scenario.workload.numbered())
+        self.calls = with_tries(scenario.workload.numbered(scenario.crashes))
         self.scenario = scenario = replace(scenario, workload=Workload(self.calls))
         self.stage = stage
         self.recorder = recorder
@@ -37,7 +38,8 @@ class Performance:
         self._loop = asyncio.get_running_loop()
         self._zero_s = 0.0
         self._done: dict[str, asyncio.Future[dict[str, Any] | None]] = {}
-        """The span of each call when it is over; None for a try that its client did not make."""
+        """What somebody follows, by id: the span of a call that is over; None for a try that its client did not make, and
+        for a crash that the gateway is back from."""
         self._tries: dict[str, list[dict[str, Any]]] = {}
         """The spans of each turn's tries so far."""
         self._secret_bytes = {secret.encode(): key for key, secret in stage.secrets.items()}
@@ -71,11 +73,14 @@ class Performance:
             )
         await self._until(0)
         self.recorder.note("start", 0)
-        crashes = [self._loop.create_task(self._crash(c.at_ms, c.after_appends)) for c in self.scenario.crashes]
-        failures = [self._loop.create_task(self._fail_store(f.at_ms, f.appends)) for f in self.scenario.store_failures]
+        followed = [call.after for call in (*self.calls, *self.probes)] + [c.after for c in self.scenario.crashes]
+        awaited = dict.fromkeys(name for names in followed for name in names)
+        self._done.update((name, self._loop.create_future()) for name in awaited)
+        mishaps = Mishaps(self.scenario, stage, self.recorder, self._done, until=self._until, now_us=self.now_us)
+        planned = mishaps.planned()
         await self._workload(self.calls)
-        for planned in (*crashes, *failures):
-            await planned
+        for mishap in planned:
+            await mishap
         await self._settle()
         if stage.control is not None:
             await stage.control.heal()
@@ -110,8 +115,6 @@ class Performance:
         """Send scheduled calls at their instants, whatever became of the others, and followers after theirs."""
         late_us = 0
         tasks: list[asyncio.Task[None]] = []
-        awaited = dict.fromkeys(before for call in calls for before in call.after)
-        self._done.update((call, self._loop.create_future()) for call in awaited)
         followers = [call for call in calls if call.after or call.at_ms is None]
         scheduled = sorted((call for call in calls if not call.after and call.at_ms is not None), key=_at_ms)
         tasks.extend(self._loop.create_task(self._follow(call), name=call.id) for call in followers)
@@ -179,18 +182,6 @@ class Performance:
         contract = self.stage.contract
         longest = contract.timeouts.text_call_ms + contract.text.queue_wait_ms + contract.timeouts.drain_ms
         return longest / 1e3 + 30.0
-
-    async def _crash(self, at_ms: float, after_appends: int | None) -> None:
-        assert self.stage.crash is not None
-        await self._until(at_ms * 1e3)
-        await self.stage.crash(after_appends)
-        self.recorder.note("crash", self.now_us(), after_appends=after_appends)
-
-    async def _fail_store(self, at_ms: float, appends: int) -> None:
-        assert self.stage.running.fail_store is not None
-        await self._until(at_ms * 1e3)
-        self.stage.running.fail_store(appends)
-        self.recorder.note("store_failure", self.now_us(), appends=appends)
 
     async def _collect(self) -> None:
         """Read the upstreams' journal, the gateway's books and its log into the history."""

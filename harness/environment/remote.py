@@ -25,8 +25,8 @@ def run_remotely(scenario: Scenario, target: Target, contract: Contract, *, seed
     """
     if scenario.exact:
         raise Unsupported("its verdict needs exact times: sim judges it")
-    if scenario.crashes:
-        raise Unsupported("the simulated crash is for sim")
+    if scenario.crashes or scenario.process:
+        raise Unsupported("it kills the gateway, which is not the harness's to kill")
     if scenario.store_failures:
         raise Unsupported("the simulated store's failures are for sim")
     asyncio.run(_run(scenario, target, contract, seed, recorder))

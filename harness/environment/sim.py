@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
@@ -15,9 +15,9 @@ from harness.environment.perform import LEAD_S, Performance
 from harness.environment.probes import with_probe_account
 from harness.environment.raised import note_raised
 from harness.environment.secrets import made_up_secrets
-from harness.environment.stage import Stage
+from harness.environment.stage import Kill, Stage
 from harness.history import Recorder
-from harness.scenario import Scenario
+from harness.scenario import Crash, Scenario
 from harness.sim import (
     BlockingCallError,
     DeadlockError,
@@ -61,6 +61,8 @@ def run_in_sim(
     the history has a note of it. Raises Unsupported, TargetError, and whatever the simulation finds wrong (a
     deadlock, a blocking call): as TargetError if it comes from a target that is not the harness's own.
     """
+    if scenario.process:
+        raise Unsupported("it needs a gateway in a process of its own: local mode has one")
     loop = VirtualLoop()
     link = Link(connect_s=scenario.connect_ms / 1e3, latency_s=scenario.latency_ms / 1e3, chop=scenario.chop)
     network = Network(seed, link)
@@ -222,17 +224,18 @@ def _blame(name: str, error: SimulationError) -> TargetError:
     return TargetError(f"{name} {what}", cause="\n".join(theirs or said[-LINES_SHOWN:]), help=HELP)
 
 
-def _crasher(network: Network, stage: Stage) -> Callable[[int | None], Awaitable[None]]:
+def _crasher(network: Network, stage: Stage) -> Kill:
     """Return what kills the gateway as kill -9 would, and starts it again on what was committed."""
 
-    async def crash(after_appends: int | None) -> None:
+    async def crash(how: Crash, killed: Callable[[], None]) -> None:
         running = stage.running
         assert running.crash is not None
         assert running.restart is not None
         crashed = asyncio.Event()
-        running.crash(after_appends, crashed.set)
+        running.crash(how.after_appends, crashed.set)
         await crashed.wait()
         network.kill(GATEWAY)
+        killed()
         running.app = await running.restart()
         network.serve(GATEWAY, running.app)
         await network.start(GATEWAY)

@@ -9,7 +9,14 @@ import httpx
 
 from harness.contract import Contract
 from harness.environment.control import UpstreamControl
-from harness.target import Mode, Running, UpstreamAddress
+from harness.scenario import Crash
+from harness.target import Mode, Running, Start, UpstreamAddress
+
+Kill = Callable[[Crash, Callable[[], None]], Awaitable[Start | None]]
+"""Kills the gateway, calls back in that instant, and starts it again on what was committed.
+
+Returns what became of the start in between that had to fail, if the crash asks for one and it could be tried.
+"""
 
 
 @dataclass(slots=True)
@@ -17,7 +24,7 @@ class Stage:
     """Everything a run stands on: the gateway's address, the upstreams' control, and the taps of this mode.
 
     ``zero_s`` is the run's zero where it was fixed before the gateway started, ``gateway_zero_s`` that of the gateway's
-    stamps. ``crash`` is None where the store cannot be crashed.
+    stamps. ``crash`` is None where the gateway cannot be killed.
     """
 
     mode: Mode
@@ -36,4 +43,4 @@ class Stage:
     epoch_s: int
     skew_us: int
     log: list[str]
-    crash: Callable[[int | None], Awaitable[None]] | None = None
+    crash: Kill | None = None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +12,12 @@ from harness.gateway.books import Books
 from harness.gateway.components import Components
 from harness.gateway.deployment import AccountSeed
 from harness.gateway.ledger import Hold, Ledger
-from harness.gateway.store import Record
+from harness.gateway.store import Record, Store, StoreError
 from harness.mutants.furniture import HastyLedger, with_ledger
 from harness.mutants.registry import mutant
+
+WRITE_BEHIND_S = 0.1
+"""How long a cache keeps entries that should be on the disk."""
 
 
 class _Retold(Ledger):
@@ -158,6 +163,36 @@ def answers_before_the_charge_is_kept(parts: Components) -> Components:
     """Answers a call, and pays for it in memory alone until the store gets round to it."""
 
     return with_ledger(parts, HastyLedger)
+
+
+class _WriteBehind:
+    """A store that says that everything is committed, and hands it on to a real one a moment later."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def append(self, kind: str, record: Record) -> asyncio.Future[None]:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        done.set_result(None)
+        loop.call_later(WRITE_BEHIND_S, self._hand_on, kind, record)
+        return done
+
+    def _hand_on(self, kind: str, record: Record) -> None:
+        with suppress(StoreError):
+            self._store.append(kind, record)
+
+    def load(self, kind: str | None = None) -> Sequence[tuple[str, Record]]:
+        return self._store.load(kind)
+
+    async def close(self) -> None:
+        await self._store.close()
+
+
+@mutant(breaks="BILL-06")
+def writes_its_ledger_behind_the_answers(parts: Components) -> Components:
+    """Collects its entries for a moment before it hands them to the store, and answers meanwhile."""
+    return replace(parts, ledger=Ledger(_WriteBehind(parts.store), parts.clock))
 
 
 def _showing(parts: Components, books: type[Books]) -> Components:

@@ -36,12 +36,16 @@ class Child:
 
 @asynccontextmanager
 async def start_child(
-    arguments: Sequence[str], config: bytes, *, log: Callable[[str], None] | None = None
+    arguments: Sequence[str],
+    config: bytes,
+    *,
+    log: Callable[[str], None] | None = None,
+    prepare: Callable[[], None] | None = None,
 ) -> AsyncIterator[Child]:
     """Start ``harness <arguments>`` with ``config`` on its standard input, and wait for its ready line.
 
-    The child's input stays open: it ends by itself when the harness is gone, however the harness ended. Raises
-    TargetError if it does not become ready.
+    The child's input stays open: it ends by itself when the harness is gone, however the harness ended. ``prepare`` is
+    called in the child before anything else of it is. Raises TargetError if it does not become ready.
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -52,6 +56,7 @@ async def start_child(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,  # a Ctrl-C goes to the harness, which then stops its children
+        preexec_fn=prepare,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     last_lines: deque[str] = deque(maxlen=8)

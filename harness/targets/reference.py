@@ -18,7 +18,7 @@ import uvicorn
 
 from harness.contract import ContractError, contract_from_json, contract_to_json
 from harness.target import ASGIApp, Mode, Mutate, Running, TargetError, Wiring
-from harness.targets.child import start_child
+from harness.targets.process import serving_process
 from harness.targets.promised import Promised
 from harness.targets.registry import Spec, target
 
@@ -146,14 +146,12 @@ async def _in_process(wiring: Wiring, token: str) -> Running:
 @asynccontextmanager
 async def _as_child(wiring: Wiring, token: str) -> AsyncIterator[Running]:
     config = orjson.dumps({"contract": contract_to_json(wiring.contract), "deployment": deployment(wiring, token)})
-    arguments = ["serve", "gateway", "--config", "-"]
-    if wiring.mutant:
-        arguments += ["--mutant", wiring.mutant]
-    async with start_child(arguments, config, log=wiring.log) as child:
+    async with serving_process(config, mutant=wiring.mutant, log=wiring.log) as process:
         yield Running(
-            base_url=child.base_url,
+            base_url=process.base_url,
             books=_books_reader(token),
-            alive=child.alive,
+            alive=process.alive,
+            process=process,
             crashed=crashed_in,
             taps=("books", "log"),
         )

@@ -237,7 +237,8 @@ STORIES: dict[str, Story] = {
     "payout": lambda taken: booked(taken, "payout", 3),
     "handler_crashed": lambda taken: refused(500, taken),
 }
-ELSEWHERE = {"queue_tokens_full", "tokens_refused", "crash_replayed"}
+KILLS = ("killed", "killed_inside_a_stream", "killed_inside_a_settlement", "killed_inside_a_commit")
+ELSEWHERE = {"queue_tokens_full", "tokens_refused", "crash_replayed", *KILLS}
 """Told by the same arithmetic that the governor's checkers are tested for, or below."""
 
 
@@ -261,6 +262,33 @@ def test_a_crash_is_replayed_when_open_holds_are_voided_after_it(replayed: bool)
     traffic.options = {"crashes": [{"at_ms": 0.05}]}
     made = replace(traffic.history(), notes=(Note("crash", 70, {}),))
     assert branches_reached(made, CONTRACT)["crash_replayed"] == int(replayed)
+
+
+def killed(ended: str = "served", content: int | None = None, *kinds: str, at: int = 50) -> dict[str, int | None]:
+    """Return which branches of a kill a call reached that it cut at 60 us, with such entries in the books."""
+    traffic = Traffic()
+    traffic.call("c1", 0, 0.06)
+    traffic.calls[0] = replace(traffic.calls[0], outcome="cut", status=None, first_content=content, claims={})
+    traffic.attempt("c1", 0.01, 0.04, ended=ended)
+    for number, kind in enumerate(kinds, 1):
+        traffic.ledger.append(LedgerEntry(number, "c1", "a", kind, 0, 0, 0, (), (), 20))
+    made = replace(traffic.history(), notes=(Note("kill", at, {}),))
+    return {name: branches_reached(made, CONTRACT)[name] for name in KILLS}
+
+
+@pytest.mark.parametrize(
+    ("reached", "inside"),
+    [
+        (killed("left", 20, "hold", "void"), {"killed", "killed_inside_a_stream"}),
+        (killed("left", None, "hold", "void"), {"killed"}),
+        (killed("served", None, "hold", "void"), {"killed", "killed_inside_a_settlement"}),
+        (killed("served", 20, "hold", "post"), {"killed", "killed_inside_a_commit"}),
+        (killed("left", None), {"killed", "killed_inside_a_commit"}),
+        (killed("served", 20, at=70), {"killed"}),
+    ],
+)
+def test_where_a_kill_fell_is_told_from_what_it_cut(reached: dict[str, int | None], inside: set[str]) -> None:
+    assert {name for name, count in reached.items() if count} == inside
 
 
 def test_tokens_that_do_not_fit_are_told_from_requests_that_do_not() -> None:

@@ -24,12 +24,12 @@ from harness.checkers.billing import (
     streams_are_billed_at_their_end,
 )
 from harness.checkers.disconnects import disconnects_are_billed_on_what_is_known
-from harness.checkers.ledger import money_is_neither_made_nor_lost
+from harness.checkers.ledger import a_start_that_would_harm_the_books_is_refused, money_is_neither_made_nor_lost
 from harness.checkers.money import Classes, Flawed, charge, classes_of, exact_credits, hold
 from harness.history import Reading
 from tests.checkers.money_histories import CHAT_USAGE, CONTRACT, OPENING, Book, outcome
 
-PASS, FAIL = Outcome.PASS, Outcome.FAIL
+PASS, FAIL, INCONCLUSIVE = Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE
 CREDITS = 21
 
 
@@ -375,6 +375,35 @@ def test_a_hold_left_open_after_a_restart_is_caught() -> None:
     book.hold("c9", 50)
     assert outcome(money_is_neither_made_nor_lost, book, "across_restart") is FAIL
     book.void("c9", 50)
+    assert outcome(money_is_neither_made_nor_lost, book, "across_restart") is PASS
+
+
+@pytest.mark.parametrize(
+    ("told", "wanted"),
+    [
+        ({"made": True, "refused": True, "said": "in use", "untouched": None}, PASS),
+        ({"made": True, "refused": True, "said": "read-only", "untouched": True}, PASS),
+        ({"made": True, "refused": True, "said": "read-only", "untouched": False}, FAIL),
+        ({"made": True, "refused": True, "said": "", "untouched": True}, FAIL),
+        ({"made": True, "refused": False, "said": "it came up", "untouched": None}, FAIL),
+        ({"made": False}, INCONCLUSIVE),
+    ],
+)
+def test_a_start_that_would_harm_the_books_must_fail_with_a_reason(told: dict[str, Any], wanted: Outcome) -> None:
+    book = one_call(CREDITS)
+    book.note("second_start", case="in_use", **told)
+    assert outcome(a_start_that_would_harm_the_books_is_refused, book, "across_restart") is wanted
+
+
+def test_a_charge_that_was_told_before_a_cut_is_in_the_books() -> None:
+    book = Book()
+    book.account("a")
+    book.note("crash", 50_000)
+    book.plan("c1", stream=True)
+    book.attempt("c1", CHAT_USAGE)
+    book.call("c1", outcome="cut", claims=told(CREDITS, OPENING))
+    assert outcome(money_is_neither_made_nor_lost, book, "across_restart") is FAIL
+    book.post("c1", CREDITS)
     assert outcome(money_is_neither_made_nor_lost, book, "across_restart") is PASS
 
 

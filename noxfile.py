@@ -137,6 +137,7 @@ def durability(session: nox.Session) -> None:
 
 @nox.session
 def benchmark(session: nox.Session) -> None:
-    """Print the cost of simulated calls and streams, as ratios to stock httpx in the same run."""
+    """Print the cost of simulated calls and streams, and of durable commits, as ratios to the plain way."""
     _install(session)
     session.run("python", "tests/benchmarks/simulation.py", *session.posargs)
+    session.run("python", "tests/benchmarks/ledger.py")

@@ -15,7 +15,7 @@ from harness.target import Process, Start, TargetError
 class Mishaps:
     """Brings about what a scenario plans for its gateway, and notes when it was.
 
-    ``done`` are the futures of what a crash may follow, and that of each crash that has an id, which it resolves.
+    ``done`` are the futures of all that somebody follows; those of crashes it resolves when the gateway is there again.
     """
 
     def __init__(

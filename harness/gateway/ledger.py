@@ -9,8 +9,11 @@ Book accounts: ``customer:<id>`` (what the customer may still spend), ``holds:<i
     post      holds -> customer (the hold released), customer -> revenue (the charge)
     void      holds -> customer
     payout    insurance -> customer
+    refund    revenue -> customer
+    top_up    top_ups -> customer
 
-An entry is written once and never changed. A hold ends in one post or one void; a charge has one payout at most.
+An entry is written once and never changed. A hold ends in one post or one void; a charge has one payout at most, and
+refunds of no more than itself; a payment tops up once.
 """
 
 from __future__ import annotations
@@ -24,11 +27,12 @@ from harness.gateway.store import Commit, Journal, Record, Store, StoreError
 
 Lines = tuple[tuple[str, int], ...]
 FIELDS = ("entry", "call", "account", "kind", "credits", "amount", "balance", "flags", "lines", "at")
-"""What an entry shows. In the store it has ``ref`` too: the hold that it closes, or the charge that it is paid for."""
+"""What an entry shows. In the store it has ``ref`` too: the hold that it closes, the charge that it is about, or the
+payment that it books."""
 
 
 class LedgerError(Exception):
-    """A posting that the book does not allow: a hold closed twice, a negative amount."""
+    """A posting that the book does not allow: a hold closed twice, a negative amount, more back than was charged."""
 
 
 @dataclass(slots=True)
@@ -79,6 +83,8 @@ class Ledger:
         self._clock = clock
         self._balances: dict[str, _Balance] = {}
         self._paid: set[int | tuple[str, str]] = set()
+        self._refunded: dict[int, int] = {}
+        self._payments: set[str] = set()
         self._last = 0
 
     async def open(self, accounts: Iterable[AccountSeed]) -> None:
@@ -173,6 +179,35 @@ class Ledger:
         await self._write("payout", account, call, credits, credits, lines, ref=charge)
         return True
 
+    async def refund(self, charge: int, credits: int) -> None:
+        """Give ``credits`` of the posting with entry number ``charge`` back, in parts if need be. Committed on return.
+
+        Raises LedgerError for what is no charge, and for more than is left of it.
+        """
+        post = self._journal.record(charge - 1)
+        if post is None or credits <= 0 or credits > self._refundable(post):
+            raise LedgerError(f"entry {charge}: a refund of {credits} credits")
+        account = post["account"]
+        lines = (("revenue", -credits), (self._balances[account].customer, credits))
+        await self._write("refund", account, post["call"], credits, credits, lines, ref=charge)
+
+    async def top_up(self, account: str, credits: int, payment: str) -> bool:
+        """Book ``credits`` paid in, once per payment; False if it was there already. Committed on return.
+
+        Raises LedgerError unless credits are positive.
+        """
+        if credits <= 0:
+            raise LedgerError(f"payment {payment}: a top-up of {credits} credits")
+        if payment in self._payments:
+            return False
+        lines = (("top_ups", -credits), (self._balances[account].customer, credits))
+        await self._write("top_up", account, "", credits, credits, lines, ref=payment)
+        return True
+
+    def _refundable(self, post: Record) -> int:
+        """Return what can still be given back of a charge; nothing of any other entry."""
+        return post["amount"] - self._refunded.get(post["entry"], 0) if post.get("kind") == "post" else 0
+
     def entries(self, account: str | None = None, after: int = 0) -> Sequence[Record]:
         """Return the committed entries of ``account`` (or of all) behind entry number ``after``, in order."""
         return [
@@ -200,7 +235,7 @@ class Ledger:
         lines: Lines,
         *,
         flags: tuple[str, ...] = (),
-        ref: int | None = None,
+        ref: int | str | None = None,
     ) -> Commit:
         """Append the next entry and change the book by it. Raises StoreError, in which case nothing changed."""
         balance = self._balances[account]
@@ -225,9 +260,13 @@ class Ledger:
         """Change the book by an entry: the same for a new one and for one that is replayed."""
         self._last = record["entry"]
         self._balances[record["account"]].move(record["lines"])
-        if record["kind"] == "payout":
-            ref = record["ref"]
+        kind, ref = record["kind"], record["ref"]
+        if kind == "payout":
             self._paid.add((record["account"], record["call"]) if ref is None else ref)
+        elif kind == "refund":
+            self._refunded[ref] = self._refunded.get(ref, 0) + record["amount"]
+        elif kind == "top_up":
+            self._payments.add(ref)
 
     def _replay(self) -> Sequence[Hold]:
         """Rebuild the book from the store, checking every entry, and return the holds that are still open."""
@@ -240,6 +279,8 @@ class Ledger:
                 raise StoreError(f"the stored ledger is damaged: entry {number} does not follow entry {self._last}")
             if kind in ("post", "void") and holds.pop(record["ref"], None) is None:
                 raise StoreError(f"the stored ledger is damaged: entry {number} closes no open hold")
+            if kind == "refund" and record["amount"] > self._refundable(self._journal.record(record["ref"] - 1) or {}):
+                raise StoreError(f"the stored ledger is damaged: entry {number} gives back more than was charged")
             self._apply(record)
             if self.posted(account) != record["balance"]:
                 raise StoreError(

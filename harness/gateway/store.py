@@ -70,6 +70,10 @@ class Journal:
         self._drop_committed()
         return Commit(future)
 
+    def record(self, index: int) -> Record | None:
+        """Return the record that was appended as the ``index``-th (from 0), committed or not; None if there is none."""
+        return self._records[index] if 0 <= index < len(self._records) else None
+
     def committed(self) -> Sequence[Record]:
         """Return the records that would outlive a crash at this instant."""
         self._drop_committed()

@@ -120,6 +120,8 @@ class Call:
     """The body's second half goes out this much after its first."""
     body: bytes | None = None
     content_type: str = "application/json"
+    marks: str = ""
+    """The call whose body this one sends again, byte for byte, its marker too: a client's retry (same other fields)."""
     tag: str = ""
     """What part this call plays in its scenario (``probe``, ``storm``): checkers may select by it."""
     client: str = ""

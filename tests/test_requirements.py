@@ -123,9 +123,8 @@ def test_a_bad_claims_file_is_refused_by_name(tmp_path: Path, text: str) -> None
 CLAIMED_WHOLLY = """AUTH-02 AUTH-03 ERR-01 ERR-02 ERR-05 HOST-01 CHAT-01 CHAT-02 CHAT-04 CHAT-07 MSG-01 MSG-02 MSG-04
     MSG-05 MSG-06 MSG-07 MSG-08 RESP-01 RESP-02 RESP-03 RESP-04 MOD-02 FAIL-02 FAIL-04 FAIL-05 FAIL-06 FAIL-07 FAIL-08
     FAIL-09 BRK-01 BRK-02 BRK-03 BRK-04 GOV-02 GOV-03 GOV-04 GOV-07 GOV-08 GOV-09 GOV-10 RATE-01 RATE-02 BILL-02 BILL-04
-    BILL-05 BILL-06 BILL-07 INS-02 INS-03 INS-04 INS-06"""
+    BILL-05 BILL-06 BILL-07 INS-02 INS-03 INS-04 INS-06 CLIENT-04"""
 CLAIMED_BUT = {
-    "CLIENT-04": {"replayed", "other_body", "still_running"},
     "AUTH-01": {"session_cookie"},
     "AUTH-05": {"auto_disabled"},
     "AUTH-06": {"not_in_usage_export"},
@@ -146,7 +145,7 @@ CLAIMED_BUT = {
     "BILL-09": {"general_images", "media", "enterprise_images"},
     "BILL-10": {"general_images"},
     "INS-01": {"images"},
-    "INS-05": {"idempotent_replay", "asynchronous_job"},
+    "INS-05": {"asynchronous_job"},
     "INS-07": {"repeated_polls"},
 }
 

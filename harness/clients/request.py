@@ -84,9 +84,10 @@ def marker(call: Call) -> str:
     Cache reads and writes are told where they are asked for, or where ``input`` fixes what is counted; else the
     upstream's own prompt cache decides. Raises ValueError for an id that no marker can carry.
     """
-    if not _ID.fullmatch(call.id):
-        raise ValueError(f"call id {call.id!r}: an id is 1 to 128 letters, digits, '.', '_' and '-'")
-    return f"[call:{call.id}{_directives(call.reply)}]"
+    name = call.marks or call.id
+    if not _ID.fullmatch(name):
+        raise ValueError(f"call id {name!r}: an id is 1 to 128 letters, digits, '.', '_' and '-'")
+    return f"[call:{name}{_directives(call.reply)}]"
 
 
 @lru_cache(maxsize=4096)

@@ -228,6 +228,16 @@ class HeaderNames:
 
 
 @dataclass(frozen=True, slots=True)
+class Idempotency:
+    """The header by which a client marks its tries of one call, and how long the answer is kept for them."""
+
+    header: str
+    keep_ms: int
+    origin: Origin
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class LawfulDifferences:
     """How an upstream request may differ from the client's: every other difference breaks CHAT-03 or CLIENT-02.
 
@@ -321,6 +331,7 @@ class Contract:
     sizes: Sizes
     errors: tuple[ErrorRow, ...]
     headers: HeaderNames
+    idempotency: Idempotency
     lawful: LawfulDifferences
     cli_only: CliOnly
     usage: tuple[UsageIdentity, ...]
@@ -357,7 +368,7 @@ class Contract:
     def assumed(self) -> tuple[str, ...]:
         """Return the dotted names of the blocks that no document gives, for reports to repeat."""
         blocks = ("text", "image", "user_rate", "timeouts", "failover", "breaker", "insurance", "money", "sizes")
-        names = [name for name in (*blocks, "cli_only") if getattr(self, name).origin == "assumed"]
+        names = [name for name in (*blocks, "idempotency", "cli_only") if getattr(self, name).origin == "assumed"]
         names += [f"errors.{row.name}" for row in self.errors if row.origin == "assumed"]
         names += [f"media.{rule.name}" for rule in self.media if rule.origin == "assumed"]
         names += [f"models.{one.id}.price" for one in self.models if one.price and one.price.origin == "assumed"]

@@ -38,8 +38,8 @@ class Performance:
         self._loop = asyncio.get_running_loop()
         self._zero_s = 0.0
         self._done: dict[str, asyncio.Future[dict[str, Any] | None]] = {}
-        """What somebody follows, by id: the span of a call that is over; None for a try that its client did not make, and
-        for a crash that the gateway is back from."""
+        """What somebody follows, by id: the span of a call that is over; None for a try that its client did not make,
+        and for a crash that the gateway is back from."""
         self._tries: dict[str, list[dict[str, Any]]] = {}
         """The spans of each turn's tries so far."""
         self._secret_bytes = {secret.encode(): key for key, secret in stage.secrets.items()}

@@ -36,6 +36,7 @@ from harness.gateway.prices import PriceList
 from harness.gateway.reader import RequestReader
 from harness.gateway.redact import Redactor
 from harness.gateway.relay import Relay
+from harness.gateway.replays import Replays
 from harness.gateway.router import Router
 from harness.gateway.settlement import Settler
 from harness.gateway.store import Store
@@ -114,6 +115,7 @@ def build(
         insurer=Insurer(contract),
         ledger=Ledger(store, clock),
         usage_log=UsageLog(store),
+        replays=Replays(contract, clock),
         headers=HeaderWriter(contract),
         errors=ErrorWriter(contract, redactor),
         redactor=redactor,

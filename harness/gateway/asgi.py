@@ -30,6 +30,18 @@ class BodyTooLarge(Exception):  # noqa: N818 - an answer, not a failure
     """The request's body is, or says it will be, past the limit."""
 
 
+class Tape:
+    """What was sent to a client, or would have been, had it stayed: status, headers, body; pings are not on it."""
+
+    __slots__ = ("headers", "pieces", "status", "whole")
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: Headers = []
+        self.pieces: list[bytes] = []
+        self.whole = False
+
+
 class Client:
     """The client of one request: who it says it is, what it sends, and whether it is still there.
 
@@ -47,6 +59,7 @@ class Client:
         "path",
         "query",
         "raw_headers",
+        "tape",
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,6 +72,8 @@ class Client:
         self._receive = receive
         self._send = send
         self.answered = False
+        self.tape: Tape | None = None
+        """Where a copy of the answer is wanted."""
         self._watcher: asyncio.Task[None] | None = None
 
     def header(self, name: str) -> str:
@@ -99,6 +114,8 @@ class Client:
     async def respond(self, status: int, headers: Headers, body: bytes) -> None:
         """Send the whole answer; to a client that has gone, nothing happens."""
         self.answered = True
+        if self.tape is not None:
+            self.tape.status, self.tape.headers, self.tape.pieces, self.tape.whole = status, headers, [body], True
         length = (b"content-length", str(len(body)).encode())
         if self.method == "HEAD":
             body = b""
@@ -164,6 +181,11 @@ class ClientStream:
 
     def write(self, data: bytes) -> None:
         """Let ``data`` (whole events) go out; nothing happens if the client has gone."""
+        if self._client.tape is not None:
+            self._client.tape.pieces.append(data)
+        self._send(data)
+
+    def _send(self, data: bytes) -> None:
         if self._client.gone:
             return
         self._last_s = self._loop.time()
@@ -189,6 +211,9 @@ class ClientStream:
     def end(self) -> None:
         """Let the answer end after what was written; no ping follows."""
         self._ended = True
+        tape = self._client.tape
+        if tape is not None:
+            tape.status, tape.headers, tape.whole = 200, self._headers, True
         self._stop_pings()
         self._client.answered = True
         _settle(self._wake)
@@ -218,7 +243,7 @@ class ClientStream:
 
     def ping(self) -> None:
         """Tell the client that the answer is still to come."""
-        self.write(self._ping)
+        self._send(self._ping)
 
     def _stop_pings(self) -> None:
         if self._timer is not None:

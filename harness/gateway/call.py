@@ -65,6 +65,8 @@ class Call:
     """The call's time limit while it runs; moved forward when the client leaves."""
     prompt_tokens: int = 0
     output_tokens: int = 0
+    replay_key: tuple[str, str] | None = None
+    """What its answer will be kept by, while it is the one that runs for its idempotency key."""
     hold: Hold | None = None
     ticket: Ticket | None = None
     admitted: Snapshot | None = None

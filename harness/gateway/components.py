@@ -29,6 +29,7 @@ from harness.gateway.prices import PriceList
 from harness.gateway.reader import RequestReader
 from harness.gateway.redact import Redactor
 from harness.gateway.relay import Relay
+from harness.gateway.replays import Replays
 from harness.gateway.router import Router
 from harness.gateway.settlement import Settler
 from harness.gateway.store import Store
@@ -73,6 +74,7 @@ class Components:
     insurer: Insurer
     ledger: Ledger
     usage_log: UsageLog
+    replays: Replays
     headers: HeaderWriter
     errors: ErrorWriter
     redactor: Redactor

@@ -13,6 +13,7 @@ from harness.gateway.call import Call, Endpoint
 from harness.gateway.errors import Refusal
 from harness.gateway.insurer import Settlement
 from harness.gateway.relay import Answer
+from harness.gateway.replays import REPLAYED, Kept
 from harness.gateway.settlement import UNBILLED_DISCONNECT, Bill
 from harness.gateway.store import StoreError
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 CLIENT_GONE_STATUS = 499
 """The status in the books of a call whose client did not wait for its answer."""
+
+
+REPLAYED_FLAG = "idempotent_replay"
 
 
 class Pipeline:
@@ -54,6 +58,10 @@ class Pipeline:
         call.raw = await parts.reader.receive(call.client)
         call.received_us = parts.clock.now_us()
         self.understand(parts, call)
+        kept = parts.replays.enter(call)
+        if kept is not None:
+            await self.replay(parts, call, kept)
+            return
         call.client.watch(lambda: self.client_left(parts, call))
         answer = await self.carry(parts, call)
         if not call.surface.charged:
@@ -128,6 +136,13 @@ class Pipeline:
         if call.limit is not None and not call.limit.expired():
             drain_s = parts.contract.timeouts.drain_ms / 1e3 if call.attached else 0.0
             call.limit.reschedule(min(call.deadline_s, asyncio.get_running_loop().time() + drain_s))
+
+    async def replay(self, parts: Components, call: Call, kept: Kept) -> None:
+        """Answer with what the first call of the key ended with: nothing is run, charged or insured again."""
+        call.flag(REPLAYED_FLAG)
+        call.status, call.outcome = kept.status, kept.outcome
+        self.record(parts, call)
+        await call.client.respond(kept.status, [*kept.headers, REPLAYED], kept.body)
 
     async def answer_uncharged(self, parts: Components, call: Call, answer: Answer) -> None:
         """Pass on an answer that costs nothing."""
@@ -246,6 +261,7 @@ class Pipeline:
     def close(self, parts: Components, call: Call) -> None:
         """Leave nothing behind, whatever way the call came out: no hold, no slot, no task."""
         parts.settler.release(parts, call)
+        parts.replays.leave(call)
         if call.out is not None:
             call.out.abandon()
         call.client.close()

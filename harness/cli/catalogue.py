@@ -62,7 +62,7 @@ def explain_command(identifier: str) -> None:
 
 
 def _scenarios() -> list[tuple[str, str]]:
-    return [(name, f"{made.part:<8}  {made.promise}") for name, made in sorted(SCENARIOS.items())]
+    return [(name, f"{made.part:<10}  {made.promise}") for name, made in sorted(SCENARIOS.items())]
 
 
 def _checkers() -> list[tuple[str, str]]:

@@ -435,11 +435,13 @@ def payout(history: History, contract: Contract) -> Iterator[object]:
 @branch("BILL-06.across_restart", tap="books")
 def crash_replayed(history: History, contract: Contract) -> Iterator[object]:
     """The gateway was killed with holds open, and gave them back when it was there again."""
-    crashed = crashed_us(history)
-    held = {entry.call for entry in history.ledger if entry.kind == "hold" and entry.at <= crashed}
+    kills = [note.at for note in history.notes if note.kind == "kill"] or [crashed_us(history)]
+    held = {entry.call: entry.at for entry in history.ledger if entry.kind == "hold"}
     for entry in history.ledger if any(note.kind == "crash" for note in history.notes) else ():
         call = history.call.get(entry.call)
-        if entry.kind == "void" and entry.at >= crashed and entry.call in held and call and call.outcome == "cut":
+        if entry.kind != "void" or entry.call not in held or call is None or call.outcome != "cut":
+            continue
+        if any(held[entry.call] <= kill <= entry.at + history.skew_us for kill in kills):
             yield entry
 
 

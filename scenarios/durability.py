@@ -69,7 +69,7 @@ def killed_under_load(contract: Contract, rng: random.Random) -> Scenario:
     """Killed at any instant: no charge that was told is lost, none comes twice, no hold stays open."""
     calls: list[Call] = []
     for life in range(KILLS + 1):
-        calls += _load(evenly(60, 750), replace(PRICED, ttft_ms=rng.randrange(5, 200)), life=life)
+        calls += _load(evenly(60, 750), replace(PRICED, ttft_ms=rng.randrange(60, 200)), life=life)
     return Scenario(
         world=WORLD,
         workload=Workload(tuple(calls)),

@@ -218,7 +218,8 @@ def a_storm_of_everything(contract: Contract, rng: random.Random) -> Scenario:
     """Calls of every kind and fate at random, more than there is room for; then a lone probe shows all slots free."""
     slots, queue = 5, 6
     drain_ms = contract.timeouts.drain_ms
-    calls: list[Call] = []
+    # One that surely leaves while its upstream works: the others' fates are drawn.
+    calls = [chat(MODEL, id="leaver", at_ms=0, reply=Reply(ttft_ms=500), abort_ms=100)]
     injections: list[Injection] = []
     for number in range(64):
         leaves = rng.randrange(1_000, 1_500_000) / 1e3 if rng.random() < 0.25 else None

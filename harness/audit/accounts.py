@@ -18,15 +18,15 @@ def roll_forward(books: Books) -> None:
         """CREATE OR REPLACE TABLE rolled AS
         WITH sums AS (
             SELECT account,
-                   coalesce(sum(amount) FILTER (kind = 'opening'), 0)::BIGINT AS opening_entry,
-                   coalesce(sum(amount) FILTER (kind = 'top_up'), 0)::BIGINT AS top_ups,
-                   coalesce(sum(amount) FILTER (kind = 'post'), 0)::BIGINT AS charges,
-                   coalesce(sum(amount) FILTER (kind = 'payout'), 0)::BIGINT AS payouts,
-                   coalesce(sum(amount) FILTER (kind = 'refund'), 0)::BIGINT AS refunds,
+                   coalesce(sum(amount) FILTER (kind = 'opening'), 0) AS opening_entry,
+                   coalesce(sum(amount) FILTER (kind = 'top_up'), 0) AS top_ups,
+                   coalesce(sum(amount) FILTER (kind = 'post'), 0) AS charges,
+                   coalesce(sum(amount) FILTER (kind = 'payout'), 0) AS payouts,
+                   coalesce(sum(amount) FILTER (kind = 'refund'), 0) AS refunds,
                    count(*) AS entries,
                    arg_max(balance, seq) FILTER (balance IS NOT NULL) AS closing
             FROM entries GROUP BY account
-        ), opened AS (SELECT account, sum(opening)::BIGINT AS opening FROM accounts GROUP BY account)
+        ), opened AS (SELECT account, sum(opening) AS opening FROM accounts GROUP BY account)
         SELECT account, coalesce(opening, opening_entry, 0) AS opening, coalesce(top_ups, 0) AS top_ups,
                coalesce(charges, 0) AS charges, coalesce(payouts, 0) AS payouts, coalesce(refunds, 0) AS refunds,
                closing, coalesce(entries, 0) AS entries,

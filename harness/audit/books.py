@@ -73,7 +73,8 @@ class Books:
         self.cutoff_us: int | None = None
         """How near the edge of a book's period a call may be missing from it; None: nothing was cut by time."""
         self.has: set[str] = set()
-        self.screened = False
+        self.cleared = 0
+        """Calls that a screen proved clean, each with one row in every book that it joined."""
         self.rounding: dict[str, str] = {}
         """How charges are rounded, and how that is known."""
         self.notes: list[str] = []

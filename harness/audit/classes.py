@@ -115,17 +115,17 @@ CHARGES = (
     ),
     Class(
         "UNBILLED",
-        "A served call was not charged.",
-        "net = 0 AND low > 0",
+        "A served call was not charged, or all of its charge was refunded.",
+        "net <= 0 AND low > 0",
         "low",
         "0",
-        "CASE WHEN posts = 0 THEN 'no charge' ELSE 'a charge of nothing' END",
+        "CASE WHEN posts = 0 THEN 'no charge' WHEN refunded > 0 THEN 'refunded' ELSE 'a charge of nothing' END",
     ),
     Class(
         "CLASS_MISMATCH",
         "Tokens were billed in another class than the upstream's: cached as fresh, or counted twice.",
         f"({_L_TOKENS} AND ({_L_TOTAL}) = ({_U_TOTAL}) AND NOT ({_SAME_TOKENS})) "
-        f"OR ({WRONG} AND {CONFUSION} IS NOT NULL)",
+        f"OR ({WRONG} AND {CONFUSION} IS NOT NULL AND NOT coalesce({_L_TOKENS} AND NOT ({_SAME_TOKENS}), false))",
         "high",
         "net",
         f"coalesce({CONFUSION}, {_DESCRIBED})",
@@ -156,6 +156,8 @@ COVERED = "(insured AND net > 0 AND coalesce(c_outcome, '') = 'ok')"
 SLOW = "coalesce((fastest - skew) // 1000 > threshold // 1000, false)"
 FAST = "coalesce((slowest + skew) // 1000 <= threshold // 1000, false)"
 CLAIMS_SLOW = "coalesce(latency_ms > threshold // 1000, false)"
+# Nobody can tell whether a caller that lost its connection had the whole answer: a payout is lawful, none is as well.
+MAY_COVER = f"(insured AND net > 0 AND c_outcome = 'unknown' AND NOT {FAST})"
 OWED = f"({COVERED} AND ({SLOW} OR (NOT {FAST} AND {CLAIMS_SLOW})))"
 _HAS_POLICY = "threshold IS NOT NULL"
 
@@ -171,9 +173,10 @@ OTHERS = (
     Class(
         "HOLD_LEAK",
         "A hold was never released, or released more than once.",
-        "holds > 0 AND posts + voids <> holds",
+        # A second charge of one hold is a DUPLICATE.
+        "holds > 0 AND (posts + voids < holds OR (voids > 0 AND posts + voids > holds))",
         "0",
-        "held",
+        "CASE WHEN posts + voids < holds THEN held - released ELSE -released END",
         "holds || ' holds, ' || posts || ' charges and ' || voids || ' releases'",
     ),
     Class(
@@ -188,7 +191,7 @@ OTHERS = (
     Class(
         "INSURANCE_UNDUE",
         "A payout for a call that was fast enough, failed, or was not charged.",
-        f"payouts > 0 AND ({_HAS_POLICY} AND NOT {OWED} OR NOT {_HAS_POLICY})",
+        f"payouts > 0 AND NOT ({_HAS_POLICY} AND ({OWED} OR {MAY_COVER}))",
         "0",
         "paid",
         "CASE WHEN net <= 0 THEN 'nothing was charged' WHEN coalesce(c_outcome, '') <> 'ok' THEN 'not a whole answer' "
@@ -197,7 +200,7 @@ OTHERS = (
     Class(
         "INSURANCE_DUPLICATE",
         "A charge was compensated more than once.",
-        f"payouts > 1 AND {_HAS_POLICY} AND {OWED}",
+        f"payouts > 1 AND {_HAS_POLICY} AND ({OWED} OR {MAY_COVER})",
         DUE,
         "paid",
         "payouts || ' payouts'",
@@ -205,7 +208,7 @@ OTHERS = (
     Class(
         "INSURANCE_AMOUNT",
         "A payout that is not the promised share of the charge.",
-        f"payouts = 1 AND {_HAS_POLICY} AND {OWED} AND paid <> {DUE}",
+        f"payouts = 1 AND {_HAS_POLICY} AND ({OWED} OR {MAY_COVER}) AND paid <> {DUE}",
         DUE,
         "paid",
         "'of a charge of ' || net || ' units'",
@@ -234,7 +237,7 @@ DISPLAY = (
         "CLIENT_DISPLAY_MISMATCH",
         "",
         "c_outcome = 'ok' AND posts = 1 AND (c_before <> g_before OR c_after <> g_after) "
-        "AND c_before - c_charged = c_after",
+        "AND c_before - c_charged = c_after AND abs(c_charged - net) <= tolerance",
         "g_after",
         "c_after",
         "'told balances that are not the charge''s own in the ledger'",
@@ -257,6 +260,29 @@ DISPLAY = (
         "coalesce(nullif(c_paid, paid), nullif(c_header_paid, paid), l_paid, 0)",
         "'payout told in body ' || coalesce(c_status, '-') || ', header ' || coalesce(c_header_status, '-') "
         "|| ', usage log ' || coalesce(l_insurance, '-')",
+    ),
+    Class(
+        "CLIENT_DISPLAY_MISMATCH",
+        "",
+        # Where an amount was told as well, it is told above.
+        "coalesce(c_paid, paid) = paid AND coalesce(l_paid, paid) = paid "
+        "AND ((c_status IN ('paid', 'not_triggered', 'not_eligible') AND (c_status = 'paid') <> (payouts > 0)) "
+        "OR (l_insurance IN ('paid', 'not_triggered', 'not_eligible') AND (l_insurance = 'paid') <> (payouts > 0)))",
+        "NULL",
+        "NULL",
+        "'insurance told as ' || coalesce(c_status, '-') || ', logged as ' || coalesce(l_insurance, '-') "
+        "|| ', with ' || payouts || ' payouts'",
+    ),
+    Class(
+        "CLIENT_DISPLAY_MISMATCH",
+        "",
+        "insured AND coalesce(c_outcome, '') = 'ok' AND serving > 0 "
+        "AND (latency_ms < (fastest - skew) // 1000 OR latency_ms > (slowest + skew) // 1000)",
+        "NULL",
+        "NULL",
+        "'a latency of ' || latency_ms || ' ms was told, and the clocks of caller and upstream allow ' "
+        "|| coalesce(greatest(fastest - skew, 0) // 1000, 0) || ' to ' "
+        "|| coalesce(((slowest + skew) // 1000)::VARCHAR, 'any')",
     ),
 )
 """Reads of one fact in several places: displays harm nobody's balance, so their delta is not money."""

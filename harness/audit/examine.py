@@ -5,8 +5,6 @@ from __future__ import annotations
 from harness.audit.books import Books
 from harness.audit.prices import CLASSES, exact, rounded
 
-SUSPECT = "call IN (SELECT call FROM suspects)"
-
 
 def examine(books: Books) -> None:
     """Make table ``cases``: one row a suspect.
@@ -68,9 +66,9 @@ def _exact(book: str) -> str:
 
 
 def _attempts() -> str:
-    return f"""SELECT s.*, {exact("p", "s")} AS exact, y.quantum, y.rounding FROM served s
+    return f"""SELECT s.*, {exact("p", "s")} AS exact, y.quantum, y.rounding FROM suspect_served s
         LEFT JOIN policies y ON y.policy = s.policy
-        LEFT JOIN prices p ON p.policy = s.policy AND p.model = s.model WHERE {SUSPECT}"""
+        LEFT JOIN prices p ON p.policy = s.policy AND p.model = s.model"""
 
 
 def _served() -> str:
@@ -95,14 +93,14 @@ def _entries() -> str:
         "any_value(balance) FILTER (kind = 'post') AS after"
     )
     return f"""SELECT call, any_value(account) AS account, any_value(model) AS model, {columns}, {tokens}, {around},
-        max(stamp) AS stamp FROM entries WHERE {SUSPECT} GROUP BY call"""
+        max(stamp) AS stamp FROM suspect_entries GROUP BY call"""
 
 
 def _logged() -> str:
     tokens = ", ".join(f"any_value({name}) AS {name}" for name in CLASSES)
     return f"""SELECT call, any_value(account) AS account, any_value(model) AS model, count(*) AS n, {tokens},
         sum(charged)::BIGINT AS charged, sum(paid)::BIGINT AS paid, any_value(insurance) AS insurance,
-        any_value(latency_ms) AS latency_ms FROM logged WHERE {SUSPECT} GROUP BY call"""
+        any_value(latency_ms) AS latency_ms FROM suspect_logged GROUP BY call"""
 
 
 def _told() -> str:
@@ -111,4 +109,4 @@ def _told() -> str:
         "latency_ms, fastest, slowest, stamp"
     )
     columns = ", ".join(f"any_value({name}) AS {name}" for name in names.split(", "))
-    return f"SELECT call, {columns} FROM told WHERE {SUSPECT} GROUP BY call"
+    return f"SELECT call, {columns} FROM suspect_told GROUP BY call"

@@ -39,8 +39,8 @@ def _insert(books: Books, one: Class, table: str, when: str) -> None:
 
 def harmed(name: str, delta: str) -> str:
     """Return the SQL of who loses by ``delta``, observed less expected: a payout works the other way round."""
-    if name in NO_MONEY:
-        return "'customer'" if name == "HOLD_LEAK" else "'nobody'"
+    if name in NO_MONEY and name != "HOLD_LEAK":
+        return "'nobody'"
     customer, provider = ("<", ">") if name.startswith("INSURANCE") or name == "REFUND_EXCESS" else (">", "<")
     return f"CASE WHEN {delta} {customer} 0 THEN 'customer' WHEN {delta} {provider} 0 THEN 'provider' ELSE 'nobody' END"
 
@@ -67,7 +67,8 @@ def _point(books: Books) -> None:
     """Add to each discrepancy where its rows are, as file:line of each book."""
     for column, sources in (("served", ("served",)), ("booked", ("entries", "logged")), ("told", ("told",))):
         rows = " UNION ALL ".join(
-            f"SELECT call, file, line FROM {book} WHERE call IN (SELECT call FROM discrepancies)" for book in sources
+            f"SELECT call, file, line FROM suspect_{book} WHERE call IN (SELECT call FROM discrepancies)"
+            for book in sources
         )
         books.db.execute(
             f"""UPDATE discrepancies SET {column} = found.places FROM (

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import duckdb
+
 from harness.audit.accounts import chain, roll_forward
-from harness.audit.books import Books
+from harness.audit.books import AuditError, Books
 from harness.audit.classes import CLASSES
 from harness.audit.examine import examine
 from harness.audit.findings import NO_MONEY, find
@@ -15,14 +17,28 @@ from harness.audit.screen import find_suspects
 
 
 def audit(books: Books) -> Audit:
-    """Compare the books. Tables ``discrepancies``, ``rolled``, ``cases`` and ``models`` are then in the database."""
+    """Compare the books. Tables ``discrepancies``, ``rolled``, ``cases`` and ``models`` are then in the database.
+
+    Raises AuditError for amounts beyond 64 bits: nothing is ever cut off or wrapped round.
+    """
+    try:
+        return _audit(books)
+    except (duckdb.OutOfRangeException, duckdb.ConversionException) as error:
+        raise AuditError(
+            f"tokens or amounts are too large: a call's amount does not fit 64 bits of 1e-{books.unit.digits} dollars",
+            cause=str(error).partition("\n")[0],
+            help="look for a row with absurd tokens, or for a price per token given as one per million",
+        ) from error
+
+
+def _audit(books: Books) -> Audit:
     find_suspects(books)
     examine(books)
     find(books)
     chain(books)
     roll_forward(books)
     _models(books)
-    calls = _calls(books)
+    calls = books.cleared + int(books.value("SELECT count(*) FROM suspects"))
     return Audit(
         digits=books.unit.digits,
         credit=books.credit,
@@ -65,9 +81,9 @@ def _models(books: Books) -> None:
         f"""CREATE OR REPLACE TABLE models AS
         WITH served_ AS (
             SELECT coalesce(s.model, '') AS model, count(*) AS served,
-                   sum(s.input)::BIGINT AS input, sum(s.cache_read)::BIGINT AS cache_read,
-                   sum(s.cache_write)::BIGINT AS cache_write, sum(s.output)::BIGINT AS output,
-                   sum({due})::BIGINT AS priced
+                   sum(s.input) AS input, sum(s.cache_read) AS cache_read,
+                   sum(s.cache_write) AS cache_write, sum(s.output) AS output,
+                   sum({due}) AS priced
             FROM served s LEFT JOIN prices p ON p.policy = s.policy AND p.model = s.model
             LEFT JOIN policies y ON y.policy = s.policy
             WHERE s.serves AND s.flaw = '' GROUP BY ALL
@@ -91,17 +107,9 @@ def _booked(books: Books) -> str:
             "LEFT JOIN (SELECT call, any_value(model) AS model FROM served GROUP BY call) s USING (call)"
         )
     return (
-        "SELECT model, coalesce(sum(amount) FILTER (kind = 'post'), 0)::BIGINT "
-        f"- coalesce(sum(amount) FILTER (kind = 'refund'), 0)::BIGINT AS charged FROM ({source}) GROUP BY model"
+        "SELECT model, coalesce(sum(amount) FILTER (kind = 'post'), 0) "
+        f"- coalesce(sum(amount) FILTER (kind = 'refund'), 0) AS charged FROM ({source}) GROUP BY model"
     )
-
-
-def _calls(books: Books) -> int:
-    """Return how many different calls the books know: the suspects and those that every book has once."""
-    suspects = int(books.value("SELECT count(*) FROM suspects"))
-    if not books.screened:
-        return suspects
-    return suspects + int(books.value("SELECT count(*) FROM served WHERE call NOT IN (SELECT call FROM suspects)"))
 
 
 def _unmatched(books: Books) -> dict[str, int]:

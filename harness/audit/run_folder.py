@@ -180,7 +180,7 @@ class _Run:
                 _name(model) if model else None,
                 "ok" if call.outcome == "ok" else "unknown" if call.outcome in LOST else "failed",
                 *(self._units(billing.get(name)) for name in ("credits_charged", "balance_before", "balance_after")),
-                model is not None and model.tier == "enterprise",
+                model is not None and model.tier == "enterprise" and not self._left_early(call),
                 insurance.get("status"),
                 None if insurance.get("status") == "pending" else self._units(paid),
                 None if call.stream else call.headers.get(names.insurance_status),
@@ -191,6 +191,11 @@ class _Run:
                 self.file,
                 line,
             )
+
+    def _left_early(self, call: CallSpan) -> bool:
+        """Say whether the caller hung up before its answer was there: the insurance does not cover that."""
+        attempts = self.history.attempts_of(call.id)
+        return call.outcome == "aborted" and bool(attempts) and attempts[-1].end > call.end + self.history.skew_us
 
     def _units(self, credits: Any) -> int | None:
         return credits * self.credit if isinstance(credits, int) and not isinstance(credits, bool) else None

@@ -8,96 +8,103 @@ shared keys are looked for and become suspects.
 
 from __future__ import annotations
 
-from harness.audit.books import Books
+from harness.audit.books import BOOKS, Books
 from harness.audit.prices import CLASSES, exact, rounded
 
 MOST_SUSPECTS = 0.1
-"""With more than this share of unclean calls in a sample a screen saves nothing."""
+"""With more than this share of entries that are no charges in a sample a screen saves nothing."""
 SAMPLE = 20_000
 
 
 def find_suspects(books: Books) -> None:
-    """Make table ``suspects(call)``: every call that is not proved clean."""
-    books.db.execute("CREATE OR REPLACE TABLE suspects (call VARCHAR)")
+    """Make table ``suspects(call)``, every call that is not proved clean, and ``suspect_<book>``, its rows."""
     if not _worthwhile(books):
         every = " UNION ".join(f"SELECT call FROM {book} WHERE call <> ''" for book in sorted(books.has))
-        books.db.execute(f"INSERT INTO suspects {every}")
+        books.db.execute(f"CREATE OR REPLACE TABLE suspects AS {every or 'SELECT NULL::VARCHAR AS call LIMIT 0'}")
+        for book in BOOKS:
+            books.db.execute(f"CREATE OR REPLACE VIEW suspect_{book} AS SELECT * FROM {book} WHERE call <> ''")
         return
-    books.screened = True
-    clean = _screen(books)
-    if not _each_call_once(books, clean):
-        for book in _joined(books):
-            books.db.execute(
-                f"INSERT INTO suspects SELECT call FROM {book} WHERE call <> '' GROUP BY call HAVING count(*) > 1"
-            )
-        books.db.execute("CREATE OR REPLACE TABLE suspects AS SELECT DISTINCT call FROM suspects")
+    _screen(books)
+    rows = {book: _pick(books, book) for book in BOOKS}
+    if not _each_call_once(books, rows):
+        shared = " UNION ".join(
+            f"SELECT call FROM {book} WHERE call <> '' GROUP BY call HAVING count(*) > 1" for book in _joined(books)
+        )
+        books.db.execute(f"INSERT INTO suspects {shared} EXCEPT SELECT call FROM suspects")
+        rows = {book: _pick(books, book) for book in BOOKS}
+    books.cleared = rows["served"]
 
 
 def _worthwhile(books: Books) -> bool:
-    """Say whether a sample of the ledger's calls is nearly all clean. Usage logs of their own are never screened."""
+    """Say whether a sample of the ledger is nearly all charges. Usage logs of their own are never screened."""
     if "served" not in books.has or "entries" not in books.has or "logged" in books.has:
         return False
-    books.db.execute(
-        f"CREATE OR REPLACE TEMP TABLE sample AS SELECT call, kind FROM entries WHERE call <> '' LIMIT {SAMPLE}"
-    )
-    unclean, total = books.rows(
-        """SELECT count_if(NOT coalesce(g.kind = 'post' AND u.call IS NOT NULL, false)), count(*) FROM sample g
-        LEFT JOIN (SELECT DISTINCT call FROM served WHERE serves AND flaw = '' AND call IN (SELECT call FROM sample)) u
-        USING (call)"""
+    charges, total = books.rows(
+        f"SELECT count_if(kind = 'post'), count(*) FROM (SELECT kind FROM entries WHERE call <> '' LIMIT {SAMPLE})"
     )[0]
-    return bool(total > 0 and unclean <= MOST_SUSPECTS * total)
+    return bool(total > 0 and total - charges <= MOST_SUSPECTS * total)
 
 
 def _joined(books: Books) -> list[str]:
     return [book for book in ("served", "entries", "told") if book in books.has]
 
 
-def _screen(books: Books) -> int:
-    """Fill ``suspects`` from one narrow join, and return how many of its rows were clean."""
+def _screen(books: Books) -> None:
+    """Make ``screened(call, n)`` from one narrow join: its rows by suspect, and all that are clean under no call."""
     same_tokens = " AND ".join(f"(g.{name} IS NULL OR g.{name} = u.{name})" for name in CLASSES)
     clean = f"u.sound AND g.kind = 'post' AND abs(g.amount - u.due) <= u.tolerance AND {same_tokens}"
     told = ""
     call = "coalesce(u.call, g.call)"
     if "told" in books.has:
         clean += " AND k.outcome = 'ok' AND coalesce(abs(k.charged - g.amount) <= u.tolerance, true)"
-        clean += " AND coalesce(k.paid, 0) = 0"
-        clean += " AND (NOT coalesce(k.insured, false)"
-        clean += " OR coalesce((k.slowest + u.skew) // 1000 <= u.threshold // 1000, false))"
-        told = "FULL JOIN told k USING (call)"
+        clean += " AND coalesce(k.before - k.charged = k.after, true)"
+        clean += " AND coalesce(k.before = g.balance - g.change AND k.after = g.balance, true)"
+        clean += " AND coalesce(k.paid, 0) = 0 AND coalesce(k.header_paid, 0) = 0"
+        clean += " AND coalesce(k.status = k.header_status, true)"
+        clean += " AND coalesce(k.status <> 'paid', true)"
+        fast = "coalesce((k.slowest + u.skew) // 1000 <= u.threshold // 1000, false)"
+        measured = "coalesce(k.latency_ms BETWEEN (k.fastest - u.skew) // 1000 AND (k.slowest + u.skew) // 1000, true)"
+        clean += f" AND (NOT coalesce(k.insured, false) OR ({fast} AND {measured}))"
+        told = "FULL JOIN (SELECT * FROM told WHERE call <> '') k USING (call)"
         call = "coalesce(u.call, g.call, k.call)"
     tokens = ", ".join(f"s.{name}" for name in CLASSES)
     books.db.execute(
         f"""CREATE OR REPLACE TEMP TABLE screened AS
-        SELECT count_if(clean) AS clean, list(call) FILTER (WHERE NOT clean) AS suspects FROM (
-            SELECT {call} AS call, coalesce({clean}, false) AS clean FROM (
-                SELECT s.call, s.serves AND s.flaw = '' AS sound, {tokens},
-                       {rounded(exact("p", "s"), "y")} AS due, y.threshold, y.skew, y.tolerance
-                FROM served s LEFT JOIN prices p ON p.policy = s.policy AND p.model = s.model
-                LEFT JOIN policies y ON y.policy = s.policy
-            ) u FULL JOIN (SELECT * FROM entries WHERE call <> '') g USING (call) {told}
-        )"""
+        SELECT CASE WHEN coalesce({clean}, false) THEN NULL ELSE {call} END AS call, count(*) AS n FROM (
+            SELECT s.call, s.serves AND s.flaw = '' AS sound, {tokens},
+                   {rounded(exact("p", "s"), "y")} AS due, y.threshold, y.skew, y.tolerance
+            FROM served s LEFT JOIN prices p ON p.policy = s.policy AND p.model = s.model
+            LEFT JOIN policies y ON y.policy = s.policy
+            WHERE s.call <> ''
+        ) u FULL JOIN (SELECT * FROM entries WHERE call <> '') g USING (call) {told} GROUP BY ALL"""
     )
-    books.db.execute("INSERT INTO suspects SELECT DISTINCT unnest(suspects) FROM screened")
-    return int(books.value("SELECT clean FROM screened"))
+    books.db.execute("CREATE OR REPLACE TABLE suspects AS SELECT call FROM screened WHERE call IS NOT NULL")
 
 
-def _each_call_once(books: Books, clean: int) -> bool:
+def _pick(books: Books, book: str) -> int:
+    """Make ``suspect_<book>``, and return how many rows with a call the book has beside."""
+    books.db.execute(
+        f"""CREATE OR REPLACE TEMP TABLE picked AS
+        SELECT * FROM {book} WHERE call IN (SELECT call FROM suspects UNION ALL SELECT '')"""
+    )
+    books.db.execute(f"CREATE OR REPLACE TABLE suspect_{book} AS SELECT * FROM picked WHERE call <> ''")
+    return int(books.value(f"SELECT (SELECT count(*) FROM {book}) - (SELECT count(*) FROM picked)"))
+
+
+def _each_call_once(books: Books, rows: dict[str, int]) -> bool:
     """Say whether counting proves that every call that is no suspect has exactly one row in each book.
 
     Over those calls the join's rows number the sum of products of the books' rows per call. That it equals each book's
-    own number of rows leaves every product at one.
+    own number of rows leaves every product at one. A suspect may have clean rows in the join too: its products less its
+    rows that are not clean.
     """
-    own = []
-    product = []
-    for book in _joined(books):
-        books.db.execute(
-            f"CREATE OR REPLACE TEMP TABLE of_{book} AS SELECT call, count(*) AS n FROM {book} "
-            "WHERE call IN (SELECT call FROM suspects) GROUP BY call"
-        )
-        total = books.value(f"SELECT count(*) FROM {book} WHERE call <> ''")
-        own.append(total - books.value(f"SELECT coalesce(sum(n), 0) FROM of_{book}"))
-        product.append(f"coalesce(of_{book}.n, 1)")
-    joins = " ".join(f"LEFT JOIN of_{book} USING (call)" for book in _joined(books))
-    rows = books.value(f"SELECT coalesce(sum({' * '.join(product)}), 0)::BIGINT FROM suspects {joins}")
-    unclean = books.value("SELECT coalesce(len(suspects), 0) FROM screened")
-    return all(count == clean - (rows - unclean) for count in own)
+    counts = " ".join(
+        f"LEFT JOIN (SELECT call, count(*) AS {book} FROM suspect_{book} GROUP BY call) USING (call)"
+        for book in _joined(books)
+    )
+    product = " * ".join(f"coalesce({book}, 1)" for book in _joined(books))
+    of_suspects = books.value(f"SELECT coalesce(sum({product}), 0)::BIGINT FROM suspects {counts}")
+    clean, unclean = books.rows(
+        "SELECT coalesce(sum(n) FILTER (call IS NULL), 0), coalesce(sum(n) FILTER (call IS NOT NULL), 0) FROM screened"
+    )[0]
+    return all(rows[book] == clean - (of_suspects - unclean) for book in _joined(books))

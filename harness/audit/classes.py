@@ -38,7 +38,7 @@ _DESCRIBED = " || ', ' || ".join(
 )
 
 
-_ALL_ATTEMPTS = "(attempts > serving AND coalesce(net IN (all_price, all_prices), false))"
+_ALL_ATTEMPTS = "(attempts > serving AND coalesce(net IN (all_price, all_prices, each_price, attempts * price), false))"
 
 
 def _confusion(input_: str, cache_read: str, cache_write: str, output: str) -> str:
@@ -136,7 +136,7 @@ CHARGES = (
         f"serving > 0 AND flaw = '' AND (({_L_TOKENS} AND NOT ({_SAME_TOKENS})) OR {WRONG} AND {_ALL_ATTEMPTS})",
         "high",
         "net",
-        f"CASE WHEN {_ALL_ATTEMPTS} THEN 'the usage of failed attempts is in it' ELSE {_DESCRIBED} END",
+        f"CASE WHEN {_ALL_ATTEMPTS} THEN 'failed attempts were billed with it' ELSE {_DESCRIBED} END",
     ),
     Class(
         "RATE_MISMATCH",

@@ -11,7 +11,8 @@ def examine(books: Books) -> None:
 
     u_*: upstreams; g_*: ledger; l_*: usage log; c_*: client. ``exact`` is the price of the served tokens before
     rounding, ``high`` the greatest lawful charge and ``low`` the least: they differ where nobody can tell whether the
-    answer counts. ``all_*`` is the price of every attempt's usage, rounded together or each.
+    answer counts. ``all_*`` is the price of every attempt's usage, rounded together or each,
+    ``each_price`` the served usage's once for each attempt.
     """
     books.db.execute(
         f"""CREATE OR REPLACE TABLE cases AS
@@ -44,7 +45,8 @@ def examine(books: Books) -> None:
                    p.input AS p_input, coalesce(p.cache_read, p.input) AS p_cache_read,
                    coalesce(p.cache_write, p.input) AS p_cache_write, p.output AS p_output,
                    {_exact("u")} AS exact,
-                   {rounded(_exact("u"))} AS price, {rounded("all_exact")} AS all_price
+                   {rounded(_exact("u"))} AS price, {rounded("all_exact")} AS all_price,
+                   {rounded(f"(attempts * {_exact('u')})")} AS each_price
             FROM joined j LEFT JOIN policies y ON y.policy = j.policy
             LEFT JOIN prices p ON p.policy = j.policy AND p.model = j.model
         )

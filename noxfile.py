@@ -141,3 +141,19 @@ def benchmark(session: nox.Session) -> None:
     _install(session)
     session.run("python", "tests/benchmarks/simulation.py", *session.posargs)
     session.run("python", "tests/benchmarks/ledger.py")
+
+
+@nox.session
+def benchmark_audit(session: nox.Session) -> None:
+    """Print what an audit of five million calls costs, as a ratio to a plain join in the same run; posargs: CALLS."""
+    _install(session)
+    session.run("python", "tests/benchmarks/audit.py", *session.posargs)
+
+
+@nox.session
+def prices(session: nox.Session) -> None:
+    """Price a million usages in the audit's SQL, as the checkers do and as the gateway does: half a minute."""
+    _install(session, "test")
+    session.run(
+        "pytest", "-q", "--timeout=1800", "tests/audit/test_audit_prices.py", env={"HARNESS_PRICED_USAGES": "1000000"}
+    )

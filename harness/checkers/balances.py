@@ -62,8 +62,8 @@ def _decisions(history: History, contract: Contract) -> Iterator[Decision]:
     refusal = contract.error("insufficient_balance")
     for one in seen(history, contract):
         purse = known.get(one.plan.account)
-        if purse is None or not is_billable(one) or one.crashed:
-            continue  # what a crash lost was available, or was not, and no book tells
+        if purse is None or not is_billable(one) or one.interrupted:
+            continue  # what a crash lost meanwhile was available, or was not, and no book tells
         own = next((entry for entry in history.entries_of(one.call.id) if entry.kind == "hold"), None)
         if own is not None:
             index = purse.entries.index(own)
@@ -246,7 +246,7 @@ def only_those_who_can_pay_are_served(history: History, contract: Contract, verd
         return
     refusal, least = contract.error("insufficient_balance"), contract.money.enterprise_minimum_credits
     for one, rows in flaws_of_all(history, contract):
-        if rows and due(rows) == (refusal,) and one.call.status is not None and not one.crashed:
+        if rows and due(rows) == (refusal,) and one.call.status is not None and not one.interrupted:
             verdict.case(
                 "refused_402",
                 answers(one, due(rows)),

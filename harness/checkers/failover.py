@@ -108,7 +108,7 @@ def server_errors_move_on(history: History, contract: Contract, verdict: Verdict
 
 def _only_the_result(one: Seen, history: History, contract: Contract, verdict: Verdict) -> None:
     last, speaker = one.attempts[-1], speaker_of(one)
-    if one.crashed or ran_out(one, history, contract) or perhaps_too_late(last, history, contract):
+    if one.interrupted or ran_out(one, history, contract) or perhaps_too_late(last, history, contract):
         return
     served = failure_of(last, one.call, contract) is None and last.ended == "served"
     if not served or (speaker is not None and speaker is not last):

@@ -108,7 +108,7 @@ def as_planned(one: Seen, rows: tuple[ErrorRow, ...]) -> bool | None:
     disturbed = any(attempt.ended != "served" or attempt.status != 200 for attempt in one.attempts)
     if (
         disturbed
-        or one.crashed
+        or one.interrupted
         or one.call.outcome in ("aborted", "open")
         or one.call.status in (402, 429, 502, 503, 504)
         or (one.plan.stream and one.call.status == 200 and one.call.outcome == "error")

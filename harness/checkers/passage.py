@@ -140,7 +140,7 @@ def owed(history: History, contract: Contract, one: Seen, faults: Iterable[str] 
     One is enough for a call, so an attempt behind another is a broken promise of the first. With ``faults`` only
     attempts hit by one of them count, and those too that the gateway itself broke off although the fault is lawful.
     """
-    if one.crashed or one.call.outcome in ("aborted", "open"):
+    if one.interrupted or one.call.outcome in ("aborted", "open"):
         return []
     hit = fault_names(history) if faults else {}
     may_wait = bool(faults) and not ran_out(one, history, contract)

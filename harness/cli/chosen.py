@@ -39,6 +39,9 @@ def chosen_target(options: TargetOptions) -> tuple[Target, dict[str, Any]]:
         raise click.UsageError("--key and --upstreams go with --target URL alone")
     if options.claims_path and options.target == "reference":
         raise click.UsageError("--claims goes with a gateway of yours: the reference gateway has claims of its own")
+    for option, address in (("--target", options.target), ("--upstreams", options.upstreams_url)):
+        if "://" in address and "@" in address.partition("://")[2].partition("/")[0]:
+            raise click.UsageError(f"{option}: give the address without a user and password: they would be recorded")
     claims = _claims(options.claims_path) if options.claims_path else ()
     try:
         spec = target_spec(options.target, options.keys, options.upstreams_url, options.contract_path, claims)

@@ -60,6 +60,8 @@ def power_command(
         **identity(contract, target.claims),
         **({"shard": str(part)} if part is not None else {}),
     }
+    if out is not None and out.resolve() in {folder.resolve() for folder in clean}:
+        raise click.UsageError(f"--out {out} is one of the --clean runs: give a folder of its own")
     seeds = [one for folder in clean for one in _clean_seeds(folder, run)]
     # A selection asks the right gateway only what it asks the mutants; the whole asks it the whole core.
     asked = {lie.breaks for lie in mine}

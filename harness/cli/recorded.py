@@ -21,9 +21,6 @@ from harness.history import HistoryError, Plan, read_history
 from harness.runner import EXIT_FAIL, EXIT_HARNESS, EXIT_USAGE, Job, build_verdict, rejudge, run_job
 from harness.scenario import SCENARIOS
 
-_ASKED = ("interrupted", "planned", "overlay", "profiles", "requirements", "contract", "claims", "upstreams", "keys")
-"""What the earlier verdict knows of the run and no history does."""
-
 
 def judge_command(folder: Path) -> int:
     """Judge and render a run folder, or one scenario's folder in it, again."""
@@ -42,7 +39,7 @@ def judge_command(folder: Path) -> int:
     earlier = before.get("run", {})
     records = _with_unkept(records, before)
     run: dict[str, Any] = {
-        **{name: earlier[name] for name in _ASKED if name in earlier},
+        **earlier,  # what was asked, no history knows
         "target": plan.target,
         "mode": plan.mode,
         "mutant": plan.mutant,
@@ -51,7 +48,9 @@ def judge_command(folder: Path) -> int:
         "judged_again": True,
     }
     catalogue = load_requirements()
-    whole = bool(earlier) and not earlier.get("selection") and not earlier.get("requirements")
+    whole = (
+        bool(earlier) and not earlier.get("selection") and not earlier.get("requirements") and not earlier.get("shard")
+    )
     verdict = build_verdict(
         run,
         records,

@@ -74,8 +74,6 @@ def run_command(options: RunOptions) -> int:
         for name in selection.scenarios:
             say(name)
         return 0
-    told(target.check)
-    folder = run_folder(options.out)
     jobs = [
         Job(
             scenario=name,
@@ -85,7 +83,6 @@ def run_command(options: RunOptions) -> int:
             mutant=options.mutant,
             overlay=overlay,
             requirements=selection.requirements,
-            folder=str(folder),
             keep_passes=len(span) == 1,
         )
         for number, one in enumerate(span)
@@ -94,13 +91,16 @@ def run_command(options: RunOptions) -> int:
         if part is None or part.takes(number + place)
     ]
     if plans:
-        like = Job("", 0, mode, spec, options.mutant, overlay, selection.requirements, str(folder))
+        like = Job("", 0, mode, spec, options.mutant, overlay, selection.requirements)
         jobs = saved_jobs(plans, like, options.seed)
         span = range(min(job.seed for job in jobs), max(job.seed for job in jobs) + 1)
     if not jobs:
         raise click.UsageError(
             f"--shard {part}: nothing is left for it, there are {len(selection.scenarios)} scenarios"
         )
+    told(target.check)
+    folder = run_folder(options.out)
+    jobs = [replace(job, folder=str(folder)) for job in jobs]
     run = {
         "target": options.target,
         "mode": mode,
@@ -111,7 +111,7 @@ def run_command(options: RunOptions) -> int:
         "claims": options.claims_path,
         "upstreams": options.upstreams_url,
         "keys": sorted(spec["keys"]) if options.by_address else [],
-        "selection": list(options.names),
+        "selection": list(selection.scenarios if options.last_failed else options.names),
         "profiles": list(options.profiles),
         "requirements": sorted(selection.requirements),
         **identity(contract, target.claims),

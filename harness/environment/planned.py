@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import re
 import types
 import typing
 from base64 import b64decode
@@ -40,6 +41,9 @@ _HINTS: Mapping[Any, Mapping[str, Any]] = {
     for cls in (Account, Call, Crash, Injection, Key, Reply, Scenario, StoreFailure, World)
 }
 _NOT_OF_A_CALL = ("own_body", "literal_secret")
+_NAME = re.compile(r"\w+(\.\w+)*", re.ASCII)
+_HEAD = {"scenario": str, "seed": int, "mode": str, "target": str, "mutant": str}
+"""What a plan says first, and of what type it is."""
 
 
 class PlanError(ValueError):
@@ -61,6 +65,9 @@ def read_plan(path: Path) -> dict[str, Any]:
         raise PlanError(f"{file}: no plan; a history's first line is one, and so is what harness swarm saves")
     if plan.get("schema") != SCHEMA:
         raise PlanError(f"{file}: schema {plan.get('schema')!r}; this version reads {SCHEMA}")
+    wrong = [name for name, kind in _HEAD.items() if not isinstance(plan.get(name), kind)]
+    if wrong or plan["seed"] < 0:
+        raise PlanError(f"{file}: its {', '.join(wrong) or 'seed'} is missing or no such thing")
     return plan
 
 
@@ -71,6 +78,8 @@ def scenario_of(plan: Mapping[str, Any], checks: Mapping[str, Checker]) -> Scena
     (no record has them), and for anything that is not as ``plan_of`` writes it.
     """
     try:
+        if not _NAME.fullmatch(str(plan["scenario"])):  # a folder is named after it
+            raise PlanError(f"the plan's scenario is called {plan['scenario']!r}: letters, digits, _ and . make a name")
         options = plan["options"]
         world = _world(options["world"])
         unknown = [name for name in options["checks"] if name not in checks]

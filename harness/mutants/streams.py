@@ -265,9 +265,12 @@ def pings_only_before_the_first_byte(parts: Components) -> Components:
         content = False
 
         def write(self, data: bytes) -> None:
-            self.content = self.content or data != self._ping
-            if not (self.content and data == self._ping):
-                super().write(data)
+            self.content = True
+            super().write(data)
+
+        def ping(self) -> None:
+            if not self.content:
+                super().ping()
 
     return _pinging(parts, Early)
 

@@ -86,7 +86,8 @@ def _cause(attempt: AttemptSpan, call: CallSpan, contract: Contract) -> str:
     if attempt.ended == "left":
         answered = not call.stream and call.status is not None  # whoever left then left an answer, no attempt
         if call.outcome == "aborted" and call.end <= attempt.end and not answered:
-            return "abandoned"
+            # Nobody outside can tell what ended one that lasted until the upstream's own limit.
+            return "unknown" if attempt.end - attempt.start >= contract.timeouts.silence_ms * 1000 else "abandoned"
         if not names & _REJECTED:
             return "first_byte" if attempt.head is None else "silence"
     if len({_BY_FAULT.get(name, name) for name in names & _DECIDING}) > 1:

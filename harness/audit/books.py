@@ -6,6 +6,7 @@
 ``told``     what the client saw of a call, and what it was told of its charge
 ``prices``   the printed prices, in units a token; ``policies`` the rest of what was promised
 ``accounts`` opening balances;  ``unreadable`` rows that could not be used, each with file, row and why
+``aside``    the calls of such rows, by book: nothing is said of them; '' for a row that does not tell its call
 
 Amounts are whole units (see ``units``), times are microseconds of whatever clock the book has. Rows of the four books
 are matched on ``call``. Every row has ``file`` (an index into ``sources``) and ``line`` (1-based, or a row's number).
@@ -50,6 +51,7 @@ TABLES = {
     "ratio_under BIGINT, skew BIGINT, tolerance BIGINT",
     "accounts": "account VARCHAR, opening BIGINT",
     "unreadable": "source VARCHAR, row BIGINT, field VARCHAR, value VARCHAR, problem VARCHAR",
+    "aside": "book VARCHAR, call VARCHAR",
     "sources": "file INTEGER, name VARCHAR",
 }
 
@@ -75,6 +77,8 @@ class Books:
         self.has: set[str] = set()
         self.cleared = 0
         """Calls that a screen proved clean, each with one row in every book that it joined."""
+        self.foreign = False
+        """The books are somebody else's: what is in one only may be the map's fault."""
         self.rounding: dict[str, str] = {}
         """How charges are rounded, and how that is known."""
         self.notes: list[str] = []

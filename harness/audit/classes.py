@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.audit.prices import CLASSES as TOKENS
-from harness.audit.prices import rounded
+from harness.audit.prices import EACH, due
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,14 @@ _DESCRIBED = " || ', ' || ".join(
 )
 
 
+_SLACK = f"quantum * CASE WHEN rounding LIKE '%{EACH}' THEN {len(TOKENS)} ELSE 1 END"
 _ALL_ATTEMPTS = "(attempts > serving AND coalesce(net IN (all_price, all_prices, each_price, attempts * price), false))"
 
 
 def _confusion(input_: str, cache_read: str, cache_write: str, output: str) -> str:
     """Return the SQL of the rounded price with the classes' tokens taken for others."""
-    cached = f"({cache_read}) * p_cache_read + ({cache_write}) * p_cache_write"
-    return rounded(f"(({input_}) * p_input + {cached} + ({output}) * p_output)", "cases")
+    tokens = {"input": input_, "cache_read": cache_read, "cache_write": cache_write, "output": output}
+    return due([f"({tokens[name]}) * p_{name}" for name in TOKENS], "cases")
 
 
 CONFUSIONS = {
@@ -107,7 +108,7 @@ CHARGES = (
     Class(
         "ROUNDING",
         "The right tokens at the right price, rounded otherwise than promised.",
-        f"{WRONG} AND posts > 0 AND net >= 0 AND abs(net - exact) < quantum "
+        f"{WRONG} AND posts > 0 AND net >= 0 AND abs(net - exact) < {_SLACK} "
         f"AND (NOT ({_L_TOKENS}) OR ({_SAME_TOKENS}))",
         "high",
         "net",
@@ -191,7 +192,8 @@ OTHERS = (
     Class(
         "INSURANCE_UNDUE",
         "A payout for a call that was fast enough, failed, or was not charged.",
-        f"payouts > 0 AND NOT ({_HAS_POLICY} AND ({OWED} OR {MAY_COVER}))",
+        # Whether the call was slow enough, only a client's book can tell.
+        f"payouts > 0 AND (net <= 0 OR c_known) AND NOT ({_HAS_POLICY} AND ({OWED} OR {MAY_COVER}))",
         "0",
         "paid",
         "CASE WHEN net <= 0 THEN 'nothing was charged' WHEN coalesce(c_outcome, '') <> 'ok' THEN 'not a whole answer' "

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from harness.audit.aside import AWAY
 from harness.audit.books import Books
-from harness.audit.prices import CLASSES, exact, rounded
+from harness.audit.prices import CLASSES, due, exact, rounded
+
+LOOKED_AT = "call IN (SELECT call FROM looked_at)"
+AT_ONCE = 1_000_000
+"""Suspects that are looked at together, so that memory bears any number of them."""
 
 
 def examine(books: Books) -> None:
@@ -14,8 +19,19 @@ def examine(books: Books) -> None:
     answer counts. ``all_*`` is the price of every attempt's usage, rounded together or each,
     ``each_price`` the served usage's once for each attempt.
     """
-    books.db.execute(
-        f"""CREATE OR REPLACE TABLE cases AS
+    suspects = int(books.value("SELECT count(*) FROM suspects"))
+    parts = 1 + suspects // AT_ONCE
+    for part in range(parts):
+        books.db.execute(
+            "CREATE OR REPLACE TEMP TABLE looked_at AS SELECT call FROM suspects "
+            f"WHERE hash(call) % {parts} = {part} AND NOT {AWAY}"
+        )
+        books.db.execute(f"{'INSERT INTO cases' if part else 'CREATE OR REPLACE TABLE cases AS'} {_look()}")
+
+
+def _look() -> str:
+    """Return the SQL of the cases of the calls in ``looked_at``."""
+    return f"""
         WITH t AS ({_attempts()}), u AS ({_served()}), g AS ({_entries()}), l AS ({_logged()}), c AS ({_told()}),
         joined AS (
             SELECT call,
@@ -37,16 +53,16 @@ def examine(books: Books) -> None:
                    c.after AS c_after, coalesce(c.insured, false) AS insured, c.status AS c_status, c.paid AS c_paid,
                    c.header_status AS c_header_status, c.header_paid AS c_header_paid, c.fastest, c.slowest,
                    c.stamp AS c_at
-            FROM suspects s LEFT JOIN u USING (call) LEFT JOIN g USING (call) LEFT JOIN l USING (call)
+            FROM looked_at s LEFT JOIN u USING (call) LEFT JOIN g USING (call) LEFT JOIN l USING (call)
             LEFT JOIN c USING (call)
         ), priced AS (
             SELECT j.*, y.quantum, y.rounding, y.threshold, y.ratio_over, y.ratio_under, y.skew,
                    coalesce(y.tolerance, 0) AS tolerance,
                    p.input AS p_input, coalesce(p.cache_read, p.input) AS p_cache_read,
                    coalesce(p.cache_write, p.input) AS p_cache_write, p.output AS p_output,
-                   {_exact("u")} AS exact,
-                   {rounded(_exact("u"))} AS price, {rounded("all_exact")} AS all_price,
-                   {rounded(f"(attempts * {_exact('u')})")} AS each_price
+                   {" + ".join(_terms("u"))} AS exact,
+                   {due(_terms("u"))} AS price, {rounded("all_exact")} AS all_price,
+                   {rounded(f"(attempts * ({' + '.join(_terms('u'))}))")} AS each_price
             FROM joined j LEFT JOIN policies y ON y.policy = j.policy
             LEFT JOIN prices p ON p.policy = j.policy AND p.model = j.model
         )
@@ -56,21 +72,17 @@ def examine(books: Books) -> None:
                CASE WHEN serving > 0 AND flaw = '' AND coalesce(c_outcome, 'ok') = 'ok' THEN coalesce(price, 0)
                     ELSE 0 END AS low
         FROM priced"""
-    )
 
 
-def _exact(book: str) -> str:
+def _terms(book: str) -> list[str]:
     """Return the SQL of the exact price of the tokens in columns ``<book>_input`` and so on, at the prices in ``p``."""
-    sql = exact("p")
-    for name in CLASSES:
-        sql = sql.replace(f"coalesce({name}, 0)", f"coalesce(j.{book}_{name}, 0)")
-    return sql
+    return [f"coalesce(j.{book}_{name}, 0) * coalesce(p.{name}, p.input)" for name in CLASSES]
 
 
 def _attempts() -> str:
     return f"""SELECT s.*, {exact("p", "s")} AS exact, y.quantum, y.rounding FROM suspect_served s
         LEFT JOIN policies y ON y.policy = s.policy
-        LEFT JOIN prices p ON p.policy = s.policy AND p.model = s.model"""
+        LEFT JOIN prices p ON p.policy = s.policy AND p.model = s.model WHERE {LOOKED_AT}"""
 
 
 def _served() -> str:
@@ -95,14 +107,14 @@ def _entries() -> str:
         "any_value(balance) FILTER (kind = 'post') AS after"
     )
     return f"""SELECT call, any_value(account) AS account, any_value(model) AS model, {columns}, {tokens}, {around},
-        max(stamp) AS stamp FROM suspect_entries GROUP BY call"""
+        max(stamp) AS stamp FROM suspect_entries WHERE {LOOKED_AT} GROUP BY call"""
 
 
 def _logged() -> str:
     tokens = ", ".join(f"any_value({name}) AS {name}" for name in CLASSES)
     return f"""SELECT call, any_value(account) AS account, any_value(model) AS model, count(*) AS n, {tokens},
         sum(charged)::BIGINT AS charged, sum(paid)::BIGINT AS paid, any_value(insurance) AS insurance,
-        any_value(latency_ms) AS latency_ms FROM suspect_logged GROUP BY call"""
+        any_value(latency_ms) AS latency_ms FROM suspect_logged WHERE {LOOKED_AT} GROUP BY call"""
 
 
 def _told() -> str:
@@ -111,4 +123,4 @@ def _told() -> str:
         "latency_ms, fastest, slowest, stamp"
     )
     columns = ", ".join(f"any_value({name}) AS {name}" for name in names.split(", "))
-    return f"SELECT call, {columns} FROM suspect_told GROUP BY call"
+    return f"SELECT call, {columns} FROM suspect_told WHERE {LOOKED_AT} GROUP BY call"

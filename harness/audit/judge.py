@@ -7,11 +7,12 @@ from typing import Any
 import duckdb
 
 from harness.audit.accounts import chain, roll_forward
+from harness.audit.aside import AWAY, doubt_absences, set_aside
 from harness.audit.books import AuditError, Books
 from harness.audit.classes import CLASSES
 from harness.audit.examine import examine
 from harness.audit.findings import NO_MONEY, find
-from harness.audit.prices import exact, rounded
+from harness.audit.prices import due, terms
 from harness.audit.result import Audit, ClassTotal
 from harness.audit.screen import find_suspects
 
@@ -33,7 +34,9 @@ def audit(books: Books) -> Audit:
 
 def _audit(books: Books) -> Audit:
     find_suspects(books)
+    set_aside(books)
     examine(books)
+    doubt_absences(books)
     find(books)
     chain(books)
     roll_forward(books)
@@ -44,7 +47,7 @@ def _audit(books: Books) -> Audit:
         credit=books.credit,
         books={book: int(books.value(f"SELECT count(*) FROM {book}")) for book in sorted(books.has)},
         calls=calls,
-        clean=calls - int(books.value("SELECT count(DISTINCT call) FROM discrepancies WHERE call <> ''")),
+        clean=calls - _unclean(books),
         classes=_classes(books),
         models=_records(books, "SELECT * FROM models ORDER BY model"),
         accounts=_records(
@@ -53,6 +56,7 @@ def _audit(books: Books) -> Audit:
         unreadable=int(books.value("SELECT count(*) FROM unreadable")),
         unmatched=_unmatched(books),
         rounding=dict(books.rounding),
+        doubt=_doubt(books),
         notes=tuple(books.notes),
         sources=tuple(name for _, name in books.rows("SELECT file, name FROM sources ORDER BY file")),
     )
@@ -76,14 +80,14 @@ def _classes(books: Books) -> tuple[ClassTotal, ...]:
 
 def _models(books: Books) -> None:
     """Make table ``models``: tokens served and their price beside what was charged, by model, from the whole books."""
-    due = rounded(exact("p", "s"), "y")
+    price = due(terms("p", "s"), "y")
     books.db.execute(
         f"""CREATE OR REPLACE TABLE models AS
         WITH served_ AS (
             SELECT coalesce(s.model, '') AS model, count(*) AS served,
                    sum(s.input) AS input, sum(s.cache_read) AS cache_read,
                    sum(s.cache_write) AS cache_write, sum(s.output) AS output,
-                   sum({due}) AS priced
+                   sum({price}) AS priced
             FROM served s LEFT JOIN prices p ON p.policy = s.policy AND p.model = s.model
             LEFT JOIN policies y ON y.policy = s.policy
             WHERE s.serves AND s.flaw = '' GROUP BY ALL
@@ -109,6 +113,25 @@ def _booked(books: Books) -> str:
     return (
         "SELECT model, coalesce(sum(amount) FILTER (kind = 'post'), 0) "
         f"- coalesce(sum(amount) FILTER (kind = 'refund'), 0) AS charged FROM ({source}) GROUP BY model"
+    )
+
+
+def _doubt(books: Books) -> str:
+    """Say why foreign books cannot be compared at all: no call is in both of them."""
+    if not books.foreign or books.cleared:
+        return ""
+    both = int(books.value("SELECT count(*) FROM cases WHERE attempts > 0 AND posts + holds > 0"))
+    if both or books.value(f"SELECT count(*) FROM suspects WHERE {AWAY}"):
+        return ""
+    return "no call is in both the upstream's book and the ledger: do the map's columns of calls hold the same ids?"
+
+
+def _unclean(books: Books) -> int:
+    return int(
+        books.value(
+            f"SELECT count(*) FROM (SELECT call FROM discrepancies WHERE call <> '' UNION "
+            f"SELECT call FROM suspects WHERE {AWAY})"
+        )
     )
 
 

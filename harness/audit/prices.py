@@ -1,8 +1,8 @@
-"""What a call should have cost, in SQL over whole numbers: tokens times printed prices, rounded once a call."""
+"""What a call should have cost, in SQL over whole numbers: tokens times prices, rounded once a call or once a class."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 CLASSES = ("input", "cache_read", "cache_write", "output")
@@ -32,18 +32,32 @@ ROUNDINGS: Mapping[str, Rounding] = {
     )
 }
 """``none`` is ``down`` with a quantum of one unit: nothing is finer than that."""
+EACH = "_each"
+"""Ends the name of a rounding that is done for each token class of a call, before they are added."""
+
+
+def terms(prices: str = "p", tokens: str = "") -> tuple[str, ...]:
+    """Return the SQL of what each token class costs in units, before rounding; a class without a price is input."""
+    prefix = f"{tokens}." if tokens else ""
+    return tuple(f"coalesce({prefix}{name}, 0)::BIGINT * coalesce({prices}.{name}, {prices}.input)" for name in CLASSES)
 
 
 def exact(prices: str = "p", tokens: str = "") -> str:
-    """Return the SQL of what four token classes cost in units, before rounding; a class without a price is input."""
-    prefix = f"{tokens}." if tokens else ""
-    terms = (f"coalesce({prefix}{name}, 0)::BIGINT * coalesce({prices}.{name}, {prices}.input)" for name in CLASSES)
-    return f"({' + '.join(terms)})"
+    """Return the SQL of what four token classes cost in units, before rounding."""
+    return f"({' + '.join(terms(prices, tokens))})"
 
 
-def rounded(amount: str, policy: str = "y") -> str:
+def due(costs: Sequence[str], policy: str = "y") -> str:
+    """Return the SQL of the charge for classes that cost ``costs``: rounded together, or each where so agreed."""
+    each = " + ".join(rounded(one, policy, EACH) for one in costs)
+    together = rounded(f"({' + '.join(costs)})", policy)
+    return f"(CASE WHEN {policy}.rounding LIKE '%{EACH}' THEN {each} ELSE {together} END)"
+
+
+def rounded(amount: str, policy: str = "y", suffix: str = "") -> str:
     """Return the SQL of ``amount`` rounded as the policy in ``policy`` says."""
     cases = " ".join(
-        f"WHEN '{rounding.name}' THEN {rounding.of(amount, f'{policy}.quantum')}" for rounding in ROUNDINGS.values()
+        f"WHEN '{rounding.name}{suffix}' THEN {rounding.of(amount, f'{policy}.quantum')}"
+        for rounding in ROUNDINGS.values()
     )
     return f"(CASE {policy}.rounding {cases} END)"

@@ -9,18 +9,20 @@ shared keys are looked for and become suspects.
 from __future__ import annotations
 
 from harness.audit.books import BOOKS, Books
-from harness.audit.prices import CLASSES, exact, rounded
+from harness.audit.prices import CLASSES, due, terms
 
 MOST_SUSPECTS = 0.1
 """With more than this share of entries that are no charges in a sample a screen saves nothing."""
 SAMPLE = 20_000
+ASIDE = "SELECT call FROM aside WHERE call <> ''"
+"""Calls that have a row that could not be read: none of them is clean."""
 
 
 def find_suspects(books: Books) -> None:
     """Make table ``suspects(call)``, every call that is not proved clean, and ``suspect_<book>``, its rows."""
     if not _worthwhile(books):
         every = " UNION ".join(f"SELECT call FROM {book} WHERE call <> ''" for book in sorted(books.has))
-        books.db.execute(f"CREATE OR REPLACE TABLE suspects AS {every or 'SELECT NULL::VARCHAR AS call LIMIT 0'}")
+        books.db.execute(f"CREATE OR REPLACE TABLE suspects AS {every + ' UNION ' if every else ''}{ASIDE}")
         for book in BOOKS:
             books.db.execute(f"CREATE OR REPLACE VIEW suspect_{book} AS SELECT * FROM {book} WHERE call <> ''")
         return
@@ -72,13 +74,15 @@ def _screen(books: Books) -> None:
         f"""CREATE OR REPLACE TEMP TABLE screened AS
         SELECT CASE WHEN coalesce({clean}, false) THEN NULL ELSE {call} END AS call, count(*) AS n FROM (
             SELECT s.call, s.serves AND s.flaw = '' AS sound, {tokens},
-                   {rounded(exact("p", "s"), "y")} AS due, y.threshold, y.skew, y.tolerance
+                   {due(terms("p", "s"), "y")} AS due, y.threshold, y.skew, y.tolerance
             FROM served s LEFT JOIN prices p ON p.policy = s.policy AND p.model = s.model
             LEFT JOIN policies y ON y.policy = s.policy
             WHERE s.call <> ''
         ) u FULL JOIN (SELECT * FROM entries WHERE call <> '') g USING (call) {told} GROUP BY ALL"""
     )
-    books.db.execute("CREATE OR REPLACE TABLE suspects AS SELECT call FROM screened WHERE call IS NOT NULL")
+    books.db.execute(
+        f"CREATE OR REPLACE TABLE suspects AS SELECT call FROM screened WHERE call IS NOT NULL UNION {ASIDE}"
+    )
 
 
 def _pick(books: Books, book: str) -> int:
@@ -103,7 +107,9 @@ def _each_call_once(books: Books, rows: dict[str, int]) -> bool:
         for book in _joined(books)
     )
     product = " * ".join(f"coalesce({book}, 1)" for book in _joined(books))
-    of_suspects = books.value(f"SELECT coalesce(sum({product}), 0)::BIGINT FROM suspects {counts}")
+    # A call that is in none of the books, because its rows were set aside, has no row in the join.
+    there = f"coalesce({', '.join(_joined(books))}) IS NOT NULL"
+    of_suspects = books.value(f"SELECT coalesce(sum({product}) FILTER ({there}), 0)::BIGINT FROM suspects {counts}")
     clean, unclean = books.rows(
         "SELECT coalesce(sum(n) FILTER (call IS NULL), 0), coalesce(sum(n) FILTER (call IS NOT NULL), 0) FROM screened"
     )[0]

@@ -179,6 +179,25 @@ def replay(ctx: click.Context, /, folder: Path) -> None:
 
 
 @harness.command()
+@click.argument("folder", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
+@click.option("--upstream", multiple=True, type=click.Path(path_type=Path), help="What providers served, file by file.")
+@click.option("--ledger", multiple=True, type=click.Path(path_type=Path), help="What the gateway charged.")
+@click.option("--client", multiple=True, type=click.Path(path_type=Path), help="What callers were told.")
+@click.option("--prices", default="", metavar="FILE|CONTRACT", help="The printed prices (see docs/audit.md).")
+@click.option("--map", "maps", multiple=True, metavar="[BOOK=]FILE|NAME", help="Which columns hold what.")
+@click.option("--tolerance", type=click.IntRange(0), default=0, show_default=True, help="In quanta of the rounding.")
+@click.option("--cutoff", type=click.IntRange(0), metavar="SECONDS", help="How near its edge a period may lack a call.")
+@click.option("--out", type=click.Path(path_type=Path), help="Default: DIR/audit, or audit.")
+@click.pass_context
+def audit(ctx: click.Context, /, folder: Path | None, **options: Any) -> None:
+    """Match what was served, booked and told, call by call, and price it again: a recorded run's books, or your own."""
+    from harness.cli.audit import audit_command
+
+    files = {book: options.pop(book) for book in ("upstream", "ledger", "client")}
+    ctx.exit(audit_command(folder, files, **options))
+
+
+@harness.command()
 @click.argument("requirement", metavar="ID")
 def explain(requirement: str) -> None:
     """Say what a requirement asks, where it stands, what checks it, and what would break it."""

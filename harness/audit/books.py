@@ -116,9 +116,8 @@ class Books:
 
     def value(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
         """Return the one value of a query."""
-        row = self.db.execute(statement, list(parameters)).fetchone()
-        assert row is not None
-        return row[0]
+        # All of it: a result that is not fetched to its end keeps the connection from other work.
+        return self.rows(statement, parameters)[0][0]
 
     def columns(self, table: str) -> tuple[str, ...]:
         """Return the column names of a table of ``TABLES``."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.audit.prices import CLASSES as TOKENS
-from harness.audit.prices import EACH, due
+from harness.audit.prices import EACH, due, rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +42,37 @@ _SLACK = f"quantum * CASE WHEN rounding LIKE '%{EACH}' THEN {len(TOKENS)} ELSE 1
 _ALL_ATTEMPTS = "(attempts > serving AND coalesce(net IN (all_price, all_prices, each_price, attempts * price), false))"
 
 
-def _confusion(input_: str, cache_read: str, cache_write: str, output: str) -> str:
-    """Return the SQL of the rounded price with the classes' tokens taken for others."""
-    tokens = {"input": input_, "cache_read": cache_read, "cache_write": cache_write, "output": output}
-    return due([f"({tokens[name]}) * p_{name}" for name in TOKENS], "cases")
-
-
 CONFUSIONS = {
-    "cache reads at the input price": _confusion("u_input + u_cache_read", "0", "u_cache_write", "u_output"),
-    "cache reads billed twice": _confusion("u_input + u_cache_read", "u_cache_read", "u_cache_write", "u_output"),
-    "cache reads left out": _confusion("u_input", "0", "u_cache_write", "u_output"),
-    "cache writes at the input price": _confusion("u_input + u_cache_write", "u_cache_read", "0", "u_output"),
-    "cache writes billed twice": _confusion("u_input + u_cache_write", "u_cache_read", "u_cache_write", "u_output"),
-    "cache writes left out": _confusion("u_input", "u_cache_read", "0", "u_output"),
-    "all cached tokens billed twice": _confusion(
-        "u_input + u_cache_read + u_cache_write", "u_cache_read", "u_cache_write", "u_output"
+    # What is charged as input, cache read, cache write and output.
+    "cache reads at the input price": ("u_input + u_cache_read", "0", "u_cache_write", "u_output"),
+    "cache reads billed twice": ("u_input + u_cache_read", "u_cache_read", "u_cache_write", "u_output"),
+    "cache reads left out": ("u_input", "0", "u_cache_write", "u_output"),
+    "cache writes at the input price": ("u_input + u_cache_write", "u_cache_read", "0", "u_output"),
+    "cache writes billed twice": ("u_input + u_cache_write", "u_cache_read", "u_cache_write", "u_output"),
+    "cache writes left out": ("u_input", "u_cache_read", "0", "u_output"),
+    "all cached tokens billed twice": (
+        "u_input + u_cache_read + u_cache_write",
+        "u_cache_read",
+        "u_cache_write",
+        "u_output",
     ),
-    "all cached tokens left out": _confusion("u_input", "0", "0", "u_output"),
-    "input and output exchanged": _confusion("u_output", "u_cache_read", "u_cache_write", "u_input"),
+    "all cached tokens left out": ("u_input", "0", "0", "u_output"),
+    "input and output exchanged": ("u_output", "u_cache_read", "u_cache_write", "u_input"),
 }
-_CONFUSED = " ".join(f"WHEN net = {sql} THEN '{name}'" for name, sql in CONFUSIONS.items())
-CONFUSION = f"(CASE WHEN net IS NULL THEN NULL {_CONFUSED} END)"
+
+
+def confusion(*, each: bool) -> str:
+    """Return the SQL of column ``confusion`` of a charge: what its tokens were taken for, NULL if nothing fits.
+
+    ``each``: some policy rounds token classes apart.
+    """
+    whens = []
+    for name, tokens in CONFUSIONS.items():
+        costs = [f"({count}) * p_{one}" for count, one in zip(tokens, TOKENS, strict=True)]
+        price = due(costs, "cases") if each else rounded(f"({' + '.join(costs)})", "cases")
+        whens.append(f"WHEN net = {price} THEN '{name}'")
+    return f"(CASE WHEN net IS NULL THEN NULL {' '.join(whens)} END)"
+
 
 CHARGES = (
     Class(
@@ -126,10 +136,10 @@ CHARGES = (
         "CLASS_MISMATCH",
         "Tokens were billed in another class than the upstream's: cached as fresh, or counted twice.",
         f"({_L_TOKENS} AND ({_L_TOTAL}) = ({_U_TOTAL}) AND NOT ({_SAME_TOKENS})) "
-        f"OR ({WRONG} AND {CONFUSION} IS NOT NULL AND NOT coalesce({_L_TOKENS} AND NOT ({_SAME_TOKENS}), false))",
+        f"OR ({WRONG} AND confusion IS NOT NULL AND NOT coalesce({_L_TOKENS} AND NOT ({_SAME_TOKENS}), false))",
         "high",
         "net",
-        f"coalesce({CONFUSION}, {_DESCRIBED})",
+        f"coalesce(confusion, {_DESCRIBED})",
     ),
     Class(
         "TOKEN_MISMATCH",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from harness.audit.books import Books
-from harness.audit.classes import CHARGES, DISPLAY, OTHERS, Class
+from harness.audit.classes import CHARGES, DISPLAY, OTHERS, Class, confusion
+from harness.audit.prices import EACH
 
 COLUMNS = (
     "class VARCHAR, call VARCHAR, account VARCHAR, model VARCHAR, expected BIGINT, observed BIGINT, delta BIGINT, "
@@ -20,7 +21,11 @@ def find(books: Books) -> None:
     db.execute(f"CREATE OR REPLACE TABLE discrepancies ({COLUMNS})")
     _mark_cutoff(books)
     ordered = " ".join(f"WHEN coalesce({one.when}, false) THEN {n}" for n, one in enumerate(CHARGES))
-    db.execute(f"CREATE OR REPLACE TEMP TABLE charges AS SELECT *, CASE {ordered} END AS n FROM cases")
+    each = bool(books.value(f"SELECT count(*) FROM policies WHERE rounding LIKE '%{EACH}'"))
+    db.execute(
+        f"CREATE OR REPLACE TEMP TABLE charges AS SELECT *, CASE {ordered} END AS n "
+        f"FROM (SELECT *, {confusion(each=each)} AS confusion FROM cases) AS cases"
+    )
     for n, one in enumerate(CHARGES):
         _insert(books, one, "charges", f"n = {n}")
     for one in (*OTHERS, *DISPLAY):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,6 +38,7 @@ def audit_command(
 
     from harness.audit import AuditError, audit
     from harness.audit.record import write_record
+    from reports.audit import render
 
     try:
         with tempfile.TemporaryDirectory(prefix=".scratch-", dir=out) as scratch:
@@ -50,7 +49,7 @@ def audit_command(
             with books:
                 result = audit(books)
                 write_record(result, books, out)
-                _render(result, books, out)
+                render(result, books, out)
                 _print(result, books, out)
     except AuditError as error:
         fail(str(error), cause=error.cause, help=error.help)
@@ -113,11 +112,6 @@ def _foreign(
     return read_foreign(Order(given, read_maps(maps, given), read_prices(prices), tolerance, cutoff), scratch)
 
 
-def _render(result: Any, books: Any, out: Path) -> None:
-    if importlib.util.find_spec("reports.audit") is not None:
-        importlib.import_module("reports.audit").render(result, books, out)
-
-
 def _print(result: Any, books: Any, out: Path) -> None:
     """Print the audit to standard output, the broken classes first."""
     for one in result.classes:
@@ -145,8 +139,7 @@ def _print(result: Any, books: Any, out: Path) -> None:
         f"\n{status(result.outcome)} {result.calls:,} calls, {result.clean:,} clean, "
         f"{result.discrepancies:,} discrepancies, {result.unreadable:,} rows not read  exit {result.exit_code}"
     )
-    if (out / "audit.html").is_file():
-        say(f"report  {out / 'audit.html'}")
+    say(f"report  {out / 'audit.html'}")
     say(f"rows    {out / 'discrepancies.csv'}")
 
 

@@ -37,12 +37,16 @@ MOST_COUNT = 10**15
 class BookFile:
     """One file of a book on its way to being rows of the book."""
 
-    def __init__(self, books: Books, source: Source, mapped: BookMap, prices: PriceList, most_tokens: int) -> None:
+    def __init__(
+        self, books: Books, source: Source, mapped: BookMap, prices: PriceList, most_tokens: int, payouts: bool
+    ) -> None:
         self.books = books
         self.source = source
         self.map = mapped
         self.prices = prices
         self.most_tokens = most_tokens
+        self.payouts = payouts
+        """The ledger shows payouts: what clients were told of them can be held against it."""
         self.kinds = FIELDS[mapped.book]
         self.cells = self._find()
         self.reads = {name: self._read(name, cell) for name, cell in self.cells.items()}
@@ -155,9 +159,11 @@ class BookFile:
         self.problems.append((name, "NULL", empty))
 
     def common(self) -> dict[str, str]:
+        """Return what the rows of every book have."""
+        call = self.value("call")
         return {
             # Only a ledger's top-ups have none: the bare column lets DuckDB skip what it need not read.
-            "call": f"coalesce({self.value('call')}, '')" if self.map.kinds else self.cells["call"].text,
+            "call": f"coalesce({call}, '')" if self.map.kinds or "call" not in self.cells else self.cells["call"].text,
             "account": self._account(),
             "file": str(self.source.file),
             "line": "line",

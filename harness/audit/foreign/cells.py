@@ -108,10 +108,10 @@ def finer(cell: Cell, units: int) -> str:
     if cell.whole:
         return "false"
     places = len(str(units)) - len(str(units).rstrip("0"))
+    finest = f"DECIMAL(38, {min(places + 18, 28)})"
     text = f"trim({cell.text})"
-    return (
-        f"coalesce(try_cast({text} AS DECIMAL(38, {places + 9})) <> try_cast({text} AS DECIMAL(38, {places})), false)"
-    )
+    nearest = f"try_cast(try_cast({text} AS DECIMAL(38, {places})) AS {finest})"
+    return f"coalesce(try_cast({text} AS {finest}) <> {nearest}, false)"
 
 
 def as_stamp(cell: Cell, zone: str, time: str, zoned: bool) -> Read:

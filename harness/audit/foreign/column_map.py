@@ -65,6 +65,11 @@ class BookMap:
     kinds: Mapping[str, str] = field(default_factory=dict)
     """What the ledger's own kinds of entry are called here; empty: every row is a charge."""
 
+    @property
+    def has_payouts(self) -> bool:
+        """Whether the ledger that is read so shows payouts."""
+        return "paid" in self.columns or "payout" in self.kinds.values()
+
     def names(self) -> dict[str, None]:
         """Return every name that a column of a file may have and be wanted for, in order."""
         paths = [path for paths in self.columns.values() for path in paths]

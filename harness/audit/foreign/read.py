@@ -46,11 +46,16 @@ def read_foreign(order: Order, scratch: Path | None = None) -> Books:
         books.insert("prices", [(POLICY, name, *given) for name, given in per_token.items()])
         dearest = max(one or 0 for given in per_token.values() for one in given)
         most_tokens = min(MOST_TOKENS, MOST_UNITS // (8 * max(dearest, 1)))
+        payouts = any(mapped.has_payouts for book, mapped in order.maps.items() if book == "ledger")
+        if prices.insurance is not None and not (payouts and "client" in order.files):
+            books.notes.append("the insurance is not judged: it takes a ledger with payouts, and the client's book")
         for book, paths in order.files.items():
             selects = []
             for path in paths:
                 source = open_source(books, path, order.maps[book])
-                selects.append(BookFile(books, source, order.maps[book], prices, most_tokens).select(ROWS[book]))
+                selects.append(
+                    BookFile(books, source, order.maps[book], prices, most_tokens, payouts).select(ROWS[book])
+                )
             books.define(TABLE[book], " UNION ALL ".join(selects))
         _open_accounts(books, order)
         settle(books, prices, order.tolerance)

@@ -99,7 +99,8 @@ def client(file: BookFile) -> dict[str, str]:
         )
     file.needs("call")
     timed = "latency_ms" in file.reads or "elapsed_ms" in file.reads
-    insurance = file.value("insurance")
+    insurance = file.value("insurance") if file.payouts else "NULL"
+    paid = file.value("paid") if file.payouts else "NULL"
     return {
         **file.common(),
         "policy": str(POLICY),
@@ -108,9 +109,9 @@ def client(file: BookFile) -> dict[str, str]:
         "charged": file.value("charged"),
         "before": file.value("before"),
         "after": file.value("after"),
-        "insured": str(file.prices.insurance is not None and timed).lower(),
+        "insured": str(file.prices.insurance is not None and timed and file.payouts).lower(),
         "status": insurance,
-        "paid": f"CASE WHEN {insurance} = 'pending' THEN NULL ELSE {file.value('paid')} END",
+        "paid": f"CASE WHEN {insurance} = 'pending' THEN NULL ELSE {paid} END",
         # Latency is measured in whole milliseconds.
         "latency_ms": f"{file.value('latency_ms')} // 1000" if "latency_ms" in file.reads else "NULL",
         "slowest": file.value("elapsed_ms"),

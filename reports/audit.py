@@ -123,7 +123,7 @@ def _head(audit: Audit, amounts: Amounts) -> dict[str, Any]:
         "target": "audit",
         "skip": ("classes", "the classes"),
         "facts": facts,
-        "notes": [],
+        "notes": [audit.doubt] if audit.doubt else [],
         "exit": audit.exit_code,
         "footer": Markup("Rendered from <code>audit.json</code> and the audited books."),
     }

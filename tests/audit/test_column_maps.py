@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -250,3 +251,13 @@ def test_a_contract_is_a_price_list_by_its_name() -> None:
     assert prices.known("general/nano-banana-2") == "general/nano-banana-2"
     with pytest.raises(AuditError, match="no price file and no contract"):
         read_prices("hyperreal")
+
+
+def test_the_examples_of_the_documentation_are_read(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "audit.md").read_text("utf-8")
+    example, kinds, prices = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "map.toml").write_text(f'{example}kind = "type"\n{kinds}')
+    maps = read_maps([str(tmp_path / "map.toml")], ["upstream", "ledger"])
+    assert maps["ledger"].kinds == {"charge": "post", "deposit": "top_up"}
+    (tmp_path / "prices.toml").write_text(prices)
+    assert read_prices(str(tmp_path / "prices.toml")).quantum == "0.01"

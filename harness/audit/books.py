@@ -85,6 +85,7 @@ class Books:
         self.db = duckdb.connect(":memory:")
         self.db.execute(f"SET memory_limit = '{memory}'")
         self.db.execute("SET preserve_insertion_order = false")
+        self.db.execute("SET enable_progress_bar = false")
         if scratch is not None:
             self.db.execute("SET temp_directory = ?", [str(scratch)])
         for table, columns in TABLES.items():
@@ -109,6 +110,10 @@ class Books:
         number = self.value("SELECT count(*) FROM sources")
         self.db.execute("INSERT INTO sources VALUES (?, ?)", [number, name])
         return int(number)
+
+    def roundings(self) -> tuple[str, ...]:
+        """Return the names of the roundings that the policies have."""
+        return tuple(name for (name,) in self.rows("SELECT DISTINCT rounding FROM policies ORDER BY rounding"))
 
     def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""

@@ -6,10 +6,11 @@ refunds, payouts and what was displayed are judged beside it. docs/audit.md says
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.audit.prices import CLASSES as TOKENS
-from harness.audit.prices import EACH, due, rounded
+from harness.audit.prices import EACH, due
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +62,15 @@ CONFUSIONS = {
 }
 
 
-def confusion(*, each: bool) -> str:
+def confusion(used: Sequence[str]) -> str:
     """Return the SQL of column ``confusion`` of a charge: what its tokens were taken for, NULL if nothing fits.
 
-    ``each``: some policy rounds token classes apart.
+    ``used``: the roundings of the policies.
     """
     whens = []
     for name, tokens in CONFUSIONS.items():
         costs = [f"({count}) * p_{one}" for count, one in zip(tokens, TOKENS, strict=True)]
-        price = due(costs, "cases") if each else rounded(f"({' + '.join(costs)})", "cases")
+        price = due(costs, "cases", used)
         whens.append(f"WHEN net = {price} THEN '{name}'")
     return f"(CASE WHEN net IS NULL THEN NULL {' '.join(whens)} END)"
 

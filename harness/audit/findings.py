@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from harness.audit.books import Books
 from harness.audit.classes import CHARGES, DISPLAY, OTHERS, Class, confusion
-from harness.audit.prices import EACH
 
 COLUMNS = (
     "class VARCHAR, call VARCHAR, account VARCHAR, model VARCHAR, expected BIGINT, observed BIGINT, delta BIGINT, "
@@ -21,10 +20,9 @@ def find(books: Books) -> None:
     db.execute(f"CREATE OR REPLACE TABLE discrepancies ({COLUMNS})")
     _mark_cutoff(books)
     ordered = " ".join(f"WHEN coalesce({one.when}, false) THEN {n}" for n, one in enumerate(CHARGES))
-    each = bool(books.value(f"SELECT count(*) FROM policies WHERE rounding LIKE '%{EACH}'"))
     db.execute(
         f"CREATE OR REPLACE TEMP TABLE charges AS SELECT *, CASE {ordered} END AS n "
-        f"FROM (SELECT *, {confusion(each=each)} AS confusion FROM cases) AS cases"
+        f"FROM (SELECT *, {confusion(books.roundings())} AS confusion FROM cases) AS cases"
     )
     for n, one in enumerate(CHARGES):
         _insert(books, one, "charges", f"n = {n}")

@@ -80,7 +80,7 @@ def _classes(books: Books) -> tuple[ClassTotal, ...]:
 
 def _models(books: Books) -> None:
     """Make table ``models``: tokens served and their price beside what was charged, by model, from the whole books."""
-    price = due(terms("p", "s"), "y")
+    price = due(terms("p", "s"), "y", books.roundings())
     books.db.execute(
         f"""CREATE OR REPLACE TABLE models AS
         WITH served_ AS (

@@ -47,17 +47,28 @@ def exact(prices: str = "p", tokens: str = "") -> str:
     return f"({' + '.join(terms(prices, tokens))})"
 
 
-def due(costs: Sequence[str], policy: str = "y") -> str:
-    """Return the SQL of the charge for classes that cost ``costs``: rounded together, or each where so agreed."""
-    each = " + ".join(rounded(one, policy, EACH) for one in costs)
-    together = rounded(f"({' + '.join(costs)})", policy)
-    return f"(CASE WHEN {policy}.rounding LIKE '%{EACH}' THEN {each} ELSE {together} END)"
+def due(costs: Sequence[str], policy: str = "y", used: Sequence[str] = ()) -> str:
+    """Return the SQL of the charge for classes that cost ``costs``: rounded together, or each where so agreed.
+
+    ``used`` names the roundings of the policies; all there are if it is empty.
+    """
+    names = used or (*ROUNDINGS, *(f"{name}{EACH}" for name in ROUNDINGS))
+    ways = {name: _due(costs, f"{policy}.quantum", name) for name in names}
+    if len(ways) == 1:
+        return ways[names[0]]
+    return f"(CASE {policy}.rounding {' '.join(f'WHEN {name!r} THEN {way}' for name, way in ways.items())} END)"
 
 
-def rounded(amount: str, policy: str = "y", suffix: str = "") -> str:
-    """Return the SQL of ``amount`` rounded as the policy in ``policy`` says."""
+def _due(costs: Sequence[str], quantum: str, name: str) -> str:
+    rounding = ROUNDINGS[name.removesuffix(EACH)]
+    if name.endswith(EACH):
+        return f"({' + '.join(rounding.of(one, quantum) for one in costs)})"
+    return rounding.of(f"({' + '.join(costs)})", quantum)
+
+
+def rounded(amount: str, policy: str = "y") -> str:
+    """Return the SQL of ``amount`` rounded as the policy in ``policy`` says of a whole call."""
     cases = " ".join(
-        f"WHEN '{rounding.name}{suffix}' THEN {rounding.of(amount, f'{policy}.quantum')}"
-        for rounding in ROUNDINGS.values()
+        f"WHEN '{rounding.name}' THEN {rounding.of(amount, f'{policy}.quantum')}" for rounding in ROUNDINGS.values()
     )
     return f"(CASE {policy}.rounding {cases} END)"

@@ -74,7 +74,7 @@ def _screen(books: Books) -> None:
         f"""CREATE OR REPLACE TEMP TABLE screened AS
         SELECT CASE WHEN coalesce({clean}, false) THEN NULL ELSE {call} END AS call, count(*) AS n FROM (
             SELECT s.call, s.serves AND s.flaw = '' AS sound, {tokens},
-                   {due(terms("p", "s"), "y")} AS due, y.threshold, y.skew, y.tolerance
+                   {due(terms("p", "s"), "y", books.roundings())} AS due, y.threshold, y.skew, y.tolerance
             FROM served s LEFT JOIN prices p ON p.policy = s.policy AND p.model = s.model
             LEFT JOIN policies y ON y.policy = s.policy
             WHERE s.call <> ''

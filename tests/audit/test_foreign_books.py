@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import random
+import subprocess
+import sys
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
-from harness.audit import AuditError
-from harness.audit.foreign import text_rows
+from harness.audit import AuditError, Books, audit, read_run
+from harness.audit.foreign import Order, read_foreign, read_maps, read_prices, text_rows
+from harness.audit.foreign.cells import MOST_UNITS, Cell, as_amount
+from harness.audit.units import Unit
 from tests.audit.foreign import MAP, Desk, booked, served, told, write
 
 SUFFIXES = (".csv", ".jsonl", ".json", ".parquet", ".db")
@@ -441,3 +447,58 @@ def test_a_line_of_any_length_is_passed_over_piece_by_piece() -> None:
     found = list(text_rows.lines(file))  # type: ignore[arg-type]  # all that is used of a file
     assert [(row.line, bool(row.problem)) for row in found] == [(1, True), (2, False)]
     assert file.largest <= text_rows.LONGEST + 1
+
+
+def test_amounts_are_read_as_python_reads_decimals(desk: Desk) -> None:
+    draw = random.Random("amounts")
+    texts = []
+    for _ in range(3000):
+        digits = str(draw.randrange(10 ** draw.randrange(1, 17)))
+        point = draw.randrange(len(digits) + 1)
+        text = f"{digits[:point]}.{digits[point:]}" if draw.random() < 0.8 else digits
+        texts.append(text + (f"e{draw.randrange(-25, 3)}" if draw.random() < 0.5 else ""))
+    with Books(Unit(), credit=10**8) as books:
+        books.db.execute("CREATE TABLE given AS SELECT unnest(?) AS text", [texts])
+        read = as_amount(Cell("text"), 10**10)
+        found = books.rows(f"SELECT text, {read.value}, {read.problem} FROM given")
+    assert len(found) == len(texts)
+    for text, units, problem in found:
+        exact = Decimal(text).scaleb(10)
+        if exact > MOST_UNITS:
+            assert problem == "more than any amount here"
+        else:
+            assert (units, problem) == (int(exact.to_integral_value(ROUND_HALF_UP)), None), text
+
+
+def test_a_run_read_as_foreign_books_says_the_same(desk: Desk, tmp_path: Path) -> None:
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "harness.cli", "run", "billing.every_class_at_its_price", "--seed", "3", "-q"),
+            *("--workers", "1", "--mutant", "bills_cached_tokens_in_full", "--out", str(tmp_path / "run")),
+        ],
+        capture_output=True,
+        check=False,
+    )
+    assert ran.returncode == 1, ran.stderr
+    (history,) = (tmp_path / "run").glob("*/history.jsonl")
+    spans = [json.loads(line) for line in history.read_bytes().splitlines()]
+    attempts = [span for span in spans if span["span"] == "attempt" and span["provider"] == "openai"]
+    upstream = [{"id": one["call"], "model": one["model"], "usage": one["reading"]["usage"]} for one in attempts]
+    calls = {one["call"] for one in attempts}
+    ledger = [span for span in spans if span["span"] == "usage" and span["call"] in calls]
+    maps = read_maps(["openai", "ledger=reference"], ["upstream", "ledger"])
+    files = {
+        "upstream": [write(tmp_path / "upstream.jsonl", upstream)],
+        "ledger": [write(tmp_path / "ledger.jsonl", ledger)],
+    }
+    what = "SELECT class, call, expected, observed FROM discrepancies ORDER BY call"
+    with read_foreign(Order(files, maps, read_prices("hypereal"))) as books:
+        foreign = audit(books)
+        found = books.rows(what)
+    with read_run([history.parent]) as books:
+        audit(books)
+        own = [row for row in books.rows(what) if row[1] in calls]
+    assert len(calls) > 20
+    assert foreign.unreadable == 0
+    assert found == own
+    assert {row[0] for row in found} == {"CLASS_MISMATCH"}

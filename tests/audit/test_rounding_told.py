@@ -34,7 +34,7 @@ def _listed(desk: Desk, rounding: str = "") -> None:
     desk.maps = [MAP.replace('money = "credits"', 'money = "dollars"')]
 
 
-@pytest.mark.parametrize("quantum", ["0.01", "0.0001", "0.000001"])
+@pytest.mark.parametrize("quantum", ["0.01", "0.000001"])
 @pytest.mark.parametrize("scope", ["request", "class"])
 @pytest.mark.parametrize("mode", list(MODES))
 def test_each_way_of_rounding_is_told_from_the_data(desk: Desk, mode: str, scope: str, quantum: str) -> None:

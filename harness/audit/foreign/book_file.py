@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from harness.audit.books import TABLES, AuditError, Books
 from harness.audit.foreign.cells import (
@@ -34,6 +35,17 @@ MOST_UNKNOWN = 1000
 MOST_COUNT = 10**15
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What may be wrong with a field of a row: its value as written, and the SQL of what is wrong, NULL for nothing."""
+
+    field: str
+    written: str
+    sql: str
+    wrong: str = ""
+    """The SQL of whether anything is, where that is quicker; not NULL."""
+
+
 class BookFile:
     """One file of a book on its way to being rows of the book."""
 
@@ -50,14 +62,13 @@ class BookFile:
         self.kinds = FIELDS[mapped.book]
         self.cells = self._find()
         self.reads = {name: self._read(name, cell) for name, cell in self.cells.items()}
-        self.problems: list[tuple[str, str, str]] = []
-        """Field, value as written, and the SQL of what is wrong with it (NULL for nothing)."""
+        self.problems: list[Problem] = []
 
     def select(self, rows: Callable[[BookFile], dict[str, str]]) -> str:
         """Return the SQL of the file's rows as the book has them, those that cannot be read listed and left out."""
         values = rows(self)
         self.problems = [
-            (name, read.written, read.problem) for name, read in self.reads.items() if read.problem
+            Problem(name, read.written, read.problem, read.wrong) for name, read in self.reads.items() if read.problem
         ] + self.problems
         where = self._list()
         select = self._select(values, where)
@@ -152,11 +163,18 @@ class BookFile:
         return self.reads[name].value if name in self.reads else "NULL"
 
     def needs(self, name: str, when: str = "true") -> None:
-        """List rows where ``when`` holds and a field has no value."""
-        problem = self.reads[name].problem if name in self.reads else ""
-        lawful = f" AND ({problem}) IS NULL" if problem else ""
-        empty = f"CASE WHEN ({when}) AND {self.value(name)} IS NULL{lawful} THEN 'empty' END"
-        self.problems.append((name, "NULL", empty))
+        """List rows where ``when`` holds and a field has no value, if that is not for a problem of its own."""
+        read = self.reads.get(name, Read("NULL"))
+        absent = read.absent or f"{read.value} IS NULL"
+        if read.problem and not self.cells[name].whole:
+            absent += f" AND ({read.problem}) IS NULL"
+        self.doubt(name, absent if when == "true" else f"({when}) AND {absent}", "empty")
+
+    def doubt(self, name: str, when: str, why: str) -> None:
+        """List rows where ``when`` holds: a field's value is wrong."""
+        written = self.reads[name].written if name in self.reads else "NULL"
+        problem = f"CASE WHEN {when} THEN {literal(why)} END"
+        self.problems.append(Problem(name, written, problem, f"coalesce({when}, false)"))
 
     def common(self) -> dict[str, str]:
         """Return what the rows of every book have."""
@@ -193,9 +211,7 @@ class BookFile:
             )
         if priced and unknown:
             listed = ", ".join(map(literal, unknown))
-            self.problems.append(
-                ("model", value, f"CASE WHEN ({when}) AND {value} IN ({listed}) THEN 'a model without a price' END")
-            )
+            self.doubt("model", f"({when}) AND {value} IN ({listed})", "a model without a price")
         others = {name: model for name, model in names.items() if model is not None and model != name}
         if not others:
             return value
@@ -204,10 +220,11 @@ class BookFile:
 
     def _list(self) -> str:
         """List the rows with problems, and return the SQL that leaves them out ('' if there are none)."""
-        wrong = " OR ".join(f"({problem}) IS NOT NULL" for _, _, problem in self.problems)
+        wrong = " OR ".join(f"({one.wrong or f'({one.sql}) IS NOT NULL'})" for one in self.problems)
         if not self.books.value(f"SELECT coalesce(count_if({wrong}), 0) FROM ({self.source.rows})"):
             return ""
-        for name, written, problem in self.problems:
+        for one in self.problems:
+            name, written, problem = one.field, one.written, one.sql
             column = next((path for path in self.map.columns.get(name, ()) if path in self.source.cells), name)
             self.books.db.execute(
                 f"INSERT INTO unreadable SELECT {literal(self.source.name)}, line, {literal(column)}, "

@@ -46,6 +46,10 @@ class Read:
     value: str
     problem: str = ""
     written: str = "NULL"
+    wrong: str = ""
+    """The SQL of whether there is a problem, where that is quicker than to say which; never NULL."""
+    absent: str = ""
+    """The SQL of whether there is no value, where that is quicker: of bare columns a file's statistics can tell."""
 
 
 def first(cells: list[Cell]) -> Cell:
@@ -59,7 +63,7 @@ def first(cells: list[Cell]) -> Cell:
 
 def as_text(cell: Cell) -> Read:
     """Return a name or an id; an empty one is none."""
-    return Read(f"nullif({cell.text}, '')", written=cell.text)
+    return Read(f"nullif({cell.text}, '')", written=cell.text, absent=f"({cell.text} IS NULL OR {cell.text} = '')")
 
 
 def as_count(cell: Cell, most: int) -> Read:
@@ -67,7 +71,7 @@ def as_count(cell: Cell, most: int) -> Read:
     if cell.whole:
         problem = f"CASE WHEN {cell.sql} < 0 THEN 'negative' WHEN {cell.sql} > {most} THEN 'more than {most:,}' END"
         value = cell.sql if cell.type in _INTEGERS[:4] else f"try_cast({cell.sql} AS BIGINT)"
-        return Read(value, problem, cell.text)
+        return Read(value, problem, cell.text, f"coalesce({cell.sql} < 0 OR {cell.sql} > {most}, false)")
     text = f"trim({cell.text})"
     problem = (
         f"CASE WHEN {text} IS NULL OR {text} = '' THEN NULL "
@@ -89,7 +93,8 @@ def as_amount(cell: Cell, units: int) -> Read:
     bound = MOST_UNITS // units
     if cell.whole:
         problem = f"CASE WHEN abs({cell.sql}::HUGEINT) > {bound} THEN 'more than any amount here' END"
-        return Read(f"({cell.sql}::BIGINT * {units})", problem, cell.text)
+        wrong = f"coalesce({cell.sql} < -{bound} OR {cell.sql} > {bound}, false)"
+        return Read(f"({cell.sql}::BIGINT * {units})", problem, cell.text, wrong)
     text = f"trim({cell.text})"
     number = f"try_cast({text} AS DECIMAL(38, {places}))"
     problem = (

@@ -23,10 +23,7 @@ def upstream(file: BookFile) -> dict[str, str]:
     cached = " + ".join(tokens[one] for one in ("cache_read", "cache_write") if one in file.reads)
     if file.map.cached_inside and cached:
         tokens["input"] = f"{tokens['input']} - ({cached})"
-        file.problems.append(
-            ("input", file.reads["input"].written,
-             f"CASE WHEN {file.value('input')} < {cached} THEN 'less than the cached tokens in it' END")
-        )  # fmt: skip
+        file.doubt("input", f"{file.value('input')} < {cached}", "less than the cached tokens in it")
     return {
         **file.common(),
         "policy": str(POLICY),
@@ -49,21 +46,13 @@ def ledger(file: BookFile) -> dict[str, str]:
         cases = " ".join(f"WHEN {literal(one)} THEN {literal(ours)}" for one, ours in file.map.kinds.items())
         kind = f"(CASE {word} {cases} END)"
         amount = f"abs({amount})"
-        file.problems.append(
-            ("kind", file.reads["kind"].written,
-             f"CASE WHEN {kind} IS NULL THEN 'a kind of entry that the map does not name' END")
-        )  # fmt: skip
+        file.doubt("kind", f"{kind} IS NULL", "a kind of entry that the map does not name")
         file.needs("call", f"{kind} NOT IN ('top_up', 'opening')")
     else:
-        file.problems.append(
-            ("amount", file.reads["amount"].written if "amount" in file.reads else "NULL",
-             f"CASE WHEN {amount} < 0 THEN 'negative' END")
-        )  # fmt: skip
+        file.doubt("amount", f"{amount} < 0", "negative")
         file.needs("call")
     if "paid" in file.reads:
-        file.problems.append(
-            ("paid", file.reads["paid"].written, f"CASE WHEN {file.value('paid')} < 0 THEN 'negative' END")
-        )
+        file.doubt("paid", f"{file.value('paid')} < 0", "negative")
     change = (
         f"CASE WHEN {kind} = 'post' THEN -{amount} WHEN {kind} IN ('hold', 'void') THEN 0 ELSE {amount} END"
         if file.map.kinds

@@ -7,7 +7,7 @@ from harness.audit.books import Books
 from harness.audit.prices import CLASSES, due, exact, rounded
 
 LOOKED_AT = "call IN (SELECT call FROM looked_at)"
-AT_ONCE = 1_000_000
+AT_ONCE = 250_000
 """Suspects that are looked at together, so that memory bears any number of them."""
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from harness.cli.folder import recorded
 from harness.cli.terminal import fail, say, status
 
 EXIT_USAGE, EXIT_HARNESS = 64, 70
@@ -28,6 +29,7 @@ def audit_command(
     """Audit a run folder or foreign books, write the record, print it, and return the exit code."""
     given = {book: paths for book, paths in files.items() if paths}
     _check(folder, given, prices, maps)
+    histories = [] if folder is None else recorded(folder)
     out = out or (folder / "audit" if folder is not None else Path("audit"))
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -36,14 +38,14 @@ def audit_command(
         return EXIT_USAGE
     import duckdb
 
-    from harness.audit import AuditError, audit
+    from harness.audit import AuditError, audit, read_run
     from harness.audit.record import write_record
     from reports.audit import render
 
     try:
         with tempfile.TemporaryDirectory(prefix=".scratch-", dir=out) as scratch:
-            if folder is not None:
-                books = _recorded(folder, Path(scratch))
+            if histories:
+                books = read_run(histories, Path(scratch))
             else:
                 books = _foreign(given, prices, maps, tolerance, cutoff, Path(scratch))
             with books:
@@ -82,21 +84,6 @@ def _check(folder: Path | None, given: Mapping[str, Sequence[Path]], prices: str
         from harness.audit.foreign import packaged
 
         raise click.UsageError(f"--map is missing: a TOML file, or one of {', '.join(packaged())}")
-
-
-def _recorded(folder: Path, scratch: Path) -> Any:
-    from harness.audit import AuditError, read_run
-
-    if (folder / "history.jsonl").is_file():
-        return read_run([folder], scratch)
-    found = sorted(path.parent for path in folder.glob("*/history.jsonl")) if folder.is_dir() else []
-    if not found:
-        raise AuditError(
-            f"{folder} holds no recorded run",
-            cause="there is no history.jsonl in it, nor in a folder below it",
-            help="harness run --out DIR records one",
-        )
-    return read_run(found, scratch)
 
 
 def _foreign(

@@ -73,6 +73,8 @@ def _clear(folder: Path) -> None:
         raise OSError(f"it holds other files: {', '.join(sorted(present)[:3])}")
     for recorded in folder.glob("*/history.jsonl"):
         shutil.rmtree(recorded.parent)
+    if (folder / "audit" / "audit.json").is_file():
+        shutil.rmtree(folder / "audit")
     for name in WRITTEN:
         (folder / name).unlink(missing_ok=True)
 

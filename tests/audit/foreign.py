@@ -101,8 +101,8 @@ def write(path: Path, rows: Rows, *, table: str = "log") -> Path:
     else:
         lines = path.with_suffix(".lines")
         write(lines.with_suffix(".jsonl"), rows)
-        source = str(lines.with_suffix(".jsonl"))
-        duckdb.sql(f"SELECT * FROM read_json('{source}')").write_parquet(str(path))
+        with duckdb.connect() as db:
+            db.execute(f"COPY (SELECT * FROM read_json('{lines.with_suffix('.jsonl')}')) TO '{path}'")
     return path
 
 

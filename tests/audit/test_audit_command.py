@@ -78,8 +78,8 @@ def test_rows_that_were_not_read_are_printed_and_inconclusive(shell: Shell, tmp_
         (("audit", "--upstream", "u.csv", "--ledger", "l.csv"), "--prices is missing"),
         (("audit", "--upstream", "u.csv", "--ledger", "l.csv", "--prices", "p.toml"), "--map is missing"),
         (("audit", ".", "--ledger", "l.csv"), "give DIR alone"),
-        (("audit", "."), "holds no recorded run"),
-        (("audit", "nowhere"), "holds no recorded run"),
+        (("audit", "."), "holds no recorded history"),
+        (("audit", "nowhere"), "holds no recorded history"),
         ((*FOREIGN, "--map", "nothing"), "no map of that name"),
         ((*FOREIGN, "--ledger", "none.csv"), "cannot read none.csv"),
         ((*FOREIGN, "--tolerance", "-1"), "--tolerance"),
@@ -90,6 +90,15 @@ def test_what_cannot_be_audited_is_a_usage_error(shell: Shell, arguments: tuple[
     code, out, err = shell(*arguments)
     assert (code, out) == (64, "")
     assert message in err
+    assert not Path("nowhere").exists()
+
+
+def test_a_new_run_leaves_no_audit_of_the_one_before(shell: Shell, tmp_path: Path) -> None:
+    run = ("run", "billing.an_account_reads_its_own_ledger", "--out", "r", "-q", "--workers", "1")
+    for _ in range(2):
+        assert shell(*run)[0] == 0
+        assert not (tmp_path / "r" / "audit").exists()
+        assert shell("audit", "r")[0] == 0
 
 
 def test_files_of_one_book_are_read_together(shell: Shell, tmp_path: Path) -> None:

@@ -59,6 +59,13 @@ def audit_command(
     except OSError as error:
         fail(f"cannot write to {out}", cause=error.strerror or str(error))
         return EXIT_USAGE
+    except duckdb.OutOfMemoryException as error:
+        fail(
+            "the audit takes more memory than it may",
+            cause=str(error).splitlines()[0],
+            help="are millions of calls wrong? try the map and the prices on one day's books first",
+        )
+        return EXIT_HARNESS
     except duckdb.Error as error:
         fail("the audit broke off", cause=str(error).splitlines()[0], help="this is a fault of the harness: report it")
         return EXIT_HARNESS

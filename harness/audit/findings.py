@@ -11,6 +11,8 @@ COLUMNS = (
 )
 NO_MONEY = ("CUTOFF", "HOLD_LEAK", "CLIENT_DISPLAY_MISMATCH", "BALANCE_CHAIN_BREAK")
 """Classes whose delta is of something shown or set aside, not of money that changed hands."""
+AT_ONCE = 250_000
+"""Discrepancies whose rows are looked up together, so that memory bears any number of them."""
 AT = "coalesce(g_at, u_ended, c_at)"
 
 
@@ -68,14 +70,17 @@ def _mark_cutoff(books: Books) -> None:
 
 def _point(books: Books) -> None:
     """Add to each discrepancy where its rows are, as file:line of each book."""
+    books.db.execute("DROP TABLE charges")
+    parts = 1 + int(books.value("SELECT count(*) FROM discrepancies")) // AT_ONCE
     for column, sources in (("served", ("served",)), ("booked", ("entries", "logged")), ("told", ("told",))):
-        rows = " UNION ALL ".join(
-            f"SELECT call, file, line FROM suspect_{book} WHERE call IN (SELECT call FROM discrepancies)"
-            for book in sources
-        )
-        books.db.execute(
-            f"""UPDATE discrepancies SET {column} = found.places FROM (
-                SELECT call, string_agg(name || ':' || line, ' ' ORDER BY file, line) AS places
-                FROM ({rows}) JOIN sources USING (file) GROUP BY call
-            ) AS found WHERE discrepancies.call = found.call AND discrepancies.call <> ''"""
-        )
+        for part in range(parts):
+            these = f"SELECT call FROM discrepancies WHERE call <> '' AND hash(call) % {parts} = {part}"
+            rows = " UNION ALL ".join(
+                f"SELECT call, file, line FROM suspect_{book} WHERE call IN ({these})" for book in sources
+            )
+            books.db.execute(
+                f"""UPDATE discrepancies SET {column} = found.places FROM (
+                    SELECT call, string_agg(name || ':' || line, ' ' ORDER BY file, line) AS places
+                    FROM ({rows}) JOIN sources USING (file) GROUP BY call
+                ) AS found WHERE discrepancies.call = found.call"""
+            )

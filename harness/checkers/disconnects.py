@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.checker import Verdict, checker
-from harness.checkers.admissions import slack_us
+from harness.checkers.admissions import SOCKET_EDGE_US, slack_us
 from harness.checkers.causes import perhaps_too_late
 from harness.checkers.money import charged, due_credits, is_billable, posts, server_of
 from harness.checkers.wire import Seen, seen
@@ -55,7 +55,8 @@ def _left_too_soon(one: Seen, until_us: int, contract: Contract) -> bool:
 
 
 def _disconnect(one: Seen, paid: int, history: History, contract: Contract, verdict: Verdict) -> None:
-    slack = DRAIN_SLACK_US + 2 * (history.skew_us + slack_us(history))
+    travel = slack_us(history) if history.plan.mode == "sim" else SOCKET_EDGE_US
+    slack = DRAIN_SLACK_US + 2 * (history.skew_us + travel)
     limit = one.call.end + contract.timeouts.drain_ms * 1000
     if _left_too_soon(one, limit - slack, contract):
         verdict.case(

@@ -13,7 +13,7 @@ import click
 from harness.cli.chosen import TargetOptions, check_mutant, chosen_target, told
 from harness.cli.folder import last_run, run_folder, write
 from harness.cli.progress import Progress
-from harness.cli.saved import as_recorded, saved_jobs, saved_plans
+from harness.cli.saved import Plans, as_recorded, saved_jobs, saved_plans
 from harness.cli.selection import Selection, parse_shard, seeds, select
 from harness.cli.suite import SUITE, load
 from harness.cli.terminal import fail, say
@@ -62,7 +62,6 @@ def run_command(options: RunOptions) -> int:
     selection = select(() if plans else options.names, options.profiles, options.requirements, contract)
     if plans:
         selection = Selection(tuple(str(p["scenario"]) for p in plans.values()), selection.requirements, frozenset())
-    span = seeds(options.seed, options.seeds)
     part = parse_shard(options.shard)
     if part is not None and options.last_failed:
         raise click.UsageError("--shard and --last-failed do not go together: a part of the last run is no whole")
@@ -70,34 +69,12 @@ def run_command(options: RunOptions) -> int:
         selection = _last_failed(selection)
     if part is not None:
         selection = replace(selection, expected=frozenset())  # the merged record says what was not covered
+    like = Job("", 0, mode, spec, options.mutant, overlay, selection.requirements)
+    jobs, span = _jobs(options, plans, selection, like)
     if options.list_only:
         for name in selection.scenarios:
             say(name)
         return 0
-    jobs = [
-        Job(
-            scenario=name,
-            seed=one,
-            mode=mode,
-            target=spec,
-            mutant=options.mutant,
-            overlay=overlay,
-            requirements=selection.requirements,
-            keep_passes=len(span) == 1,
-        )
-        for number, one in enumerate(span)
-        for place, name in enumerate(selection.scenarios)
-        # Each seed is dealt out one further, so that no shard gets the dear scenarios of all seeds.
-        if part is None or part.takes(number + place)
-    ]
-    if plans:
-        like = Job("", 0, mode, spec, options.mutant, overlay, selection.requirements)
-        jobs = saved_jobs(plans, like, options.seed)
-        span = range(min(job.seed for job in jobs), max(job.seed for job in jobs) + 1)
-    if not jobs:
-        raise click.UsageError(
-            f"--shard {part}: nothing is left for it, there are {len(selection.scenarios)} scenarios"
-        )
     told(target.check)
     folder = run_folder(options.out)
     jobs = [replace(job, folder=str(folder)) for job in jobs]
@@ -128,6 +105,27 @@ def run_command(options: RunOptions) -> int:
         exit_first=options.exit_first,
         quiet=options.quiet,
     )
+
+
+def _jobs(options: RunOptions, plans: Plans, selection: Selection, like: Job) -> tuple[list[Job], range]:
+    """Return the jobs that were asked for, each ``like`` that one, and the seeds that they span. Raises UsageError."""
+    if plans:
+        jobs = saved_jobs(plans, like, options.seed)
+        return jobs, range(min(job.seed for job in jobs), max(job.seed for job in jobs) + 1)
+    span = seeds(options.seed, options.seeds)
+    part = parse_shard(options.shard)
+    jobs = [
+        replace(like, scenario=name, seed=one, keep_passes=len(span) == 1)
+        for number, one in enumerate(span)
+        for place, name in enumerate(selection.scenarios)
+        # Each seed is dealt out one further, so that no shard gets the dear scenarios of all seeds.
+        if part is None or part.takes(number + place)
+    ]
+    if not jobs:
+        raise click.UsageError(
+            f"--shard {part}: nothing is left for it, there are {len(selection.scenarios)} scenarios"
+        )
+    return jobs, span
 
 
 def execute(

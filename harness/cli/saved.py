@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -68,7 +69,10 @@ def as_recorded(plans: Plans, options: RunOptions) -> RunOptions:
 
 
 def saved_jobs(plans: Plans, like: Job, seed: int | None) -> list[Job]:
-    """Return a job per plan: ``like`` that one, under the plan's own seed or ``seed``."""
+    """Return a job per plan: ``like`` that one, under the plan's own seed or ``seed``.
+
+    Raises UsageError for two plans whose histories would stand in one folder.
+    """
     jobs = []
     for path, plan in plans.items():
         again = [path]
@@ -85,4 +89,8 @@ def saved_jobs(plans: Plans, like: Job, seed: int | None) -> list[Job]:
                 again=tuple(again),
             )
         )
+    twice = [name for name, count in Counter((job.scenario, job.seed) for job in jobs).items() if count > 1]
+    if twice:
+        told = ", ".join(f"{scenario} under seed {one}" for scenario, one in twice)
+        raise click.UsageError(f"two of the plans are both of {told}: run one at a time")
     return jobs

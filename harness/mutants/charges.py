@@ -16,6 +16,7 @@ from harness.gateway.settlement import Bill, Settler
 from harness.gateway.usage import Usage
 from harness.mutants.furniture import HastyLedger, with_ledger
 from harness.mutants.registry import mutant
+from harness.mutants.swaps import with_passage
 
 
 def _charging(credits: Callable[[Call, Refusal], int]) -> Pipeline:
@@ -106,20 +107,18 @@ class _Early(Passage):
 @mutant(breaks="BILL-04")
 def lets_usage_out_before_the_end(parts: Components) -> Components:
     """Passes a stream's usage on as it comes, before the upstream's terminal event was read."""
-
-    class Leaking(Relay):
-        def passage(self, call: Call) -> Passage:
-            passage = _Early(call.surface, call.asked)
-            call.state = passage.state
-            return passage
-
-    return replace(parts, relay=Leaking(parts.contract))
+    return with_passage(parts, _Early)
 
 
 @mutant(breaks="BILL-04")
-def tells_a_charge_before_it_is_kept(parts: Components) -> Components:
-    """Tells a charge as soon as the book has it, without waiting for the commit."""
-    return with_ledger(parts, HastyLedger)
+def tells_a_streams_charge_before_it_is_kept(parts: Components) -> Components:
+    """Tells a stream's charge as soon as the book has it, without waiting for the commit."""
+
+    class Hasty(Settler):
+        async def charge(self, parts: Components, call: Call, answer: Answer) -> Bill:
+            return await super().charge(with_ledger(parts, HastyLedger) if call.stream else parts, call, answer)
+
+    return replace(parts, settler=Hasty(parts.contract))
 
 
 @mutant(breaks="BILL-04")

@@ -18,10 +18,7 @@ from harness.gateway.sse import Event
 from harness.gateway.surfaces.base import Kind, StreamState, rewrite
 from harness.gateway.surfaces.chat import DONE, Chat
 from harness.mutants.registry import mutant
-from harness.mutants.swaps import with_passage, with_surface
-
-Json = dict[str, Any]
-
+from harness.mutants.swaps import Json, answering, with_passage, with_surface
 
 # CHAT-01: the answer.
 
@@ -56,7 +53,7 @@ def renames_the_first_chunk_alone(parts: Components) -> Components:
 @mutant(breaks="CHAT-01")
 def calls_chat_a_text_completion(parts: Components) -> Components:
     """Calls an answer by the name that the older completions had."""
-    return _answering(parts, lambda answer: {**answer, "object": "text_completion"})
+    return answering(parts, Chat, lambda answer: {**answer, "object": "text_completion"})
 
 
 @mutant(breaks="CHAT-01")
@@ -68,7 +65,7 @@ def loses_the_role_of_the_answer(parts: Components) -> Components:
             choice["message"].pop("role", None)
         return answer
 
-    return _answering(parts, roleless)
+    return answering(parts, Chat, roleless)
 
 
 @mutant(breaks="CHAT-01")
@@ -79,7 +76,7 @@ def keeps_the_usage_of_chat_to_itself(parts: Components) -> Components:
         answer.pop("usage", None)
         return answer
 
-    return _answering(parts, without)
+    return answering(parts, Chat, without)
 
 
 @mutant(breaks="CHAT-01")
@@ -201,7 +198,7 @@ def gives_tool_calls_ids_of_its_own(parts: Components) -> Components:
             call["id"] = f"call_{n}"
         return answer
 
-    return _answering(parts, renamed)
+    return answering(parts, Chat, renamed)
 
 
 @mutant(breaks="CHAT-04")
@@ -214,7 +211,7 @@ def writes_tool_arguments_anew(parts: Components) -> Components:
             call["function"]["arguments"] = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
         return answer
 
-    return _answering(parts, rewritten)
+    return answering(parts, Chat, rewritten)
 
 
 @mutant(breaks="CHAT-04")
@@ -272,16 +269,6 @@ def _tool_calls(answer: Json) -> list[Json]:
 
 def _tells_usage(event: Event) -> bool:
     return event.value is not None and event.value.get("usage") is not None and not event.value.get("choices", [1])
-
-
-def _answering(parts: Components, change: Callable[[Json], Json]) -> Components:
-    """Return ``parts`` that send ``change(answer)`` to the client of an unstreamed chat call."""
-
-    class Changing(Chat):
-        def finished(self, answer: Json, asked: str, hypereal: Mapping[str, Any] | None) -> bytes:
-            return super().finished(change(answer), asked, hypereal)
-
-    return with_surface(parts, Changing())
 
 
 def _streaming(parts: Components, change: Callable[[Json], bool]) -> Components:

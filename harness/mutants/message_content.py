@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import orjson
 
@@ -13,13 +12,10 @@ from harness.gateway.components import Components
 from harness.gateway.pipeline import Pipeline
 from harness.gateway.relay import Answer
 from harness.gateway.sse import Event
-from harness.gateway.surfaces.base import Kind, StreamState, rewrite
+from harness.gateway.surfaces.base import Kind, StreamState
 from harness.gateway.surfaces.messages import Messages
 from harness.mutants.registry import mutant
-from harness.mutants.swaps import with_surface
-
-Json = dict[str, Any]
-
+from harness.mutants.swaps import Json, answering, dropping, rewriting, with_surface
 
 # MSG-02: streams.
 
@@ -27,25 +23,27 @@ Json = dict[str, Any]
 @mutant(breaks="MSG-02")
 def drops_signature_deltas(parts: Components) -> Components:
     """Passes on the kinds of deltas that it knows, and signatures are none of them."""
-    return _dropping(parts, lambda event: (event.get("delta") or {}).get("type") == "signature_delta")
+    return dropping(parts, Messages, lambda event: (event.get("delta") or {}).get("type") == "signature_delta")
 
 
 @mutant(breaks="MSG-02")
 def drops_thinking_deltas(parts: Components) -> Components:
     """Keeps a stream's thinking to itself."""
-    return _dropping(parts, lambda event: (event.get("delta") or {}).get("type") == "thinking_delta")
+    return dropping(parts, Messages, lambda event: (event.get("delta") or {}).get("type") == "thinking_delta")
 
 
 @mutant(breaks="MSG-02")
 def drops_the_end_of_blocks(parts: Components) -> Components:
     """Passes no content_block_stop on."""
-    return _dropping(parts, lambda event: event["type"] == "content_block_stop")
+    return dropping(parts, Messages, lambda event: event["type"] == "content_block_stop")
 
 
 @mutant(breaks="MSG-02")
 def drops_the_usage_of_message_delta(parts: Components) -> Components:
     """Passes a stream's stop reason on without the usage beside it."""
-    return _rewriting(parts, lambda event: event["type"] == "message_delta" and event.pop("usage", None) is not None)
+    return rewriting(
+        parts, Messages, lambda event: event["type"] == "message_delta" and event.pop("usage", None) is not None
+    )
 
 
 @mutant(breaks="MSG-02")
@@ -58,7 +56,7 @@ def tells_the_input_of_a_stream_as_zero(parts: Components) -> Components:
         event["usage"] = {name: n if name.startswith("output") else 0 for name, n in event["usage"].items()}
         return True
 
-    return _rewriting(parts, zeroed)
+    return rewriting(parts, Messages, zeroed)
 
 
 @mutant(breaks="MSG-02")
@@ -77,7 +75,7 @@ def ends_messages_before_their_stop_reason(parts: Components) -> Components:
 @mutant(breaks="MSG-02")
 def drops_the_input_of_streamed_tools(parts: Components) -> Components:
     """Passes a tool's block on without the fragments of its input."""
-    return _dropping(parts, lambda event: (event.get("delta") or {}).get("type") == "input_json_delta")
+    return dropping(parts, Messages, lambda event: (event.get("delta") or {}).get("type") == "input_json_delta")
 
 
 @mutant(breaks="MSG-02")
@@ -133,7 +131,7 @@ def drops_redacted_thinking(parts: Components) -> Components:
         answer["content"] = [block for block in answer["content"] if block["type"] != "redacted_thinking"]
         return answer
 
-    return answering(parts, readable)
+    return answering(parts, Messages, readable)
 
 
 @mutant(breaks="MSG-05")
@@ -158,17 +156,7 @@ def streams_tool_ids_of_its_own(parts: Components) -> Components:
         block["id"] = f"toolu_{event['index']}"
         return True
 
-    return _rewriting(parts, renamed)
-
-
-def answering(parts: Components, change: Callable[[Json], Json]) -> Components:
-    """Return ``parts`` that send ``change(answer)`` to the client of an unstreamed messages call."""
-
-    class Changing(Messages):
-        def finished(self, answer: Json, asked: str, hypereal: Mapping[str, Any] | None) -> bytes:
-            return super().finished(change(answer), asked, hypereal)
-
-    return with_surface(parts, Changing())
+    return rewriting(parts, Messages, renamed)
 
 
 def changing_blocks(parts: Components, change: Callable[[Json], object]) -> Components:
@@ -179,28 +167,4 @@ def changing_blocks(parts: Components, change: Callable[[Json], object]) -> Comp
             change(block)
         return answer
 
-    return answering(parts, changed)
-
-
-def _rewriting(parts: Components, change: Callable[[Json], bool]) -> Components:
-    """Return ``parts`` that write an event of a messages stream anew if ``change`` says that it changed it."""
-
-    class Changing(Messages):
-        def read(self, event: Event, state: StreamState) -> Kind:
-            kind = super().read(event, state)
-            if event.value is not None and change(event.value):
-                rewrite(event)
-            return kind
-
-    return with_surface(parts, Changing())
-
-
-def _dropping(parts: Components, which: Callable[[Json], bool]) -> Components:
-    """Return ``parts`` that leave events of a messages stream out."""
-
-    class Dropping(Messages):
-        def read(self, event: Event, state: StreamState) -> Kind:
-            kind = super().read(event, state)
-            return "noise" if event.value is not None and which(event.value) else kind
-
-    return with_surface(parts, Dropping())
+    return answering(parts, Messages, changed)

@@ -20,9 +20,9 @@ from harness.gateway.surfaces.messages import CountTokens, Messages
 from harness.gateway.upstream import ANTHROPIC_VERSION, UpstreamRequests
 from harness.gateway.usage import Usage
 from harness.mutants.hosts import lost
-from harness.mutants.message_content import answering, changing_blocks
+from harness.mutants.message_content import changing_blocks
 from harness.mutants.registry import mutant
-from harness.mutants.swaps import with_surface
+from harness.mutants.swaps import answering, with_surface
 
 Json = dict[str, Any]
 
@@ -57,7 +57,7 @@ def refuses_the_system_among_messages(parts: Components) -> Components:
 @mutant(breaks="MSG-01")
 def answers_messages_without_a_role(parts: Components) -> Components:
     """Leaves the role out of an unstreamed message."""
-    return answering(parts, lambda answer: {name: value for name, value in answer.items() if name != "role"})
+    return answering(parts, Messages, lambda answer: {name: value for name, value in answer.items() if name != "role"})
 
 
 @mutant(breaks="MSG-01")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,16 +13,14 @@ from harness.gateway.pipeline import Pipeline
 from harness.gateway.relay import Answer, Relay
 from harness.gateway.settlement import Settler
 from harness.gateway.sse import Event
-from harness.gateway.surfaces.base import Kind, StreamState, rewrite
 from harness.gateway.surfaces.chat import Chat
 from harness.gateway.surfaces.messages import Messages
 from harness.gateway.surfaces.responses import Responses
 from harness.gateway.usage import Usage
 from harness.mutants.hosts import lost
 from harness.mutants.registry import mutant
-from harness.mutants.swaps import with_surface
+from harness.mutants.swaps import Json, answering, dropping, rewriting, with_surface
 
-Json = dict[str, Any]
 _KNOWN_ITEMS = ("message", "reasoning", "function_call")
 
 
@@ -43,7 +41,7 @@ def answers_with_the_items_it_knows(parts: Components) -> Components:
         answer["output"] = [item for item in answer["output"] if item["type"] in _KNOWN_ITEMS]
         return answer
 
-    return _answering(parts, known)
+    return answering(parts, Responses, known)
 
 
 @mutant(breaks="RESP-01")
@@ -55,13 +53,15 @@ def answers_without_encrypted_reasoning(parts: Components) -> Components:
             item.pop("encrypted_content", None)
         return answer
 
-    return _answering(parts, readable)
+    return answering(parts, Responses, readable)
 
 
 @mutant(breaks="RESP-01")
 def keeps_the_usage_of_responses_to_itself(parts: Components) -> Components:
     """Bills an unstreamed response on its usage, and does not tell it."""
-    return _answering(parts, lambda answer: {name: value for name, value in answer.items() if name != "usage"})
+    return answering(
+        parts, Responses, lambda answer: {name: value for name, value in answer.items() if name != "usage"}
+    )
 
 
 # RESP-02: typed events.
@@ -70,20 +70,21 @@ def keeps_the_usage_of_responses_to_itself(parts: Components) -> Components:
 @mutant(breaks="RESP-02")
 def drops_reasoning_events(parts: Components) -> Components:
     """Passes a response's reasoning on when it is done, and not as it is told."""
-    return _dropping(parts, lambda event: event["type"].startswith("response.reasoning"))
+    return dropping(parts, Responses, lambda event: event["type"].startswith("response.reasoning"))
 
 
 @mutant(breaks="RESP-02")
 def begins_responses_without_created(parts: Components) -> Components:
     """Leaves out the event that opens a response."""
-    return _dropping(parts, lambda event: event["type"] == "response.created")
+    return dropping(parts, Responses, lambda event: event["type"] == "response.created")
 
 
 @mutant(breaks="RESP-02")
 def drops_items_that_are_done(parts: Components) -> Components:
     """Leaves out the event that closes a function call, without which Codex runs nothing."""
-    return _dropping(
+    return dropping(
         parts,
+        Responses,
         lambda event: event["type"] == "response.output_item.done" and event["item"]["type"] == "function_call",
     )
 
@@ -98,13 +99,13 @@ def completes_responses_without_output(parts: Components) -> Components:
         event["response"]["output"] = []
         return True
 
-    return _rewriting(parts, emptied)
+    return rewriting(parts, Responses, emptied)
 
 
 @mutant(breaks="RESP-02")
 def numbers_no_event(parts: Components) -> Components:
     """Takes the sequence numbers out of a response's events."""
-    return _rewriting(parts, lambda event: event.pop("sequence_number", None) is not None)
+    return rewriting(parts, Responses, lambda event: event.pop("sequence_number", None) is not None)
 
 
 @mutant(breaks="RESP-02")
@@ -275,37 +276,3 @@ def _pricing(parts: Components, change: Callable[[Call, Usage], Usage]) -> Compo
             return super().cost(parts, call, change(call, usage) if call.surface.name == "responses" else usage)
 
     return replace(parts, settler=Changing(parts.contract))
-
-
-def _answering(parts: Components, change: Callable[[Json], Json]) -> Components:
-    """Return ``parts`` that send ``change(answer)`` to the client of an unstreamed responses call."""
-
-    class Changing(Responses):
-        def finished(self, answer: Json, asked: str, hypereal: Mapping[str, Any] | None) -> bytes:
-            return super().finished(change(answer), asked, hypereal)
-
-    return with_surface(parts, Changing())
-
-
-def _rewriting(parts: Components, change: Callable[[Json], bool]) -> Components:
-    """Return ``parts`` that write an event of a response anew if ``change`` says that it changed it."""
-
-    class Changing(Responses):
-        def read(self, event: Event, state: StreamState) -> Kind:
-            kind = super().read(event, state)
-            if event.value is not None and change(event.value):
-                rewrite(event)
-            return kind
-
-    return with_surface(parts, Changing())
-
-
-def _dropping(parts: Components, which: Callable[[Json], bool]) -> Components:
-    """Return ``parts`` that leave events of a response out."""
-
-    class Dropping(Responses):
-        def read(self, event: Event, state: StreamState) -> Kind:
-            kind = super().read(event, state)
-            return "noise" if event.value is not None and which(event.value) else kind
-
-    return with_surface(parts, Dropping())

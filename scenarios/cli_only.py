@@ -25,6 +25,8 @@ from harness.scenario import (
 )
 from scenarios.requests import cli_call, drawn_reply, max_ids, model_ids, on_every_path, spaced
 
+BACK_MS = 5_000
+"""A killed gateway has this long to serve again: a process start on a busy machine is a second or two."""
 PLACES = ("/v1/managed/messages", "/v1/messages?beta=true")
 SDK = {"user-agent": "Anthropic/Python 2.11.0", "x-stainless-lang": "python"}
 
@@ -151,7 +153,7 @@ def a_restart_lifts_no_suspension(contract: Contract, rng: random.Random) -> Sce
     """A key that was suspended stays so when the gateway is killed and comes back; the others stay open."""
     forbidden, open_to_all = max_ids(contract)[0], model_ids(contract, "enterprise", "messages")[0]
     killed_ms = rng.randrange(400, 900)
-    later = messages(open_to_all, at_ms=killed_ms + 600)
+    later = messages(open_to_all, at_ms=killed_ms + BACK_MS)
     return Scenario(
         world=World(accounts=(Account("a", keys=(Key("a-bad"), Key("a-good"))),)),
         workload=Workload(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.checker import EVIDENCE_CAP, Outcome, worst
@@ -101,9 +101,20 @@ def _why(
         if clause["outcome"] == Outcome.INCONCLUSIVE.value
     ]
     yield from _counted(f"not covered: {name}" for name, why in open_ if why == UNSEEN)
+    yield from _counted(_open_in_one_run_alone(scenarios, {name for name, _ in open_}))
     missed = (name for name, entry in branches.items() if entry["outcome"] == Outcome.INCONCLUSIVE.value)
     yield from _counted(f"branch {name} never reached" for name in missed)
     yield from _counted(f"could not be told: {name}" for name, why in open_ if why not in (UNSEEN, INTERRUPTED))
+
+
+def _open_in_one_run_alone(scenarios: Sequence[Mapping[str, Any]], open_: Collection[str]) -> Iterable[str]:
+    """Yield the clauses that other scenarios covered, with the scenario whose own cases of them could not be told."""
+    for record in scenarios:
+        for check in record["checks"] if not record["doubts"] else ():
+            for clause, entry in check["clauses"].items():
+                name = f"{check['requirement']}.{clause}"
+                if entry["outcome"] == Outcome.INCONCLUSIVE.value and name not in open_:
+                    yield f"{record['scenario']}: {name} could not be told"
 
 
 def _counted(told: Iterable[str]) -> Iterable[str]:

@@ -207,3 +207,10 @@ def test_an_interrupted_run_exits_130_whatever_it_found() -> None:
 )
 def test_the_worst_outcome_counts(outcomes: tuple[Outcome, ...], expected: Outcome) -> None:
     assert worst(outcomes) is expected
+
+
+def test_a_clause_that_one_run_could_not_tell_and_another_did_is_named_with_that_run() -> None:
+    unsure = {**record(), **judge(history(), CONTRACT, [check(("one_charge", None))]), "scenario": "s.unsure"}
+    made = verdict([record(), unsure])
+    assert made["verdict"] == "inconclusive"
+    assert made["why"] == ["s.unsure: BILL-05.one_charge could not be told"]

@@ -22,7 +22,7 @@ CONTRACT = "contract.json"
 """The contract that the run's scenarios were made from; what a scenario's world makes of it stands in its plan."""
 WRITTEN = (
     *("verdict.json", "run.json", CONTRACT, "report.html", "summary.md", "junit.xml"),
-    *("power.json", "power.md", "power.svg", "power.html"),
+    *("power.json", "power.md", "power.svg", "power.html", "swarm.json"),
 )
 """What a run leaves in its folder besides histories."""
 
@@ -67,7 +67,7 @@ def _clear(folder: Path) -> None:
     present = {path.name for path in folder.iterdir()}
     if (
         present
-        and not present & {"verdict.json", "power.json", CONTRACT, ".probe"}
+        and not present & {"verdict.json", "power.json", "swarm.json", CONTRACT, ".probe"}
         and not list(folder.glob("*/history.jsonl"))
     ):
         raise OSError(f"it holds other files: {', '.join(sorted(present)[:3])}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from harness.cli.terminal import fail, hush
 
@@ -42,6 +43,8 @@ def harness() -> None:
     harness run --mode local        the same on real sockets
     harness run --target URL        a gateway that is already there
     harness power                   gateways that are wrong on purpose: does the suite notice?
+    harness swarm                   scenarios drawn at random, and what fails made small
+    harness audit                   the books of a run, or your own, priced again call by call
     """
 
 
@@ -57,7 +60,12 @@ def _targets(function: Any) -> Any:
             metavar="ACCOUNT[=SECRET]",
             help="Remote: an account's key; without SECRET it is taken from HARNESS_KEY_ACCOUNT.",
         ),
-        click.option("--target", default="reference", show_default=True, help="A name, MODULE:APP, or a URL."),
+        click.option(
+            "--target",
+            default="reference",
+            show_default="reference; of a plan, its own",
+            help="A name, MODULE:APP, or a URL.",
+        ),
     ):
         function = option(function)
     return function
@@ -66,11 +74,13 @@ def _targets(function: Any) -> Any:
 @harness.command()
 @click.argument("names", nargs=-1, metavar="[SCENARIO]...")
 @_targets
-@click.option("--mode", type=click.Choice(["sim", "local", "remote"]), help="Default: sim; remote for a URL.")
+@click.option(
+    "--mode", type=click.Choice(["sim", "local", "remote"]), help="Default: sim; remote for a URL; a plan's own."
+)
 @click.option("--profile", "profiles", multiple=True, help="Only requirements of this profile.")
 @click.option("--requirement", "requirements", multiple=True, metavar="ID", help="Only this requirement.")
-@click.option("--mutant", default="", help="Make the reference gateway wrong in this one way.")
-@click.option("--seed", type=click.IntRange(0), help="Default: 0.")
+@click.option("--mutant", default="", help='Make the reference gateway wrong in this one way; "": in none.')
+@click.option("--seed", type=click.IntRange(0), help="Default: 0; a plan's own.")
 @click.option("--seeds", default="", metavar="A..B", help="Every seed from A to B, spread over the cores.")
 @click.option("--last-failed", is_flag=True, help="Only what did not pass in the last run.")
 @click.option("--list", "list_only", is_flag=True, help="Show what would run, and run nothing.")
@@ -85,10 +95,15 @@ def run(ctx: click.Context, /, **options: Any) -> None:
 
     SCENARIO is a scenario's name, a scenario file's name for all in it, a pattern (failover.*), or a part of the
     suite: core, ceilings, chaos, durability. Without any: the whole suite but durability, which needs --mode local.
+
+    Or it is a file: a plan that harness swarm saved, a history.jsonl, or the folder of a recorded scenario. It is run
+    with the target, mode, seed and mutant that it names, where the command line names no other: --mutant "" and
+    --target reference both take it to the reference gateway as it is, without the mutant.
     """
     from harness.cli.run import RunOptions, run_command
 
-    ctx.exit(run_command(RunOptions(**options)))
+    said = frozenset(name for name in options if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE)
+    ctx.exit(run_command(RunOptions(said=said, **options)))
 
 
 @harness.command()

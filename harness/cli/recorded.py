@@ -26,8 +26,9 @@ def judge_command(folder: Path) -> int:
     """Judge and render a run folder, or one scenario's folder in it, again."""
     load()
     folders = recorded(folder)
+    before = verdict_of(folder)
     try:
-        records = [rejudge(one, CHECKERS) for one in folders]
+        records = [_as_asked(rejudge(one, CHECKERS), one, before) for one in folders]
         plan = read_history(folders[0]).plan
     except HistoryError as error:
         fail("this run cannot be judged", cause=str(error))
@@ -35,7 +36,6 @@ def judge_command(folder: Path) -> int:
     except KeyError as error:
         fail(f"this run was recorded with a check that is gone: {error}", help="harness list checkers")
         return EXIT_USAGE
-    before = verdict_of(folder)
     earlier = before.get("run", {})
     records = _with_unkept(records, before)
     run: dict[str, Any] = {
@@ -66,6 +66,16 @@ def judge_command(folder: Path) -> int:
         return EXIT_USAGE
     print_verdict(verdict, folder)
     return int(verdict["exit"])
+
+
+def _as_asked(record: dict[str, Any], folder: Path, before: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``record`` with how its run is made again where no name of a scenario does it: from a plan."""
+    mine = (record["scenario"], record["seed"])
+    earlier = (one for one in before.get("scenarios", ()) if (one["scenario"], one["seed"]) == mine)
+    again = next((one["again"] for one in earlier if one.get("again")), None)
+    if again is None and record["scenario"] not in SCENARIOS:
+        again = [str(folder)]
+    return record if again is None else {**record, "again": again}
 
 
 def _with_unkept(records: list[dict[str, Any]], before: Mapping[str, Any]) -> list[dict[str, Any]]:

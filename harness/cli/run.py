@@ -42,6 +42,8 @@ class RunOptions(TargetOptions):
     shard: str = ""
     out: Path | None = None
     quiet: bool = False
+    said: frozenset[str] = frozenset()
+    """The options that the command line gave; the others a saved plan may fill in."""
 
 
 def run_command(options: RunOptions) -> int:
@@ -110,7 +112,7 @@ def run_command(options: RunOptions) -> int:
 def _jobs(options: RunOptions, plans: Plans, selection: Selection, like: Job) -> tuple[list[Job], range]:
     """Return the jobs that were asked for, each ``like`` that one, and the seeds that they span. Raises UsageError."""
     if plans:
-        jobs = saved_jobs(plans, like, options.seed)
+        jobs = saved_jobs(plans, like, options)
         return jobs, range(min(job.seed for job in jobs), max(job.seed for job in jobs) + 1)
     span = seeds(options.seed, options.seeds)
     part = parse_shard(options.shard)
@@ -211,10 +213,21 @@ def _last_failed(selection: Selection) -> Selection:
     if last is None:
         raise click.UsageError("there is no last run below runs/")
     folder, verdict = last
-    failed = {r["scenario"] for r in verdict["scenarios"] if r["outcome"] not in ("pass", "unsupported")}
-    chosen = tuple(name for name in selection.scenarios if name in failed)
-    if not chosen:
+    failed = [r for r in verdict["scenarios"] if r["outcome"] not in ("pass", "unsupported")]
+    if not failed:
         raise click.UsageError(f"nothing selected: all of it passed in {folder}")
+    plans = [record["replay"] for record in failed if record.get("again")]
+    if plans:
+        more = f" (and {len(plans) - 1} more)" if len(plans) > 1 else ""
+        raise click.UsageError(
+            f"--last-failed selects scenarios of the suite, and the last run, {folder}, was of saved plans; run one "
+            f"again with: {plans[0]}{more}"
+        )
+    names = {record["scenario"] for record in failed}
+    chosen = tuple(name for name in selection.scenarios if name in names)
+    if not chosen:
+        told = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
+        raise click.UsageError(f"nothing selected: what did not pass in {folder} ({told}) is not among what was asked")
     return Selection(chosen, selection.requirements, frozenset())
 
 

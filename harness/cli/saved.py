@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,7 +50,10 @@ def _is_path(name: str) -> bool:
 
 
 def as_recorded(plans: Plans, options: RunOptions) -> RunOptions:
-    """Return ``options`` with target, mode and mutant of the plans where they say nothing else. Raises UsageError."""
+    """Return ``options`` with target, mode and mutant of the plans where the command line said nothing else.
+
+    A target that was said is taken as it is, without the plans' mutant. Raises UsageError.
+    """
     recorded: set[tuple[str, Mode, str]] = {
         (str(plan["target"]), plan["mode"], str(plan["mutant"])) for plan in plans.values()
     }
@@ -59,38 +62,47 @@ def as_recorded(plans: Plans, options: RunOptions) -> RunOptions:
     if options.seeds or options.last_failed or options.shard:
         raise click.UsageError("--seeds, --last-failed and --shard do not go with files of plans")
     target, mode, mutant = recorded.pop()
-    target = target if options.target == "reference" else options.target
     return replace(
         options,
-        target=target,
+        target=options.target if "target" in options.said else target,
         mode=options.mode or mode,
-        mutant=options.mutant or (mutant if target == "reference" else ""),
+        mutant=options.mutant if {"mutant", "target"} & options.said else mutant,
     )
 
 
-def saved_jobs(plans: Plans, like: Job, seed: int | None) -> list[Job]:
-    """Return a job per plan: ``like`` that one, under the plan's own seed or ``seed``.
+def saved_jobs(plans: Plans, like: Job, options: RunOptions) -> list[Job]:
+    """Return a job per plan: ``like`` that one, under the plan's own seed where ``options`` have none.
 
     Raises UsageError for two plans whose histories would stand in one folder.
     """
     jobs = []
     for path, plan in plans.items():
-        again = [path]
-        if seed is not None and seed != plan["seed"]:
-            again += ["--seed", str(seed)]
-        if like.mutant != plan["mutant"]:
-            again += ["--mutant", like.mutant]
-        jobs.append(
-            replace(
-                like,
-                scenario=str(plan["scenario"]),
-                seed=int(plan["seed"]) if seed is None else seed,
-                plan=plan,
-                again=tuple(again),
-            )
-        )
+        seed = int(plan["seed"]) if options.seed is None else options.seed
+        again = (path, *asked_differently(plan, replace(options, seed=seed, mode=like.mode)))
+        jobs.append(replace(like, scenario=str(plan["scenario"]), seed=seed, plan=plan, again=again))
     twice = [name for name, count in Counter((job.scenario, job.seed) for job in jobs).items() if count > 1]
     if twice:
         told = ", ".join(f"{scenario} under seed {one}" for scenario, one in twice)
         raise click.UsageError(f"two of the plans are both of {told}: run one at a time")
     return jobs
+
+
+def asked_differently(plan: Mapping[str, Any], options: RunOptions) -> Iterator[str]:
+    """Yield the options that ``harness run`` needs beside the plan's file to do the same again; never a secret."""
+    asked = {
+        "mode": options.mode,
+        "seed": options.seed,
+        "target": options.target,
+        "mutant": options.mutant,
+        "contract": options.contract_path,
+        "claims": options.claims_path,
+        "upstreams": options.upstreams_url,
+    }
+    known = {**dict.fromkeys(asked, ""), **{name: plan[name] for name in ("mode", "seed", "target", "mutant")}}
+    if asked["target"] != known["target"]:
+        known["mutant"] = ""  # a target that is named comes without the plan's mutant
+    for name, value in asked.items():
+        if value != known[name]:
+            yield from (f"--{name}", str(value))
+    for key in options.keys:
+        yield from ("--key", key.partition("=")[0])

@@ -240,6 +240,9 @@ def rejudge(folder: Path, checks: Mapping[str, Checker]) -> dict[str, Any]:
     return {
         "scenario": history.plan.scenario,
         "seed": history.plan.seed,
+        "part": history.plan.options.get("part", "core"),
+        "promise": history.plan.options.get("promise", ""),
+        "overlays": list(contract.overlays),
         "could_judge": sorted({f"{c.requirement}.{clause}" for c in named for clause in c.clauses}),
         "folder": folder.name,
         "error": None,

@@ -76,7 +76,7 @@ def attempt(scenario: Scenario, subject: Subject) -> Trial | None:
     return Trial(
         broken=frozenset(check["requirement"] for check in record["checks"] if check["outcome"] == Outcome.FAIL.value),
         judged=frozenset(check["checker"] for check in record["checks"] if check["outcome"] in told) & CHECKERS.keys(),
-        reached=reached(history),
+        reached=_reached(history, record["branches"]),
     )
 
 
@@ -110,25 +110,14 @@ def _simulate(made: Scenario, contract: Contract, subject: Subject, recorder: Re
     return None
 
 
-def reached(history: History) -> Counter[str]:
-    """Count what happened in a run, under the names that a swarm's summary tells."""
+def _reached(history: History, branches: Mapping[str, int | None]) -> Counter[str]:
+    """Count what happened in a run, under the names that a swarm's summary tells; its ``branches`` by their own."""
     found: Counter[str] = Counter(f"calls {call.outcome}" for call in history.calls)
     found.update(f"fault {name}" for attempt in history.attempts for name in filter(None, attempt.fault.split("+")))
-    found.update(note.kind.replace("_", " ") for note in history.notes if note.kind in ("crash", "store_failure"))
-    for call in history.calls:
-        attempts = history.attempts_of(call.id)
-        found["streams"] += call.stream
-        found["retries"] += len(attempts) > 1
-        found["failovers"] += len({attempt.upstream for attempt in attempts}) > 1
-        found["pinged"] += bool(call.pings)
-        found["429"] += call.status == 429
-        found["402"] += call.status == 402
-        found["circuit not closed"] += call.headers.get("x-hypereal-managed-circuit", "closed") != "closed"
-    for entry in history.ledger:
-        found["payouts"] += entry.kind == "payout"
-        found["charges"] += entry.kind == "post"
-        found["charges above their hold"] += "over_hold" in entry.flags
+    found.update(f"fault {note.kind}" for note in history.notes if note.kind in ("kill", "store_failure"))
+    found.update({f"branch {name}": count or 0 for name, count in branches.items()})
     found["calls"] += len(history.calls)
+    found["streams"] += sum(call.stream for call in history.calls)
     found["faults"] += len(history.faults)
     found["struck"] += bool(history.faults)
     return +found

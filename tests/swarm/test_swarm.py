@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
 
+from harness import contract
 from harness.cli.main import main
 from harness.cli.suite import load
 from harness.contract import ContractError
@@ -54,7 +56,10 @@ def test_a_right_gateway_raises_no_alarm_and_much_happens_to_it() -> None:
     assert [(found.mark, found.after) for found in tally.found] == []
     assert tally.simulations == 100
     assert tally.reached["struck"] >= 20
-    assert all(tally.reached[name] for name in ("calls ok", "calls refused", "streams", "failovers", "charges", "402"))
+    assert all(
+        tally.reached[name]
+        for name in ("calls ok", "calls refused", "streams", "branch failover_taken", "branch balance_refused")
+    )
 
 
 def test_a_seed_draws_the_same_scenarios_again() -> None:
@@ -195,3 +200,49 @@ def test_files_that_are_no_plans_are_usage_errors(
         code, told = command(monkeypatch, capsys, *arguments)
         assert code == 64, told
         assert said in told
+
+
+def test_a_clean_swarm_leaves_its_tally_and_a_swarm_of_nothing_is_not_green(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("harness.swarm.search.Search.run", lambda self: Tally(simulations=3))
+    code, said = command(monkeypatch, capsys, "swarm", "--seconds", "1", "--out", "clean")
+    assert (code, said.split()[0]) == (0, "PASS")
+    tally = orjson.loads(Path("clean/swarm.json").read_bytes())
+    assert (tally["schema"], tally["simulations"], tally["found"]) == ("harness.swarm/1", 3, [])
+    monkeypatch.setattr("harness.swarm.search.Search.run", lambda self: Tally())
+    code, said = command(monkeypatch, capsys, "swarm", "--seconds", "1", "--out", "clean")
+    assert (code, said.split()[0]) == (2, "INCONCLUSIVE")
+
+
+def test_a_find_under_a_contract_of_ones_own_is_replayed_under_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(Path(contract.__file__).parent / "data" / "hypereal", "mine")
+    limits = Path("mine/limits.toml")
+    limits.write_text(limits.read_text().replace("queue_wait_ms = 2_000", "queue_wait_ms = 1_500", 1))
+    arguments = ("--contract", "mine", "--mutant", "bills_failed_calls", "--seed", "1", "--seconds", "300")
+    code, said = command(monkeypatch, capsys, "swarm", *arguments, "--out", "a", "-q")
+    assert code == 1
+    assert "replay    harness run a/found-1.json --contract mine" in said
+    (found,) = orjson.loads(Path("a/swarm.json").read_bytes())["found"]
+    assert found["again"] == ["harness", "run", "a/found-1.json", "--contract", "mine"]
+    assert command(monkeypatch, capsys, *found["again"][1:], "--out", "b", "-q")[0] == 1
+    first, second = (next(Path(folder).glob("*/history.jsonl")).read_bytes() for folder in ("a", "b"))
+    assert first == second
+    code, said = command(monkeypatch, capsys, "replay", "a")
+    assert (code, said.split()[0]) == (0, "identical")
+
+
+def test_a_find_that_does_not_fail_again_is_still_found(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    wrong = MUTANTS["bills_failed_calls"]
+    tally = Search(Subject(Reference(), 1, wrong.apply, wrong.name), seconds=LONG_S, most=1).run()
+    monkeypatch.setattr("harness.swarm.search.Search.run", lambda self: tally)
+    code, said = command(monkeypatch, capsys, "swarm", "--seconds", "1", "--out", "a")  # on the right gateway
+    assert code == 1
+    assert "did not fail again" in said

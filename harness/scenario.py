@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, Literal, overload
 
 from harness.branches import BRANCHES
@@ -232,16 +233,27 @@ class Workload:
     calls: tuple[Call, ...]
 
     def numbered(self, crashes: Iterable[Crash] = ()) -> tuple[Call, ...]:
-        """Return the calls with ids; ValueError for an id used twice or an ``after`` that names no call or crash."""
+        """Return the calls with ids.
+
+        Raises ValueError for an id used twice, an ``after`` that names no call or crash, and for some that wait for one
+        another.
+        """
+        crashes = tuple(crashes)
         calls = tuple(call if call.id else _named(call, f"c{n}") for n, call in enumerate(self.calls, 1))
         named = [crash.id for crash in crashes if crash.id]
         count = Counter([*(call.id for call in calls), *named])
         if len(count) != len(calls) + len(named):
             raise ValueError(f"call ids used twice: {sorted(i for i, times in count.items() if times > 1)}")
-        for call in calls:
-            unknown = [before for before in call.after if before not in count]
+        waiting: tuple[Call | Crash, ...] = (*calls, *crashes)
+        for one in waiting:
+            unknown = [before for before in one.after if before not in count]
             if unknown:
-                raise ValueError(f"call {call.id} comes after {unknown}, which are not in the workload")
+                kind = "call" if isinstance(one, Call) else "crash"
+                raise ValueError(f"{kind} {one.id} comes after {unknown}, which are not in the workload")
+        try:
+            TopologicalSorter({one.id: one.after for one in waiting if one.after}).prepare()
+        except CycleError as error:
+            raise ValueError(f"these wait for one another: {', '.join(error.args[1][1:])}") from None
         return calls
 
 

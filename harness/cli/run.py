@@ -13,7 +13,7 @@ import click
 from harness.cli.chosen import TargetOptions, check_mutant, chosen_target, told
 from harness.cli.folder import last_run, run_folder, write
 from harness.cli.progress import Progress
-from harness.cli.saved import Plans, as_recorded, saved_jobs, saved_plans
+from harness.cli.saved import Plans, as_recorded, check_contract, saved_jobs, saved_plans
 from harness.cli.selection import Selection, parse_shard, seeds, select
 from harness.cli.suite import SUITE, load
 from harness.cli.terminal import fail, say
@@ -61,6 +61,7 @@ def run_command(options: RunOptions) -> int:
         raise click.UsageError(f"--mode {mode}: target {options.target} can be run in {' or '.join(target.modes)}")
     overlay = "short" if mode == "local" else ""
     contract = target.contract([overlay] if overlay else [])
+    check_contract(plans, target, overlay)
     selection = select(() if plans else options.names, options.profiles, options.requirements, contract)
     if plans:
         selection = Selection(tuple(str(p["scenario"]) for p in plans.values()), selection.requirements, frozenset())

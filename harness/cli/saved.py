@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.checker import CHECKERS
-from harness.environment.planned import PlanError, read_plan, scenario_of
+from harness.contract import ContractError
+from harness.environment.planned import PlanError, check_playable, read_plan, scenario_of
 from harness.runner import Job
-from harness.target import Mode
+from harness.target import Mode, Overlay, Target
 
 if TYPE_CHECKING:
     from harness.cli.run import RunOptions
@@ -43,6 +44,17 @@ def _check(path: str, plan: Mapping[str, Any]) -> None:
         scenario_of(plan, CHECKERS)
     except PlanError as error:
         raise PlanError(f"{path}: {error}") from None
+
+
+def check_contract(plans: Plans, target: Target, overlay: str) -> None:
+    """Raise UsageError for what of ``plans`` cannot be played under the contract of ``target``."""
+    for path, plan in plans.items():
+        made = scenario_of(plan, CHECKERS)
+        overlays: list[Overlay] = [one for one in (overlay, made.world.overlay) if one]
+        try:
+            check_playable(made, target.contract(overlays))
+        except (PlanError, ContractError) as error:
+            raise click.UsageError(f"{path}: {error}") from None
 
 
 def _is_path(name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from harness.clients.driver import drive
 from harness.clients.request import Request, build, path_of
-from harness.clients.retries import next_try_s, with_tries
-from harness.clients.surfaces import reader_for
+from harness.clients.retries import CLIENTS, next_try_s, with_tries
+from harness.clients.surfaces import SURFACES, reader_for
 
-__all__ = ["Request", "build", "drive", "next_try_s", "path_of", "reader_for", "with_tries"]
+__all__ = ["CLIENTS", "SURFACES", "Request", "build", "drive", "next_try_s", "path_of", "reader_for", "with_tries"]

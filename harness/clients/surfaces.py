@@ -18,6 +18,8 @@ _READERS: Mapping[str, tuple[type[JsonReader], type[StreamReader] | None]] = {
     "models": (ModelsJson, None),
     "raw": (RawJson, RawStream),
 }
+SURFACES = tuple(_READERS)
+"""The surfaces that a call can name."""
 
 
 def reader_for(surface: str, content_type: str, *, head_only: bool = False) -> Reader:

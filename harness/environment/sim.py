@@ -41,6 +41,8 @@ UPSTREAMS = "upstreams.test"
 START_LIMIT_S = 600
 STOP_LIMIT_S = 3600
 """Virtual seconds after which a gateway that starts or stops is taken never to be done with it."""
+APPEND_LIMIT_S = 3600
+"""Virtual seconds after which a crash inside of an append will not come: there are fewer of them."""
 LINES_SHOWN = 5
 HELP = "what it does must be asynchronous, and must end or time out: docs/targets.md"
 
@@ -233,7 +235,13 @@ def _crasher(network: Network, stage: Stage) -> Kill:
         assert running.restart is not None
         crashed = asyncio.Event()
         running.crash(how.after_appends, crashed.set)
-        await crashed.wait()
+        try:
+            async with asyncio.timeout(APPEND_LIMIT_S):
+                await crashed.wait()
+        except TimeoutError:
+            raise Unsupported(
+                f"its crash waits for an append, {how.after_appends} from then on, that never came"
+            ) from None
         network.kill(GATEWAY)
         killed()
         running.app = await running.restart()

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import orjson
 import pytest
 
 from harness.checker import CHECKERS
-from harness.cli.suite import load
+from harness.cli.saved import check_contract, saved_plans
+from harness.cli.suite import SUITE, load, target_spec
 from harness.environment.planned import PlanError, read_plan, scenario_of
 from harness.environment.sim import run_in_sim
 from harness.history import Recorder
-from harness.scenario import SCENARIOS, Scenario, Workload, World, chat
+from harness.runner import Job, run_job
+from harness.scenario import SCENARIOS, Account, Crash, Injection, Key, Scenario, StoreFailure, Workload, World, chat
+from harness.target import Unsupported
 from harness.targets.reference import Reference
+from mock_upstreams.faults import respond
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -97,10 +103,10 @@ def test_a_body_too_long_for_the_plan_is_told_of() -> None:
 
 def change(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
     def apply(plan: dict[str, Any]) -> None:
-        *steps, last = path.split("/")
+        *steps, last = (int(step) if step.isdigit() else step for step in path.split("/"))
         node: Any = plan
         for step in steps:
-            node = node[int(step)] if step.isdigit() else node[step]
+            node = node[step]
         if value is ...:
             del node[last]
         else:
@@ -112,12 +118,22 @@ def change(path: str, value: Any) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (change("options", ...), "the plan has no 'options'"),
+        (change("options", ...), "plan.options: missing; it is an object"),
         (change("options/checks", ["no_such_check"]), "checks that are gone: no_such_check"),
         (change("options/chop", "yes"), "Scenario.chop cannot be 'yes'"),
         (change("calls/0/detail/abort_ms", "soon"), "Call.abort_ms cannot be 'soon'"),
         (change("calls/0/detail/colour", "red"), "Call has no field 'colour'"),
         (change("calls/0/after", "c9"), "comes after ['c9']"),
+        (change("calls/0/after", "c1"), "wait for one another: c1"),
+        (change("calls/0/key", "b-key"), "call c1: key: there is no 'b-key'"),
+        (change("calls/0/account", "b"), "call c1: account: there is no 'b'"),
+        (change("calls/0/surface", "chatt"), "calls[0].surface: there is no 'chatt'; near: chat"),
+        (change("calls/0/detail/client", "codx"), "calls[0].detail.client: there is no 'codx'; near: codex"),
+        (change("calls/0/at", "now"), "plan.calls[0].at: cannot be 'now'; it is a whole number or null"),
+        (change("options/reaches", ["failover_take"]), "options.reaches: there is no 'failover_take'; near: failover"),
+        (change("options/reachs", []), "options has no field 'reachs'; near: reaches"),
+        (change("options/world/listeners", {"primary": "shut"}), "World.listeners cannot be {'primary': 'shut'}"),
+        (change("options/crashes", [{"at_ms": 5, "after": ["c7"]}]), "crash  comes after ['c7']"),
         (change("options/injections", [{"role": "primary", "fault": {"name": "respnd", "params": {}}}]), "respond"),
     ],
 )
@@ -152,3 +168,62 @@ def test_a_plan_is_read_from_a_folder_a_history_and_a_file(tmp_path: Path) -> No
     (tmp_path / "plan.json").write_bytes(orjson.dumps(plan, option=orjson.OPT_INDENT_2))
     for path in ("made-3", "made-3/history.jsonl", "plan.json"):
         assert read_plan(tmp_path / path) == plan
+
+
+def places(value: Any, path: str = "") -> Iterator[str]:
+    """Yield the path of every field, the first of each list's items standing for all."""
+    items: list[tuple[Any, Any]] = list(value.items()) if isinstance(value, dict) else []
+    if isinstance(value, list) and value:
+        items = [(0, value[0])]
+    for name, item in items:
+        yield f"{path}{name}"
+        yield from places(item, f"{path}{name}/")
+
+
+def rich() -> Scenario:
+    """A little of all that a plan can hold."""
+    calls = (
+        chat("gpt-5-5", id="c1", key="a1", fields={"seed": 1}, headers={"x-a": "b"}, prompt="Hi", max_tokens=5),
+        chat("gpt-5-5", id="c2", at_ms=None, after=("c1",), body=b'{"model": "gpt-5-5"}', client="sdk"),
+    )
+    return Scenario(
+        World((Account("a", keys=(Key("a1"),)),), {"text.requests": 9}, {"second": "refusing"}),
+        Workload(calls),
+        (CHECKERS["failed_calls_are_free"],),
+        injections=(Injection("primary", respond(status=503), first=1, must_fire=False),),
+        crashes=(Crash(90_000, id="k1"),),
+        store_failures=(StoreFailure(80_000),),
+        name="made",
+        settle_ms=10,
+        recovers=False,
+    )
+
+
+@pytest.mark.parametrize("value", [..., "x", -1, {"x": 1}, 2**60], ids=str)
+def test_no_field_of_a_plan_brings_the_harness_down(tmp_path: Path, value: Any) -> None:
+    whole = plan_of(recorded(rich()))
+    target, file = Reference(), tmp_path / "plan.json"
+    refused: list[str] = []
+    broken: list[tuple[str, Any]] = []
+    for path in [path for path in places(whole) if not path.startswith(("contract/", "accounts/", "upstreams/"))]:
+        plan = orjson.loads(orjson.dumps(whole))
+        change(path, value)(plan)
+        file.write_bytes(orjson.dumps(plan))
+        try:
+            plans = saved_plans([str(file)])
+            check_contract(plans, target, "")
+        except click.UsageError as error:
+            refused.append(error.message)
+            continue
+        job = Job(plan["scenario"], plan["seed"], "sim", target_spec("reference"), plan=plan)
+        if repr(scenario_of(plan, CHECKERS)) != repr(rich()):  # else it is the same run once more
+            broken += [(path, error) for error in (run_job(job, SUITE)["error"],) if error is not None]
+    assert broken == []
+    assert len(refused) >= 20
+    assert [said for said in refused if "plan.json: " not in said] == []
+
+
+def test_a_crash_inside_of_an_append_that_never_comes_is_told_of() -> None:
+    made = replace(rich(), crashes=(Crash(5, after_appends=1_000),))
+    with pytest.raises(Unsupported, match="1000 from then on, that never came"):
+        recorded(made)

@@ -1,0 +1,124 @@
+"""Says where data read from JSON is not of the shape that a type describes; it knows no record itself.
+
+A type is a builtin, ``None``, ``Any``, a ``Literal``, a union of them, a tuple, list or sequence of one, a mapping to
+one, or a ``TypedDict``, whose further fields are nobody's business. Lists stand for tuples, integers for floats.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
+
+MOST_WHOLE = 1 << 53
+"""Integers beyond this are no numbers of JSON that everybody reads alike, and none of ours."""
+MOST = 1e12
+_SHOWN = 80
+
+
+def problems(value: object, hint: Any, where: str) -> Iterator[str]:
+    """Yield what of ``value`` is not as ``hint`` has it: where it stands, what it is, and what may stand there."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        yield from _none_of(value, inner, hint, where)
+    elif origin is tuple and inner[-1] is not ...:
+        if not isinstance(value, list | tuple) or len(value) != len(inner):
+            yield _mismatch(value, hint, where)
+        else:
+            for number, (item, one) in enumerate(zip(value, inner, strict=True)):
+                yield from problems(item, one, f"{where}[{number}]")
+    elif origin in (tuple, list, Sequence):
+        if not isinstance(value, list | tuple):
+            yield _mismatch(value, hint, where)
+        else:
+            for number, item in enumerate(value):
+                yield from problems(item, inner[0], f"{where}[{number}]")
+    elif origin in (dict, Mapping):
+        if not isinstance(value, Mapping):
+            yield _mismatch(value, hint, where)
+        elif inner[1] is not Any:
+            for name, item in value.items():
+                yield from problems(item, inner[1], f"{where}.{name}")
+    elif is_typeddict(hint):
+        yield from _fields(value, hint, where)
+    elif not _is_one(value, hint):
+        yield _mismatch(value, hint, where)
+
+
+def fits(value: object, hint: Any) -> bool:
+    """Say whether ``value`` is as ``hint`` has it."""
+    return next(problems(value, hint, ""), None) is None
+
+
+def told(hint: Any) -> str:
+    """Return ``hint`` in the words of JSON."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(map(told, inner)))
+    if origin is Literal:
+        return " or ".join(repr(one) for one in inner)
+    if origin is tuple and inner[-1] is not ...:
+        return f"a list of {len(inner)}"
+    if origin in (tuple, list, Sequence):
+        return f"a list, each {told(inner[0])}"
+    if origin in (dict, Mapping) or is_typeddict(hint):
+        return "an object"
+    return _WORDS.get(hint, str(hint))
+
+
+def short(value: object) -> str:
+    """Return ``value`` as text, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+_WORDS: Mapping[Any, str] = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    bytes: "bytes",
+    type(None): "null",
+    Any: "anything",
+}
+
+
+def _is_one(value: object, hint: Any) -> bool:
+    if hint is Any:
+        return True
+    if get_origin(hint) is Literal:
+        return any(value == one and type(value) is type(one) for one in get_args(hint))
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MOST
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MOST_WHOLE
+    return isinstance(value, type(None) if hint is None else hint)
+
+
+def _none_of(value: object, inner: Sequence[Any], hint: Any, where: str) -> Iterator[str]:
+    """Yield why none of a union's types describes ``value``: inside of an object, what of it is wrong."""
+    told_by_each = [list(problems(value, one, where)) for one in inner]
+    if all(told_by_each):
+        nested = [said for said in told_by_each if not any(one.startswith(f"{where}:") for one in said)]
+        yield from nested[0] if nested else [_mismatch(value, hint, where)]
+
+
+def _fields(value: object, hint: Any, where: str) -> Iterator[str]:
+    if not isinstance(value, Mapping):
+        yield _mismatch(value, hint, where)
+        return
+    for name, one in _hints(hint).items():
+        if name in value:
+            yield from problems(value[name], one, f"{where}.{name}")
+        elif name in hint.__required_keys__:
+            yield f"{where}.{name}: missing; it is {told(one)}"
+
+
+@lru_cache(maxsize=256)
+def _hints(cls: Any) -> dict[str, Any]:
+    return get_type_hints(cls)
+
+
+def _mismatch(value: object, hint: Any, where: str) -> str:
+    return f"{where}: cannot be {short(value)}; it is {told(hint)}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 MOST_WHOLE = 1 << 53
 """Integers beyond this are no numbers of JSON that everybody reads alike, and none of ours."""
@@ -108,16 +108,21 @@ def _fields(value: object, hint: Any, where: str) -> Iterator[str]:
     if not isinstance(value, Mapping):
         yield _mismatch(value, hint, where)
         return
-    for name, one in _hints(hint).items():
+    for name, (one, required) in _hints(hint).items():
         if name in value:
             yield from problems(value[name], one, f"{where}.{name}")
-        elif name in hint.__required_keys__:
+        elif required:
             yield f"{where}.{name}: missing; it is {told(one)}"
 
 
 @lru_cache(maxsize=256)
-def _hints(cls: Any) -> dict[str, Any]:
-    return get_type_hints(cls)
+def _hints(cls: Any) -> dict[str, tuple[Any, bool]]:
+    """Return each field's type and whether it must be there, which ``__required_keys__`` gets wrong if deferred."""
+    given = get_type_hints(cls, include_extras=True)
+    return {
+        name: (get_args(one)[0], False) if get_origin(one) is NotRequired else (one, True)
+        for name, one in given.items()
+    }
 
 
 def _mismatch(value: object, hint: Any, where: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,8 +16,11 @@ import orjson
 from harness.cli.terminal import fail
 from harness.contract import Contract, contract_to_json
 from harness.runner import EXIT_USAGE
+from harness.runner.shapes import Power, Verdict
+from harness.shape import problems
 
 RUNS = Path("runs")
+PROBLEMS_SHOWN = 10
 CONTRACT = "contract.json"
 """The contract that the run's scenarios were made from; what a scenario's world makes of it stands in its plan."""
 WRITTEN = (
@@ -107,23 +110,49 @@ def _why_none(folder: Path) -> dict[str, str]:
     return {"cause": "nothing of it could be run: its verdict.json says why", "help": f"see {folder / 'report.html'}"}
 
 
-def verdict_of(folder: Path) -> dict[str, Any]:
-    """Return the folder's verdict.json, or nothing if there is none that can be read."""
+class RecordError(Exception):
+    """A record of a run that cannot be read; ``problems`` says, line by line, of which file and field, and why."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        more = [f"and {len(problems) - PROBLEMS_SHOWN} more"] if len(problems) > PROBLEMS_SHOWN else []
+        self.problems = (*problems[:PROBLEMS_SHOWN], *more)
+        super().__init__("\n".join(self.problems))
+
+
+def record_in(path: Path) -> dict[str, Any]:
+    """Return the ``verdict.json`` or ``power.json`` at ``path``, its shape found right. Raises RecordError."""
     try:
-        verdict = orjson.loads((folder / "verdict.json").read_bytes())
-    except (OSError, orjson.JSONDecodeError):
+        record = orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise RecordError([f"{path}: {error.strerror or error}"]) from None
+    except orjson.JSONDecodeError as error:
+        raise RecordError([f"{path}: not JSON: {error}"]) from None
+    found = list(problems(record, Power if path.name == "power.json" else Verdict, "record"))
+    if found:
+        raise RecordError([f"{path}: {one.removeprefix('record.')}" for one in found])
+    assert isinstance(record, dict)
+    return record
+
+
+def verdict_of(folder: Path) -> dict[str, Any]:
+    """Return the folder's verdict.json, or nothing if there is none; ends the command if it is damaged."""
+    if not (folder / "verdict.json").exists():
         return {}
-    whole = isinstance(verdict, dict) and isinstance(verdict.get("run"), dict)
-    return verdict if whole and isinstance(verdict.get("scenarios"), list) else {}
+    try:
+        return record_in(folder / "verdict.json")
+    except RecordError as error:
+        fail(
+            f"the record of {folder} is damaged",
+            cause=str(error),
+            help="mend it, or take the file away: harness judge makes another from the histories",
+        )
+        raise SystemExit(EXIT_USAGE) from None
 
 
 def last_run() -> tuple[Path, dict[str, Any]] | None:
     """Return the newest run below runs/ that has a verdict, with it."""
     found = sorted(RUNS.glob("*/verdict.json"), key=lambda path: path.stat().st_mtime) if RUNS.is_dir() else []
-    for path in reversed(found):
-        if verdict := verdict_of(path.parent):
-            return path.parent, verdict
-    return None
+    return (found[-1].parent, verdict_of(found[-1].parent)) if found else None
 
 
 def contract_of(folder: Path) -> Mapping[str, Any] | None:

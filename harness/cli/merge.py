@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
-
-from harness.cli.folder import CONTRACT, run_folder, write
+from harness.cli.folder import CONTRACT, RecordError, record_in, run_folder, write
 from harness.cli.power import finish
 from harness.cli.suite import load
 from harness.cli.terminal import fail
@@ -19,7 +17,7 @@ from harness.runner import EXIT_HARNESS, EXIT_USAGE
 from harness.runner.merging import merge_power, merge_verdicts
 from harness.runner.shards import MisfitError
 
-KINDS = {"verdict.json": "harness.verdict/1", "power.json": "harness.power/1"}
+KINDS = ("verdict.json", "power.json")
 
 
 def merge_command(folders: Sequence[Path], out: Path) -> int:
@@ -61,14 +59,9 @@ def _read(folders: Sequence[Path]) -> tuple[str, list[tuple[str, Mapping[str, An
             problems.append(f"{folder}: there is no {' or '.join(KINDS)} in it")
             continue
         try:
-            record = orjson.loads((folder / kind).read_bytes())
-            schema = record["schema"]
-        except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
-            problems.append(f"{folder / kind}: no record ({error})")
-            continue
-        if schema != KINDS[kind]:
-            problems.append(f"{folder / kind}: its schema is {schema!r}, and this version reads {KINDS[kind]!r}")
-        found.setdefault(kind, []).append((str(folder), record))
+            found.setdefault(kind, []).append((str(folder), record_in(folder / kind)))
+        except RecordError as error:
+            problems += error.problems
     if len(found) > 1:
         problems.append("runs and power runs do not mix")
     if problems:

@@ -13,7 +13,7 @@ from typing import Any
 import click
 import orjson
 
-from harness.cli.folder import environment, run_folder
+from harness.cli.folder import RecordError, environment, record_in, run_folder
 from harness.cli.power_text import line_of, print_power
 from harness.cli.progress import Progress
 from harness.cli.selection import parse_shard
@@ -124,10 +124,12 @@ def _select(names: Sequence[str]) -> list[Lie]:
 def _clean_seeds(folder: Path, run: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the clean seeds of a run folder. Raises click.UsageError for one that says nothing of this gateway."""
     try:
-        verdict = orjson.loads((folder / "verdict.json").read_bytes())
-        other, scenarios = verdict["run"], verdict["scenarios"]
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise click.UsageError(f"--clean {folder}: no run folder with a verdict.json ({error})") from None
+        verdict = record_in(folder / "verdict.json")
+    except RecordError as error:
+        raise click.UsageError(
+            f"--clean {folder}: no run folder with a verdict.json that can be read: {error}"
+        ) from None
+    other, scenarios = verdict["run"], verdict["scenarios"]
     for field, wanted in (("target", "reference"), ("mode", "sim"), ("mutant", ""), *_same(run)):
         if other.get(field) != wanted:
             raise click.UsageError(f"--clean {folder}: its {field} is {other.get(field)!r}, not {wanted!r}")

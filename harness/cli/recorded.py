@@ -14,7 +14,7 @@ from harness.cli.scratch import scratch
 from harness.cli.suite import SUITE, load, target_spec
 from harness.cli.terminal import fail, say
 from harness.cli.text import print_verdict
-from harness.contract import load_requirements
+from harness.contract import ContractError, load_requirements
 from harness.contract.loader import contract_from_json
 from harness.environment.planned import PlanError, read_plan, scenario_of
 from harness.history import HistoryError, Plan, read_history
@@ -30,7 +30,7 @@ def judge_command(folder: Path) -> int:
     try:
         records = [_as_asked(rejudge(one, CHECKERS), one, before) for one in folders]
         plan = read_history(folders[0]).plan
-    except HistoryError as error:
+    except (HistoryError, ContractError) as error:
         fail("this run cannot be judged", cause=str(error))
         return EXIT_USAGE
     except KeyError as error:

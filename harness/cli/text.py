@@ -36,6 +36,9 @@ def print_verdict(verdict: Mapping[str, Any], folder: Path | None) -> None:
 
 def _print_failure(identifier: str, entry: Mapping[str, Any]) -> None:
     pieces = [piece for piece in entry["evidence"] if piece["outcome"] == "fail"]
+    if not pieces:  # somebody took it out of the record
+        say(f"\n{status('fail')} {identifier}  {entry['failed']} of {entry['cases']} cases, and no evidence of them")
+        return
     first = pieces[0]
     broken = [name for name, clause in entry["clauses"].items() if clause["outcome"] == "fail"]
     say(f"\n{status('fail')} {identifier}  {first['scenario']}   {entry['failed']} of {entry['cases']} cases")

@@ -233,10 +233,13 @@ def _raised(history: History, let_out: str) -> dict[str, Any] | None:
 
 
 def rejudge(folder: Path, checks: Mapping[str, Checker]) -> dict[str, Any]:
-    """Judge a recorded run again with its plan's checks. Raises HistoryError; KeyError for a check that is gone."""
+    """Judge a recorded run again with its plan's checks.
+
+    Raises HistoryError or ContractError for what is no such run; KeyError for a check that is gone.
+    """
     history = read_history(folder)
     contract = contract_from_json(history.plan.contract)
-    named = [checks[name] for name in history.plan.options["checks"]]
+    named = [checks[name] for name in history.plan.options.get("checks", ())]
     return {
         "scenario": history.plan.scenario,
         "seed": history.plan.seed,

@@ -8,8 +8,10 @@ from typing import Any
 from harness.contract import Requirement
 from harness.runner.power_record import summed, together
 from harness.runner.record import build_verdict
+from harness.runner.shapes import ShardRun
 from harness.runner.shards import MisfitError, check_fit
 from harness.scenario import SCENARIOS
+from harness.shape import problems
 
 Json = Mapping[str, Any]
 Named = Sequence[tuple[str, Json]]
@@ -19,16 +21,19 @@ Named = Sequence[tuple[str, Json]]
 def merge_verdicts(named: Named, catalogue: Mapping[str, Requirement]) -> dict[str, Any]:
     """Return the verdict over the scenarios of all shards. Raises MisfitError if they do not make one whole."""
     check_fit([(name, {"schema": one["schema"], **one["run"]}) for name, one in named])
+    lacking = [flaw for name, one in named for flaw in problems(one["run"], ShardRun, f"{name}: run")]
+    if lacking:
+        raise MisfitError(lacking)
     seen: dict[tuple[str, int], str] = {}
-    problems = []
+    twice = []
     for name, one in named:
         for record in one["scenarios"]:
             key = (record["scenario"], record["seed"])
             if key in seen:
-                problems.append(f"{record['scenario']} seed {record['seed']} is in {seen[key]} and in {name}")
+                twice.append(f"{record['scenario']} seed {record['seed']} is in {seen[key]} and in {name}")
             seen[key] = name
-    if problems:
-        raise MisfitError(problems)
+    if twice:
+        raise MisfitError(twice)
     run = _run(named)
     order = {scenario: number for number, scenario in enumerate(SCENARIOS)}
     records = [record for _, one in named for record in one["scenarios"]]
@@ -45,16 +50,16 @@ def merge_power(named: Named, catalogue: Mapping[str, Requirement]) -> dict[str,
     check_fit([(name, {"schema": one["schema"], **one["run"]}) for name, one in named])
     mutants: dict[str, Json] = {}
     control: dict[str, Json] = {}
-    problems = []
+    misfits = []
     for name, one in named:
-        problems += [f"mutant {lie} is in {name} and in another shard" for lie in one["mutants"] if lie in mutants]
-        problems += _different(name, one["control"], control)
+        misfits += [f"mutant {lie} is in {name} and in another shard" for lie in one["mutants"] if lie in mutants]
+        misfits += _different(name, one["control"], control)
         mutants.update(one["mutants"])
         control.update(one["control"])
     run = _run(named)
-    problems += [f"mutant {mutant} is in no shard" for mutant in run["mutants"] if mutant not in mutants]
-    if problems:
-        raise MisfitError(problems)
+    misfits += [f"mutant {mutant} is in no shard" for mutant in run["mutants"] if mutant not in mutants]
+    if misfits:
+        raise MisfitError(misfits)
     return summed(run, mutants, control, together(seed for _, one in named for seed in one["clean"]), catalogue)
 
 
@@ -70,7 +75,7 @@ def _run(named: Named) -> dict[str, Any]:
     whole = {name: value for name, value in runs[0].items() if name not in ("shard", "interrupted")}
     whole["shards"] = len(runs)
     if "planned" in whole:
-        whole["planned"] = sum(run["planned"] for run in runs)
+        whole["planned"] = sum(run.get("planned", 0) for run in runs)
     whole["seconds"] = max(run.get("seconds", 0) for run in runs)
     if any(run.get("interrupted") for run in runs):
         whole["interrupted"] = True

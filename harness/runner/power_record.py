@@ -198,7 +198,8 @@ def _areas(
         asked, killed = (sum(entry[name] for entry in entries) for name in ("asked", "killed"))
         noticed: Counter[str] = Counter()
         for name in (name for entry in entries for name in entry["mutants"] if name in mutants):
-            noticed.update({catalogue[trip["requirement"]].profile for trip in mutants[name]["tripped"]})
+            seen_by = {trip["requirement"] for trip in mutants[name]["tripped"]} & catalogue.keys()
+            noticed.update({catalogue[identifier].profile for identifier in seen_by})
         made[area] = {
             "requirements": len(entries),
             "proved": sum(entry["state"] == "noticed" for entry in entries),
@@ -226,7 +227,7 @@ def clean_seed(seed: int, results: Iterable[Json], source: str) -> dict[str, Any
     return {
         "seed": seed,
         "runs": len(judged),
-        "core": sum(result["part"] == "core" for result in judged),
+        "core": sum(result.get("part") == "core" for result in judged),
         "alarms": [{"scenario": r["scenario"], "outcome": r["outcome"]} for r in judged if r["outcome"] != "pass"],
         "source": source,
     }

@@ -10,7 +10,16 @@ from harness.contract import load_contract, load_requirements
 from harness.runner.merging import merge_verdicts
 from harness.runner.shards import MisfitError, Shard, check_fit, identity
 
-RUN = {"schema": "harness.verdict/1", "version": "1", "contract_digest": "c", "target": "reference", "mode": "sim"}
+RUN = {
+    "schema": "harness.verdict/1",
+    "version": "1",
+    "contract_digest": "c",
+    "target": "reference",
+    "mode": "sim",
+    "selection": [],
+    "requirements": [],
+    "claimed": [],
+}
 
 
 def run(shard: str, **other: Any) -> dict[str, Any]:

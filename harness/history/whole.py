@@ -1,0 +1,78 @@
+"""A run in memory, indexed by call; it may judge nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from harness.history.spans import AttemptSpan, CallSpan, FaultSpan, LedgerEntry, Note, Plan, PlannedCall, UsageRow
+
+
+@dataclass(frozen=True)
+class History:
+    """A whole run in memory, indexed. ``skew_us`` widens comparisons across clocks: 0 in sim, 2,000 on sockets."""
+
+    plan: Plan
+    calls: tuple[CallSpan, ...] = ()
+    attempts: tuple[AttemptSpan, ...] = ()
+    ledger: tuple[LedgerEntry, ...] = ()
+    usage: tuple[UsageRow, ...] = ()
+    faults: tuple[FaultSpan, ...] = ()
+    notes: tuple[Note, ...] = ()
+    bodies: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def skew_us(self) -> int:
+        return self.plan.skew_us
+
+    @cached_property
+    def planned(self) -> Mapping[str, PlannedCall]:
+        """Planned calls by id."""
+        return {call.id: call for call in self.plan.calls}
+
+    @cached_property
+    def call(self) -> Mapping[str, CallSpan]:
+        """Call spans by id."""
+        return {call.id: call for call in self.calls}
+
+    @cached_property
+    def _attempts(self) -> Mapping[str, tuple[AttemptSpan, ...]]:
+        return _grouped(sorted(self.attempts, key=lambda a: (a.start, a.ordinal)))
+
+    def attempts_of(self, call: str) -> tuple[AttemptSpan, ...]:
+        """Return the attempts that carried ``call``'s marker, by arrival."""
+        return self._attempts.get(call, ())
+
+    @cached_property
+    def _ledger(self) -> Mapping[str, tuple[LedgerEntry, ...]]:
+        return _grouped(self.ledger)
+
+    def entries_of(self, call: str) -> tuple[LedgerEntry, ...]:
+        """Return the ledger entries of ``call`` in the ledger's order."""
+        return self._ledger.get(call, ())
+
+    @cached_property
+    def _usage(self) -> Mapping[str, tuple[UsageRow, ...]]:
+        return _grouped(self.usage)
+
+    def rows_of(self, call: str) -> tuple[UsageRow, ...]:
+        """Return the usage-log rows of ``call``."""
+        return self._usage.get(call, ())
+
+    @cached_property
+    def memo(self) -> dict[str, Any]:
+        """What checkers derived from this history, by name, so that it is derived once."""
+        return {}
+
+    def has_tap(self, tap: str) -> bool:
+        """Say whether the run could see ``tap`` (books, journal, bodies, log)."""
+        return tap in self.plan.taps
+
+
+def _grouped(spans: Iterable[Any]) -> dict[str, tuple[Any, ...]]:
+    groups: dict[str, list[Any]] = {}
+    for span in spans:
+        groups.setdefault(span.call, []).append(span)
+    return {call: tuple(group) for call, group in groups.items()}

@@ -16,7 +16,7 @@ from harness.checkers.causes import failure_of, listeners, told_retry_after_s
 from harness.checkers.counts import Admission
 from harness.checkers.money import is_billable, posts
 from harness.checkers.refusals import Reason, reasons
-from harness.checkers.wire import TEXT_SURFACES, Seen, seen
+from harness.checkers.wire import TEXT_SURFACES, Seen, down_us, seen
 from harness.contract import Contract
 from harness.contract.requirements import matches
 from harness.history import AttemptSpan, History
@@ -134,9 +134,9 @@ def _ended_with(history: History, contract: Contract, statuses: Iterable[int]) -
 @branch("FAIL-03.first_byte")
 def silence_ended(history: History, contract: Contract) -> Iterator[object]:
     """The gateway left an upstream that was too slow, for a client that still waited."""
-    crashed = any(note.kind == "crash" for note in history.notes)  # what a dead gateway leaves, it did not wait for
-    for one in _texts(history, contract) if not crashed else ():
-        left = [attempt for attempt in one.attempts if attempt.ended == "left"]
+    down = down_us(history)  # what a dead gateway leaves, it did not wait for
+    for one in _texts(history, contract):
+        left = [a for a in one.attempts if a.ended == "left" and not any(x <= a.end and a.start <= y for x, y in down)]
         failures = [failure_of(attempt, one.call, contract) for attempt in left]
         yield from (failure for failure in failures if failure is not None and failure.timed_out)
 

@@ -142,7 +142,7 @@ def _used(one: Seen, contract: Contract) -> tuple[int, int]:
     known = [total for a in one.attempts if (total := _total(a.reading.usage, a.surface, contract)) is not None]
     last = one.attempts[-1] if one.attempts else None
     whole = last is not None and last.ended == "served" and last.status == 200
-    if last is not None and whole and "usage" not in last.fault and not one.crashed:
+    if last is not None and whole and "usage" not in last.fault and not one.interrupted:
         total = _total(last.reading.usage, last.surface, contract)
         if total is not None and one.model is not None and total <= one.model.context_tokens:
             return total, total

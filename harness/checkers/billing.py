@@ -282,7 +282,7 @@ def flawed_usage_is_free(history: History, contract: Contract, verdict: Verdict)
             verdict.case(
                 classes.kind, paid == 0, call=one.call, attempts=one.attempts, expected="no charge", actual=f"{paid}"
             )
-            if history.has_tap("books") and not one.crashed:
+            if history.has_tap("books") and not one.interrupted:
                 flags = {flag for row in history.rows_of(one.call.id) for flag in row.flags}
                 verdict.case(
                     "flagged",

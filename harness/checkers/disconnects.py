@@ -40,14 +40,14 @@ def disconnects_are_billed_on_what_is_known(history: History, contract: Contract
             expected=f"one of {sorted(lawful)} credits",
             actual=f"{paid} credits",
         )
-        if one.call.outcome == "aborted" and one.attempts and not one.crashed:
+        if one.call.outcome == "aborted" and one.attempts and not one.interrupted:
             _disconnect(one, paid, history, contract, verdict)
 
 
 def _left_too_soon(one: Seen, until_us: int, contract: Contract) -> bool:
     """Say whether the gateway left an upstream that was at work, before ``until_us`` and any limit of its own."""
     last, times = one.attempts[-1], contract.timeouts
-    if last.left is None or last.fault or one.crashed or not last.start <= one.call.end <= last.attached:
+    if last.left is None or last.fault or one.interrupted or not last.start <= one.call.end <= last.attached:
         return False
     left_us = last.left[1]
     patient = left_us - last.start < times.silence_ms * 1000 and left_us - one.call.sent < times.text_call_ms * 1000

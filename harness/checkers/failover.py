@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 
 from harness.checker import Verdict, checker
-from harness.checkers.admissions import crashed_us
 from harness.checkers.causes import Failure, failure_of, is_last_try, listeners, perhaps_too_late, ran_out, speaker_of
 from harness.checkers.circuits import may_deny
 from harness.checkers.wire import TEXT_SURFACES, Seen, seen
@@ -28,10 +27,9 @@ Failed = tuple[Seen, int, Failure]
 
 
 def text_calls(history: History, contract: Contract) -> Iterator[Seen]:
-    """Yield the calls of the text surfaces whose model the contract knows, until the gateway was killed."""
-    killed = crashed_us(history)
+    """Yield the calls of the text surfaces whose model the contract knows, but for those that a crash can have hit."""
     for one in seen(history, contract):
-        if one.call.end >= killed:
+        if one.interrupted:
             continue
         if one.model is not None and one.route is not None and one.route.surface in TEXT_SURFACES:
             yield one
@@ -170,7 +168,7 @@ def _unreachable(clauses: dict[str, str], history: History, contract: Contract, 
         if (
             clause is None
             or not following
-            or one.crashed
+            or one.interrupted
             or (one.call.status is not None and 400 <= one.call.status < 500)
         ):
             continue

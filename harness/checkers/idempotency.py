@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.checker import Verdict, checker
 from harness.checkers.money import payouts
-from harness.checkers.wire import Seen, seen
+from harness.checkers.wire import Seen, broken_us, seen
 from harness.contract import Contract
 from harness.history import AttemptSpan, History
 
@@ -30,7 +30,7 @@ def _keyed(history: History, contract: Contract) -> Iterator[list[Seen]]:
     found: dict[tuple[str, str], list[Seen]] = {}
     for one in seen(history, contract):
         key = one.headers.get(contract.idempotency.header)
-        if key and not one.crashed:
+        if key:
             found.setdefault((one.plan.account, key), []).append(one)
     for group in found.values():
         yield sorted(group, key=lambda one: one.call.sent)
@@ -38,17 +38,24 @@ def _keyed(history: History, contract: Contract) -> Iterator[list[Seen]]:
 
 def _retries(history: History, contract: Contract) -> Iterator[Retry]:
     """Yield the calls that meet a key whose call went upstream, less than the contract's time before."""
+    broken = broken_us(history)
     for group in _keyed(history, contract):
         first: Seen | None = None
         for one in group:
             own = _own_attempts(one, history)
             expired = first is not None and one.call.sent > first.call.end + contract.idempotency.keep_ms * 1000
-            if first is None or expired:
+            # What was kept for a key may have been lost with the gateway's memory.
+            if first is None or expired or _lost_between(first, one, broken):
                 first = one if own else None
                 continue
             marks = str(one.plan.detail.get("marks") or one.plan.id)
             same = marks == (first.plan.detail.get("marks") or first.plan.id) and one.plan.path == first.plan.path
             yield Retry(first, one, same, own)
+
+
+def _lost_between(first: Seen, one: Seen, broken: Sequence[tuple[int, int]]) -> bool:
+    """Say whether the gateway may have been broken at some time from the first call of a key to the end of another."""
+    return any(first.call.sent <= end and begin <= one.call.end for begin, end in broken)
 
 
 def _own_attempts(one: Seen, history: History) -> tuple[AttemptSpan, ...]:

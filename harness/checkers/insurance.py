@@ -281,7 +281,7 @@ def streams_settle_after_their_end(history: History, contract: Contract, verdict
         if not history.has_tap("books"):
             continue
         row = next(iter(history.rows_of(one.call.id)), None)
-        if row is None and one.crashed:
+        if row is None and one.interrupted:
             continue
         settled = row is not None and row.insurance in ("paid", "not_triggered", "not_eligible")
         paid = payouts(history, one.call.id)

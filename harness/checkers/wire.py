@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Literal, NamedTuple
 
 from harness.contract import Contract, Model
@@ -13,6 +14,8 @@ from harness.history import AttemptSpan, CallSpan, History, PlannedCall
 
 Tier = Literal["enterprise", "general", "root"]
 TEXT_SURFACES = ("chat", "messages", "responses")
+KILL_US = 500_000
+"""How long before it is noted a kill may have been done, on sockets."""
 CREDENTIAL_HEADERS = ("authorization", "x-api-key", "anthropic-api-key")
 
 
@@ -72,10 +75,8 @@ class Seen:
     tier: str
     model: Model | None
     attempts: tuple[AttemptSpan, ...]
-    crashed: bool = False
-    """Whether the gateway or its store was broken in this run, so that any answer may be missing."""
     interrupted: bool = False
-    """Whether it may have been broken while this call was under way."""
+    """Whether the gateway or its store may have been broken while it was at work for this call, settlement included."""
 
     @property
     def words(self) -> frozenset[str]:
@@ -114,23 +115,38 @@ class Seen:
 
 def seen(history: History, contract: Contract) -> Iterator[Seen]:
     """Yield every planned call that was made, in the plan's order."""
-    broken = _broken_us(history)
+    broken = broken_us(history)
+    settling_us = contract.insurance.settle_within_ms * 1000 + history.skew_us
     for plan in history.plan.calls:
         call = history.call.get(plan.id)
         if call is None:
             continue
         route = ROUTES.get(plan.path.partition("?")[0])
         tier, model = _model(contract, route, plan)
-        interrupted = any(call.sent <= last and first <= call.end for first, last in broken)
-        yield Seen(plan, call, route, tier, model, history.attempts_of(plan.id), bool(broken), interrupted)
+        attempts = history.attempts_of(plan.id)
+        over_us = max([call.end, *(attempt.end for attempt in attempts)]) + settling_us
+        interrupted = any(call.sent <= last and first <= over_us for first, last in broken)
+        yield Seen(plan, call, route, tier, model, attempts, interrupted)
 
 
-def _broken_us(history: History) -> list[tuple[int, int]]:
+def broken_us(history: History) -> list[tuple[int, int]]:
     """Return from when to when the gateway or its store was broken, at most: a store may fail at any later append."""
+    failures = [note.at - history.skew_us for note in history.notes if note.kind == "store_failure"]
+    return down_us(history) + [(at_us, sys.maxsize) for at_us in failures]
+
+
+def down_us(history: History) -> list[tuple[int, int]]:
+    """Return from when to when the gateway was not there, at most.
+
+    A kill is noted when it is done, on sockets perhaps a little after that; where none is noted, the plan tells when.
+    """
+    margin = history.skew_us + (0 if history.plan.mode == "sim" else KILL_US)
     planned = (round(crash["at_ms"] * 1000) for crash in history.plan.options.get("crashes", ()))
-    first = min(planned, default=0)
-    found = [(first, note.at + history.skew_us) for note in history.notes if note.kind == "crash"]
-    return found + [(note.at - history.skew_us, sys.maxsize) for note in history.notes if note.kind == "store_failure"]
+    kills = [note.at - margin for note in history.notes if note.kind == "kill"]
+    back = [note.at + margin for note in history.notes if note.kind == "crash"]
+    if not kills:
+        kills = [min(planned, default=0)] * len(back)
+    return list(zip_longest(kills, back, fillvalue=sys.maxsize))
 
 
 def _model(contract: Contract, route: Route | None, plan: PlannedCall) -> tuple[str, Model | None]:

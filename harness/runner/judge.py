@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -16,6 +18,8 @@ from harness.environment.raised import NOTE as RAISED
 from harness.history import History
 from harness.runner.recovery import recovery_checks, told_apart
 
+STORE_ERROR = "StoreError"
+"""How the reference gateway's log calls it that its store did not take a record."""
 LATENESS_BOUND_US = 250_000
 """A generator that sent a call later than this has not run the scenario: the verdict is inconclusive."""
 
@@ -107,17 +111,32 @@ def _unreached(history: History, reached: Mapping[str, int | None]) -> list[str]
 
 
 def _crashes(history: History) -> list[dict[str, Any]]:
-    """Return what failed inside the gateway unhandled, by error, unless the scenario makes its store fail."""
-    if history.plan.options.get("crashes") or history.plan.options.get("store_failures"):
-        return []
-    logged = [dict(note.detail) for note in history.notes if note.kind == "gateway_crash"]
-    # An answer that stops in its middle is for checkers to see: nothing was raised.
-    let_out = [
-        {"error": f"{note.detail['type']} out of the application", "count": note.detail["count"]}
-        for note in history.notes
-        if note.kind == RAISED and note.detail["type"] and note.detail["message"] != BROKEN_OFF
-    ]
-    return logged + let_out
+    """Return what failed inside the gateway unhandled, by error, but for what the scenario's own failures explain.
+
+    A kill explains nothing: a dead process says nothing more. A store that refuses explains as many of its errors as it
+    refused appends, a full disk all of them.
+    """
+    options = history.plan.options
+    explained = sum(int(failure.get("appends", 1)) for failure in options.get("store_failures", ()))
+    if options.get("full_disks"):
+        explained = sys.maxsize
+    found = []
+    logged: Counter[str] = Counter()
+    for note in history.notes:
+        if note.kind == "gateway_crash":
+            kind = str(note.detail["error"]).partition(" ")[0]
+            logged[kind] += note.detail["count"]
+            excused = min(explained, note.detail["count"]) if kind == STORE_ERROR else 0
+            explained -= excused
+            found.append({"error": note.detail["error"], "count": note.detail["count"] - excused})
+    for note in history.notes:
+        # An answer that stops in its middle is for checkers to see: nothing was raised.
+        if note.kind == RAISED and note.detail["type"] and note.detail["message"] != BROKEN_OFF:
+            kind, count = note.detail["type"], note.detail["count"]
+            told = min(logged[kind], count)  # it was logged on its way out, and is counted there
+            logged[kind] -= told
+            found.append({"error": f"{kind} out of the application", "count": count - told})
+    return [crash for crash in found if crash["count"]]
 
 
 def _lateness(history: History) -> list[str]:

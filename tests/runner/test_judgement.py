@@ -68,15 +68,41 @@ def test_a_planned_fault_that_never_fired_proves_nothing(injections: Any, fired:
     assert judge(made, CONTRACT, [check(("one_charge", True))])["outcome"] == outcome
 
 
+KEY, STORE = "KeyError at pipeline.py:9", "StoreError at ledger.py:8"
+
+
 @pytest.mark.parametrize(
-    ("options", "told"), [({}, 1), ({"store_failures": [{"at_ms": 1}]}, 0), ({"crashes": [{"at_ms": 1}]}, 0)]
+    ("options", "left"),
+    [
+        ({}, {KEY: 2, STORE: 3}),
+        ({"crashes": [{"at_ms": 1}]}, {KEY: 2, STORE: 3}),
+        ({"store_failures": [{"at_ms": 1}]}, {KEY: 2, STORE: 2}),
+        ({"store_failures": [{"at_ms": 1, "appends": 2}, {"at_ms": 2}]}, {KEY: 2}),
+        ({"full_disks": [{"at_ms": 1}]}, {KEY: 2}),
+    ],
 )
-def test_a_crash_inside_the_gateway_is_told_unless_it_was_planned(options: Any, told: int) -> None:
-    notes = (Note("gateway_crash", 7, {"error": "KeyError at pipeline.py:9", "count": 2}),)
-    made = replace(history(options=options), notes=notes)
-    record = judge(made, CONTRACT, [check(("one_charge", True))])
-    assert record["crashes"] == [{"error": "KeyError at pipeline.py:9", "count": 2}][:told]
+def test_a_crash_inside_the_gateway_is_told_unless_what_was_planned_explains_it(
+    options: Any, left: dict[str, int]
+) -> None:
+    notes = tuple(Note("gateway_crash", 7, {"error": error, "count": n}) for error, n in ((KEY, 2), (STORE, 3)))
+    record = judge(replace(history(options=options), notes=notes), CONTRACT, [check(("one_charge", True))])
+    assert {crash["error"]: crash["count"] for crash in record["crashes"]} == left
     assert record["outcome"] == "pass"
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "left"),
+    [
+        ("KeyError", 2, {KEY: 2}),
+        ("KeyError", 3, {KEY: 2, "KeyError out of the application": 1}),
+        ("ValueError", 1, {KEY: 2, "ValueError out of the application": 1}),
+    ],
+)
+def test_what_was_logged_on_its_way_out_is_counted_once(kind: str, count: int, left: dict[str, int]) -> None:
+    out = {"type": kind, "message": "m", "request": "POST /v1", "count": count}
+    notes = (Note("gateway_crash", 7, {"error": KEY, "count": 2}), Note("target_raised", 8, out))
+    record = judge(replace(history(), notes=notes), CONTRACT, [check(("one_charge", True))])
+    assert {crash["error"]: crash["count"] for crash in record["crashes"]} == left
 
 
 def test_a_failure_stands_though_a_fault_never_fired() -> None:

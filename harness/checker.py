@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from harness.contract import Contract, load_requirements
 
@@ -136,6 +136,20 @@ class Checker:
     clauses: tuple[str, ...]
     promise: str
     judge: Judgement
+    books: frozenset[str] = frozenset()
+    """The clauses that only the gateway's books, or what stands in for them, can tell."""
+
+    def untapped(self, history: History, judged: Iterable[str]) -> dict[str, str]:
+        """Return which clauses no case was met of for want of a tap, and of which: with it there may have been some.
+
+        Hardly anything can be told of a gateway without the upstreams' journal, so that no clause names it.
+        """
+        unseen = [clause for clause in self.clauses if clause not in set(judged)]
+        if not history.has_tap("journal"):
+            return dict.fromkeys(unseen, "this run has no journal of the upstreams")
+        if not history.has_tap("books"):
+            return {clause: "this run has no books" for clause in unseen if clause in self.books}
+        return {}
 
     def __call__(self, history: History, contract: Contract) -> Verdict:
         """Judge ``history``; AssertionError if the checker judged a clause that it did not declare."""
@@ -150,9 +164,12 @@ CHECKERS: dict[str, Checker] = {}
 """All checkers by name, filled by ``@checker`` as the modules of ``harness.checkers`` are imported."""
 
 
-def checker(requirement: str, *clauses: str) -> Callable[[Judgement], Checker]:
+def checker(
+    requirement: str, *clauses: str, books: Literal["all"] | tuple[str, ...] = ()
+) -> Callable[[Judgement], Checker]:
     """Register a function ``(history, contract, verdict) -> None`` as a checker of ``clauses`` of ``requirement``.
 
+    ``books`` are those of them that cannot be told of a gateway whose books cannot be read.
     Raises ValueError for an id or clause that the catalogue does not have, or a name used twice.
     """
 
@@ -166,10 +183,13 @@ def checker(requirement: str, *clauses: str) -> Callable[[Judgement], Checker]:
                 f"checker {judge.__name__}: {requirement} has no clause {missing}; it has "
                 f"{sorted(known[requirement].clauses)}"
             )
+        needing = clauses if books == "all" else books
+        if not set(needing) <= set(clauses):
+            raise ValueError(f"checker {judge.__name__}: books {sorted(needing)} are not all clauses of it")
         if judge.__name__ in CHECKERS:
             raise ValueError(f"two checkers are called {judge.__name__}")
         promise = (judge.__doc__ or "").strip().splitlines()[0] if judge.__doc__ else ""
-        made = Checker(judge.__name__, requirement, tuple(clauses), promise, judge)
+        made = Checker(judge.__name__, requirement, clauses, promise, judge, frozenset(needing))
         CHECKERS[made.name] = made
         return made
 

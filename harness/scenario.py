@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Literal, overload
@@ -264,10 +264,6 @@ def _named(call: Call, name: str) -> Call:
         object.__setattr__(made, field_name, getattr(call, field_name))
     object.__setattr__(made, "id", name)
     return made
-
-
-Arrivals = Callable[[random.Random], Sequence[float]]
-"""Arrival times in milliseconds, drawn from a keyed random source."""
 
 
 def evenly(count: int, over_ms: float, start_ms: float = 0) -> tuple[float, ...]:

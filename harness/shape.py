@@ -1,13 +1,15 @@
 """Says where data read from JSON is not of the shape that a type describes; it knows no record itself.
 
 A type is a builtin, ``None``, ``Any``, a ``Literal``, a union of them, a tuple, list or sequence of one, a mapping to
-one, or a ``TypedDict``, whose further fields are nobody's business. Lists stand for tuples, integers for floats.
+one, a ``TypedDict`` or a dataclass, whose further fields are nobody's business. Lists stand for tuples, integers for
+floats.
 """
 
 from __future__ import annotations
 
 import types
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
 from functools import lru_cache
 from typing import Any, Literal, NotRequired, Union, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -40,7 +42,7 @@ def problems(value: object, hint: Any, where: str) -> Iterator[str]:
         elif inner[1] is not Any:
             for name, item in value.items():
                 yield from problems(item, inner[1], f"{where}.{name}")
-    elif is_typeddict(hint):
+    elif is_typeddict(hint) or (isinstance(hint, type) and is_dataclass(hint) and not isinstance(value, hint)):
         yield from _fields(value, hint, where)
     elif not _is_one(value, hint):
         yield _mismatch(value, hint, where)
@@ -62,7 +64,7 @@ def told(hint: Any) -> str:
         return f"a list of {len(inner)}"
     if origin in (tuple, list, Sequence):
         return f"a list, each {told(inner[0])}"
-    if origin in (dict, Mapping) or is_typeddict(hint):
+    if origin in (dict, Mapping) or is_typeddict(hint) or is_dataclass(hint):
         return "an object"
     return _WORDS.get(hint, str(hint))
 
@@ -118,6 +120,12 @@ def _fields(value: object, hint: Any, where: str) -> Iterator[str]:
 @lru_cache(maxsize=256)
 def _hints(cls: Any) -> dict[str, tuple[Any, bool]]:
     """Return each field's type and whether it must be there, which ``__required_keys__`` gets wrong if deferred."""
+    if is_dataclass(cls):
+        hints = get_type_hints(cls)
+        return {
+            one.name: (hints[one.name], one.default is MISSING and one.default_factory is MISSING)
+            for one in fields(cls)
+        }
     given = get_type_hints(cls, include_extras=True)
     return {
         name: (get_args(one)[0], False) if get_origin(one) is NotRequired else (one, True)

@@ -80,13 +80,6 @@ def with_drawn_replies(calls: Iterable[Call], rng: random.Random, **options: Any
     return [replace(call, reply=drawn_reply(rng, **options)) for call in calls]
 
 
-def marked_body(call_id: str, body: dict[str, Any]) -> bytes:
-    """Return a chat body as JSON whose last user turn starts with the marker of ``call_id``."""
-    turns = body["messages"] if "messages" in body else body["input"]
-    turns[-1]["content"] = f"[call:{call_id}] {turns[-1]['content']}"
-    return json.dumps(body).encode()
-
-
 def cli_call(contract: Contract, model: str, *, interactive: bool, **options: Any) -> Call:
     """Return a messages call that carries all that the official command line client was seen to send."""
     session = "0b9c7a52-6d7e-4f6b-9a53-2f1f6f0f6a11"

@@ -10,6 +10,7 @@ from harness.checkers.flaws import (
     answers,
     credentials,
     flaws_of_all,
+    reaches_nobody,
     told,
     wanted,
 )
@@ -83,7 +84,7 @@ _KINDS: dict[str, Callable[[Seen, str], bool]] = {
 }
 
 
-@checker("AUTH-05", *_KINDS, "no_upstream_call", "no_charge")
+@checker("AUTH-05", *_KINDS, "no_upstream_call", "no_charge", books=("no_charge",))
 def bad_keys_are_refused_for_free(history: History, contract: Contract, verdict: Verdict) -> None:
     """A missing, unknown, expired or inactive key gets 401, a suspended one 403: no upstream call, no charge."""
     states = {key["id"]: key["state"] for account in history.plan.accounts for key in account["keys"]}
@@ -98,21 +99,10 @@ def bad_keys_are_refused_for_free(history: History, contract: Contract, verdict:
         row = (contract.error("suspended_key" if kind == "suspended" else "invalid_key"),)
         verdict.case(kind, answers(one, row), call=one.call, expected=wanted(row), actual=told(one.call))
         if history.has_tap("journal"):
-            _reaches_nobody(one, verdict)
+            reaches_nobody(one, verdict)
         if history.has_tap("books"):
             posted = [entry for entry in history.entries_of(one.call.id) if entry.credits]
             verdict.case("no_charge", not posted, call=one.call, expected="no charge", actual=lambda p=posted: p)
-
-
-def _reaches_nobody(one: Seen, verdict: Verdict) -> None:
-    verdict.case(
-        "no_upstream_call",
-        not one.attempts,
-        call=one.call,
-        attempts=one.attempts,
-        expected="no upstream call",
-        actual=f"{len(one.attempts)} upstream calls",
-    )
 
 
 @checker("AUTH-06", "not_upstream", "own_credential", "not_in_errors", "not_in_log")

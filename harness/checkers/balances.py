@@ -90,6 +90,7 @@ def _hold_of(one: Seen, contract: Contract) -> int | None:
     "holds_deducted",
     "exact_minimum_passes",
     "whatever_hold",
+    books="all",
 )
 def general_calls_need_the_minimum(history: History, contract: Contract, verdict: Verdict) -> None:
     """On the general paths the available balance decides, against the minimum alone."""
@@ -166,7 +167,7 @@ def _reached_nobody(made: Decision, verdict: Verdict) -> None:
     )
 
 
-@checker("BILL-08", "hold_before_upstream", "hold_size", "over_hold_in_full", "later_402")
+@checker("BILL-08", "hold_before_upstream", "hold_size", "over_hold_in_full", "later_402", books="all")
 def calls_hold_their_estimate(history: History, contract: Contract, verdict: Verdict) -> None:
     """A call holds its estimate before it goes upstream; what exceeds it is charged in full."""
     if not history.has_tap("books"):
@@ -239,6 +240,7 @@ def _over_hold(
     "concurrent",
     "general_text",
     "bounded_overdraft",
+    books="all",
 )
 def only_those_who_can_pay_are_served(history: History, contract: Contract, verdict: Verdict) -> None:
     """A call is let in on a balance that covers its hold or the minimum, and on nothing else."""

@@ -45,6 +45,7 @@ def _served(history: History, contract: Contract) -> Iterator[tuple[Seen, int]]:
     "cached_beside_anthropic",
     "reasoning_is_output",
     "unpriced_as_input",
+    books="all",
 )
 def charge_matches_usage(history: History, contract: Contract, verdict: Verdict) -> None:
     """A call costs its tokens at the contract's prices, rounded up once."""
@@ -82,7 +83,7 @@ def _exercised(one: Seen, classes: Classes, price: Price) -> Iterator[str]:
         yield "reasoning_is_output"
 
 
-@checker("RESP-04", "streamed", "unstreamed")
+@checker("RESP-04", "streamed", "unstreamed", books="all")
 def responses_are_billed_on_their_usage(history: History, contract: Contract, verdict: Verdict) -> None:
     """Streamed and unstreamed responses are billed on input_tokens and output_tokens alike."""
     for one, paid in _served(history, contract):
@@ -98,7 +99,7 @@ def responses_are_billed_on_their_usage(history: History, contract: Contract, ve
         )
 
 
-@checker("BILL-02", "refused", "all_targets_failed", "timed_out", "broken_stream")
+@checker("BILL-02", "refused", "all_targets_failed", "timed_out", "broken_stream", books=("broken_stream",))
 def failed_calls_are_free(history: History, contract: Contract, verdict: Verdict) -> None:
     """A call that failed costs nothing."""
     timeout = contract.error("upstream_timeout")
@@ -133,6 +134,7 @@ def failed_calls_are_free(history: History, contract: Contract, verdict: Verdict
     "difference",
     "holds_excluded",
     "serial_order",
+    books=("holds_excluded", "serial_order"),
 )
 def answers_tell_the_charge(history: History, contract: Contract, verdict: Verdict) -> None:
     """Every Enterprise answer tells what it cost and the posted balance before and after, in one serial order."""
@@ -214,7 +216,9 @@ def _serial_order(history: History, contract: Contract, verdict: Verdict) -> Non
             )
 
 
-@checker("BILL-04", "final_usage", "held_until_terminal", "held_until_commit")
+@checker(
+    "BILL-04", "final_usage", "held_until_terminal", "held_until_commit", books=("final_usage", "held_until_commit")
+)
 def streams_are_billed_at_their_end(history: History, contract: Contract, verdict: Verdict) -> None:
     """A stream is billed from its final usage, and nobody is told of a charge before it stands."""
     for one, paid in _served(history, contract):
@@ -252,7 +256,7 @@ def streams_are_billed_at_their_end(history: History, contract: Contract, verdic
                 )
 
 
-@checker("BILL-05", "one_charge", "failed_attempts_unbilled")
+@checker("BILL-05", "one_charge", "failed_attempts_unbilled", books=("one_charge",))
 def one_charge_per_success(history: History, contract: Contract, verdict: Verdict) -> None:
     """A success is charged once, for the attempt that served it alone."""
     for one, paid in _served(history, contract):
@@ -273,7 +277,7 @@ def one_charge_per_success(history: History, contract: Contract, verdict: Verdic
             )
 
 
-@checker("BILL-09", "missing", "negative", "absurd", "conflict", "flagged", "zero")
+@checker("BILL-09", "missing", "negative", "absurd", "conflict", "flagged", "zero", books=("flagged",))
 def flawed_usage_is_free(history: History, contract: Contract, verdict: Verdict) -> None:
     """Usage that cannot be trusted is never charged and is flagged; usage of nothing costs nothing."""
     for one, paid in _served(history, contract):

@@ -13,7 +13,6 @@ from harness.contract import Contract
 from harness.history import AttemptSpan, CallSpan, History
 
 TIMEOUTS = frozenset({"first_byte", "silence"})
-RETRIED_STATUSES = frozenset({408, 429})
 _BY_FAULT: Mapping[str, str] = {
     "reset_before_headers": "reset",
     "cut_before_headers": "reset",

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from harness.checker import Verdict, checker
-from harness.checkers.flaws import OFFICIAL_CLI, answers, as_planned, due, flaws_of_all, is_max_model, told, wanted
+from harness.checkers.flaws import (
+    OFFICIAL_CLI,
+    answers,
+    as_planned,
+    due,
+    flaws_of_all,
+    is_max_model,
+    reaches_nobody,
+    told,
+    wanted,
+)
 from harness.checkers.wire import BODILESS, Seen
 from harness.contract import Contract, ErrorRow
 from harness.history import History
@@ -25,6 +35,7 @@ _HEADLESS = "sdk-cli"
     "earlier_400_stands",
     "not_a_max_model",
     "others_open",
+    books=("no_refund",),
 )
 def max_models_are_for_the_official_cli(history: History, contract: Contract, verdict: Verdict) -> None:
     """A -max Claude model is served to the official CLI alone; any other use gets 403 and suspends the key for good."""
@@ -65,14 +76,7 @@ def _allowed(one: Seen, contract: Contract, verdict: Verdict) -> None:
 def _violation(history: History, one: Seen, rows: tuple[ErrorRow, ...], verdict: Verdict) -> None:
     assert one.route is not None
     _answered("other_client" if one.route.anthropic else "other_path", one, rows, verdict)
-    verdict.case(
-        "no_upstream_call",
-        not one.attempts,
-        call=one.call,
-        attempts=one.attempts,
-        expected="no upstream call",
-        actual=f"{len(one.attempts)} upstream calls",
-    )
+    reaches_nobody(one, verdict)
     if history.has_tap("books"):
         since = one.call.sent - history.skew_us
         given = [e for e in history.ledger if e.account == one.plan.account and e.kind in _GIVING and e.at >= since]

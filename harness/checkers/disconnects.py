@@ -22,6 +22,7 @@ DRAIN_SLACK_US = 1_000
     "incomplete_uncharged",
     "unbilled_disconnect",
     "never_estimated",
+    books="all",
 )
 def disconnects_are_billed_on_what_is_known(history: History, contract: Contract, verdict: Verdict) -> None:
     """A client that leaves pays for a complete answer that came within the drain time, and for nothing else."""

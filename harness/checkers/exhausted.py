@@ -153,7 +153,7 @@ def _retry_after(one: Seen, row: ErrorRow, begun: bool, history: History, contra
     )
 
 
-@checker("FAIL-07", "nothing_leaked", "unpaid")
+@checker("FAIL-07", "nothing_leaked", "unpaid", books=("unpaid",))
 def exhausted_calls_leak_and_cost_nothing(history: History, contract: Contract, verdict: Verdict) -> None:
     """The error names no upstream secret or address, and a call that no target answered costs nothing."""
     for one in text_calls(history, contract):

@@ -220,3 +220,15 @@ def _suspensions(calls: list[Seen], names: Mapping[str, set[str] | None]) -> dic
 def is_max_model(contract: Contract, model_id: str) -> bool:
     """Say whether the contract's pattern of CLI-only ids takes ``model_id`` in."""
     return fnmatchcase(model_id, contract.cli_only.pattern)
+
+
+def reaches_nobody(one: Seen, verdict: Verdict) -> None:
+    """Judge that no upstream saw the call."""
+    verdict.case(
+        "no_upstream_call",
+        not one.attempts,
+        call=one.call,
+        attempts=one.attempts,
+        expected="no upstream call",
+        actual=f"{len(one.attempts)} upstream calls",
+    )

@@ -141,7 +141,7 @@ def _runs(group: list[Seen], history: History, contract: Contract, verdict: Verd
         told |= {name} - {""}
 
 
-@checker("INS-05", "idempotent_replay")
+@checker("INS-05", "idempotent_replay", books="all")
 def replays_are_not_insured(history: History, contract: Contract, verdict: Verdict) -> None:
     """The answer of a slow call that comes again by its key is paid for once: with the call that was run."""
     if not history.has_tap("books"):

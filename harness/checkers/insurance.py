@@ -99,6 +99,7 @@ def headers_say_what_the_body_says(history: History, contract: Contract, verdict
     "failed_attempts_included",
     "pauses_included",
     "reading_speed_excluded",
+    books=("over_threshold_pays", "at_threshold_does_not", "under_does_not", "only_charged", "reading_speed_excluded"),
 )
 def slow_successes_are_paid(history: History, contract: Contract, verdict: Verdict) -> None:
     """Paid if and only if slower than the threshold, by the clocks of caller and upstream."""
@@ -198,7 +199,7 @@ def _payout_due(one: Seen, low_ms: int, high_ms: int, history: History, contract
     )
 
 
-@checker("INS-04", "amount", "never_above_charge", "at_once", "own_entry", "balance_after_stays")
+@checker("INS-04", "amount", "never_above_charge", "at_once", "own_entry", "balance_after_stays", books="all")
 def payouts_are_the_promised_share(history: History, contract: Contract, verdict: Verdict) -> None:
     """A payout is its share of the charge, rounded up, at once, as an entry of its own."""
     for one in _insured(history, contract):
@@ -237,7 +238,7 @@ def payouts_are_the_promised_share(history: History, contract: Contract, verdict
         )
 
 
-@checker("INS-05", "failed", "aborted")
+@checker("INS-05", "failed", "aborted", books="all")
 def only_whole_answers_are_insured(history: History, contract: Contract, verdict: Verdict) -> None:
     """A failed or abandoned call is never compensated, however slow."""
     if not history.has_tap("books"):
@@ -268,7 +269,9 @@ def only_whole_answers_are_insured(history: History, contract: Contract, verdict
             )
 
 
-@checker("INS-06", "policy_headers", "settled_after_end", "within_a_second")
+@checker(
+    "INS-06", "policy_headers", "settled_after_end", "within_a_second", books=("settled_after_end", "within_a_second")
+)
 def streams_settle_after_their_end(history: History, contract: Contract, verdict: Verdict) -> None:
     """A stream starts with the policy and is settled, in log and ledger, soon after its end."""
     names, policy = contract.headers, contract.insurance
@@ -305,7 +308,7 @@ def streams_settle_after_their_end(history: History, contract: Contract, verdict
             )
 
 
-@checker("INS-07", "once_per_charge", "across_crashes", "settlement_retried")
+@checker("INS-07", "once_per_charge", "across_crashes", "settlement_retried", books="all")
 def payouts_come_once(history: History, contract: Contract, verdict: Verdict) -> None:
     """No charge has two payouts, whatever crashed or was tried again."""
     if not history.has_tap("books"):

@@ -11,7 +11,15 @@ from harness.history import History, LedgerEntry
 LEDGER_PATH = "/api/ledger"
 
 
-@checker("BILL-06", "append_only", "double_entry", "balance_is_sum", "across_restart", "own_entries")
+@checker(
+    "BILL-06",
+    "append_only",
+    "double_entry",
+    "balance_is_sum",
+    "across_restart",
+    "own_entries",
+    books=("append_only", "double_entry", "balance_is_sum", "across_restart"),
+)
 def money_is_neither_made_nor_lost(history: History, contract: Contract, verdict: Verdict) -> None:
     """Every entry sums to zero, every balance is the sum of its entries, and a crash changes neither."""
     if history.has_tap("books"):

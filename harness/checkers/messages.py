@@ -171,7 +171,7 @@ def _tool_blocks(body: Any) -> list[Any]:
     return [block for block in blocks if isinstance(block, dict) and block.get("type") in ("tool_use", "tool_result")]
 
 
-@checker("MSG-06", "served", "billed")
+@checker("MSG-06", "served", "billed", books=("billed",))
 def older_ids_are_their_latest_equivalents(history: History, contract: Contract, verdict: Verdict) -> None:
     """Older ids are served and billed as the models that the contract says they stand for."""
     for one, rows in flaws_of_all(history, contract):
@@ -187,7 +187,7 @@ def older_ids_are_their_latest_equivalents(history: History, contract: Contract,
             _price("billed", history, contract, one, verdict)
 
 
-@checker("MSG-08", "managed", "root", "general", "uncharged", "outside_rate_window")
+@checker("MSG-08", "managed", "root", "general", "uncharged", "outside_rate_window", books=("uncharged",))
 def token_counts_are_free(history: History, contract: Contract, verdict: Verdict) -> None:
     """count_tokens is served below each messages path, uncharged and outside the governor's rate window."""
     calls = flaws_of_all(history, contract)

@@ -60,7 +60,7 @@ def turns(history: History, contract: Contract) -> list[Turn]:
     return sorted(made, key=lambda turn: (turn.sent, turn.id))
 
 
-@checker("CLIENT-04", "retry_charged_once")
+@checker("CLIENT-04", "retry_charged_once", books="all")
 def retries_pay_for_their_own_success(history: History, contract: Contract, verdict: Verdict) -> None:
     """Of a turn's tries those that failed cost nothing, and the one that was served costs its own tokens, once."""
     for turn in turns(history, contract):

@@ -22,7 +22,7 @@ from harness.contract.problems import near
 from harness.environment.plan import default_key, injections_of
 from harness.environment.probes import PROBE_ACCOUNT
 from harness.environment.secrets import made_up_secrets
-from harness.history import SCHEMA, Plan
+from harness.history import SCHEMA, Plan, PlannedCall
 from harness.scenario import (
     Account,
     Call,
@@ -88,19 +88,6 @@ class _Options(TypedDict):
     reaches: NotRequired[list[str]]
 
 
-class _Call(TypedDict):
-    id: str
-    account: str
-    key: str
-    surface: str
-    model: str
-    stream: bool
-    at: int | None
-    after: str
-    path: str
-    detail: dict[str, Any]
-
-
 class _Plan(TypedDict):
     scenario: str
     seed: int
@@ -108,7 +95,7 @@ class _Plan(TypedDict):
     target: str
     mutant: str
     options: _Options
-    calls: list[_Call]
+    calls: list[PlannedCall]
 
 
 class PlanError(ValueError):
@@ -251,7 +238,7 @@ def _world(value: Mapping[str, Any]) -> World:
 
 
 def _call(planned: Mapping[str, Any], where: str) -> Call:
-    _known(planned, _Call.__required_keys__, where)
+    _known(planned, {field.name for field in fields(PlannedCall)}, where)
     detail: dict[str, Any] = {k: v for k, v in planned["detail"].items() if k not in _NOT_OF_A_CALL}
     whose = f"call {planned['id']}"
     if planned["detail"].get("literal_secret"):

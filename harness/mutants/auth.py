@@ -17,6 +17,7 @@ from harness.gateway.log import LogWriter
 from harness.gateway.pipeline import Pipeline
 from harness.gateway.reader import RequestReader
 from harness.gateway.upstream import UpstreamRequests
+from harness.mutants.furniture import with_keys
 from harness.mutants.registry import mutant
 from harness.mutants.swaps import ask_in_vain
 
@@ -36,7 +37,7 @@ def takes_no_bearer_key_for_messages(parts: Components) -> Components:
 @mutant(breaks="AUTH-01")
 def takes_the_first_of_two_keys(parts: Components) -> Components:
     """Looks at the first credential of a request and at no other."""
-    return _with_keys(parts, _FirstKey)
+    return with_keys(parts, _FirstKey)
 
 
 class _FirstKey(KeyRing):
@@ -47,7 +48,7 @@ class _FirstKey(KeyRing):
 @mutant(breaks="AUTH-01")
 def takes_two_keys_of_one_account(parts: Components) -> Components:
     """Lets a request with two different keys in if both belong to one account."""
-    return _with_keys(parts, _EitherKey)
+    return with_keys(parts, _EitherKey)
 
 
 class _EitherKey(KeyRing):
@@ -62,7 +63,7 @@ class _EitherKey(KeyRing):
 @mutant(breaks="AUTH-01")
 def takes_an_empty_credential_for_a_second_one(parts: Components) -> Components:
     """Refuses a good key that stands beside an empty credential."""
-    return _with_keys(parts, _CountingEmpty)
+    return with_keys(parts, _CountingEmpty)
 
 
 class _CountingEmpty(KeyRing):
@@ -133,7 +134,7 @@ def lets_an_empty_header_hide_anthropic_api_key(parts: Components) -> Components
 @mutant(breaks="AUTH-05")
 def lets_expired_keys_in(parts: Components) -> Components:
     """Serves a key that has expired."""
-    return _with_keys(parts, _Ageless)
+    return with_keys(parts, _Ageless)
 
 
 class _Ageless(KeyRing):
@@ -145,7 +146,7 @@ class _Ageless(KeyRing):
 @mutant(breaks="AUTH-05")
 def forbids_a_missing_key(parts: Components) -> Components:
     """Answers 403 to a request without a key, as some web frameworks do by themselves."""
-    return _with_keys(parts, _Forbidding)
+    return with_keys(parts, _Forbidding)
 
 
 class _Forbidding(KeyRing):
@@ -158,7 +159,7 @@ class _Forbidding(KeyRing):
 @mutant(breaks="AUTH-05")
 def takes_suspended_keys_for_unknown(parts: Components) -> Components:
     """Answers 401 to a suspended key."""
-    return _with_keys(parts, _Forgetting)
+    return with_keys(parts, _Forgetting)
 
 
 class _Forgetting(KeyRing):
@@ -172,7 +173,7 @@ class _Forgetting(KeyRing):
 @mutant(breaks="AUTH-05")
 def takes_keys_without_their_prefix(parts: Components) -> Components:
     """Knows a key also by what stands behind its prefix."""
-    return _with_keys(parts, _Bare)
+    return with_keys(parts, _Bare)
 
 
 class _Bare(KeyRing):
@@ -318,10 +319,6 @@ def logs_the_keys_of_refused_calls(parts: Components) -> Components:
             return {**told, "credentials": [s.decode() for s in call.secrets]} if call.refused_as else told
 
     return replace(parts, log=Telling(parts.redactor, parts.log._sink))
-
-
-def _with_keys(parts: Components, ring: type[KeyRing]) -> Components:
-    return replace(parts, keys=ring(parts.deployment.accounts, parts.store))
 
 
 def _with_upstream(parts: Components, requests: type[UpstreamRequests]) -> Components:

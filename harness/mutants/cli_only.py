@@ -13,6 +13,7 @@ from harness.gateway.components import Components
 from harness.gateway.errors import Refusal
 from harness.gateway.keys import KeyRing
 from harness.gateway.pipeline import Pipeline
+from harness.mutants.furniture import with_keys
 from harness.mutants.registry import mutant
 from harness.mutants.swaps import ask_in_vain
 
@@ -119,7 +120,7 @@ def blocks_but_never_suspends(parts: Components) -> Components:
         def suspend(self, key: str) -> None:
             return None
 
-    return _with_keys(parts, Lenient)
+    return with_keys(parts, Lenient)
 
 
 @mutant(breaks="MSG-07")
@@ -133,7 +134,7 @@ def suspends_at_the_second_offence(parts: Components) -> Components:
                 super().suspend(key)
             warned.add(key)
 
-    return _with_keys(parts, Patient)
+    return with_keys(parts, Patient)
 
 
 @mutant(breaks="MSG-07")
@@ -144,7 +145,7 @@ def forgets_suspensions_at_a_restart(parts: Components) -> Components:
         def suspend(self, key: str) -> None:
             self._keys[key].state = "suspended"
 
-    return _with_keys(parts, Forgetful)
+    return with_keys(parts, Forgetful)
 
 
 @mutant(breaks="MSG-07")
@@ -158,7 +159,7 @@ def suspends_every_key_of_the_account(parts: Components) -> Components:
                 if other.identity.account == account:
                     super().suspend(other.identity.key)
 
-    return _with_keys(parts, Sweeping)
+    return with_keys(parts, Sweeping)
 
 
 @mutant(breaks="MSG-07")
@@ -206,7 +207,3 @@ def asks_the_upstream_before_the_client(parts: Components) -> Components:
 
 def _with_gate(parts: Components, gate: type[CliGate]) -> Components:
     return replace(parts, cli_gate=gate(parts.contract))
-
-
-def _with_keys(parts: Components, ring: type[KeyRing]) -> Components:
-    return replace(parts, keys=ring(parts.deployment.accounts, parts.store))

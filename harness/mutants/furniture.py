@@ -1,14 +1,18 @@
-"""What mutants put into a gateway: slots, queues and windows of their own making; it registers no mutant."""
+"""What mutants put into a gateway: slots, windows, circuits, key rings of their own making; it registers no mutant."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
+from harness.contract import Breaker as Rules
 from harness.contract import Limits
+from harness.gateway.breaker import Breaker, Circuit
 from harness.gateway.components import Components
 from harness.gateway.governor import Governor, Windows
+from harness.gateway.keys import KeyRing
 from harness.gateway.ledger import Hold, Ledger, Posting
 from harness.gateway.slots import Slots
 from harness.gateway.windows import SlidingLog
@@ -49,6 +53,26 @@ def with_tokens(parts: Components, make: MakeLog) -> Components:
             return made
 
     return replace(parts, governor=Other(parts.contract, parts.clock))
+
+
+def with_circuits(parts: Components, circuit: Callable[[Rules], Circuit]) -> Components:
+    """Return a gateway whose circuits ``circuit`` makes."""
+
+    class Other(Breaker):
+        def fresh(self) -> Circuit:
+            return circuit(self._rules)
+
+    return replace(parts, breaker=Other(parts.contract))
+
+
+def with_breaker_rules(parts: Components, **changes: Any) -> Components:
+    """Return a gateway whose circuits go by other numbers."""
+    return with_circuits(parts, lambda rules: Circuit(replace(rules, **changes)))
+
+
+def with_keys(parts: Components, ring: type[KeyRing]) -> Components:
+    """Return a gateway whose keys stand in a ring of this kind."""
+    return replace(parts, keys=ring(parts.deployment.accounts, parts.store))
 
 
 class FixedWindow(SlidingLog):

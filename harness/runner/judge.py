@@ -44,7 +44,7 @@ def judge(
         except Exception:
             errors.append({"checker": check.name, "traceback": traceback.format_exc(limit=8)})
             continue
-        checked.append(_record(verdict, check, history.plan.claims, bool(doubts)))
+        checked.append(_record(verdict, check, history, bool(doubts)))
     recovery, checked = told_apart(history, contract, checked)
     outcomes = [Outcome(check["outcome"]) for check in checked]
     return {
@@ -65,8 +65,13 @@ def judge(
     }
 
 
-def _record(verdict: Verdict, check: Checker, claims: tuple[str, ...], doubted: bool) -> dict[str, Any]:
-    """Return one check's record: clauses that the target does not claim are unsupported, whatever was seen."""
+def _record(verdict: Verdict, check: Checker, history: History, doubted: bool) -> dict[str, Any]:
+    """Return one check's record: clauses that the target does not claim are unsupported, whatever was seen.
+
+    So are those that this run lacks the tap for, if no case of them could be told without it.
+    """
+    claims = history.plan.claims
+    untapped = check.untapped(history, verdict.clauses)
     clauses: dict[str, Any] = {}
     for name, result in verdict.clauses.items():
         outcome = result.outcome
@@ -75,7 +80,9 @@ def _record(verdict: Verdict, check: Checker, claims: tuple[str, ...], doubted: 
         elif doubted and outcome is Outcome.PASS:
             outcome = Outcome.INCONCLUSIVE
         clauses[name] = {"outcome": outcome.value, **asdict(result)}
-    outcome = worst(Outcome(clause["outcome"]) for clause in clauses.values()) if clauses else Outcome.INCONCLUSIVE
+    outcome = worst(Outcome(clause["outcome"]) for clause in clauses.values())
+    if not clauses and not all(c in untapped for c in check.clauses if matches(claims, check.requirement, c)):
+        outcome = Outcome.INCONCLUSIVE
     return {
         "checker": check.name,
         "requirement": verdict.requirement,
@@ -83,6 +90,7 @@ def _record(verdict: Verdict, check: Checker, claims: tuple[str, ...], doubted: 
         "can_judge": list(check.clauses),
         "outcome": outcome.value,
         "clauses": clauses,
+        "untapped": untapped,
         "evidence": [
             {**asdict(piece), "outcome": piece.outcome.value, "attempts": list(piece.attempts)}
             for piece in verdict.evidence

@@ -92,7 +92,7 @@ def _why(
         f"{r['scenario']}: {check['checker']} saw nothing to judge"
         for r in scenarios
         for check in r["checks"]
-        if not check["clauses"] and not r["doubts"]
+        if not check["clauses"] and not r["doubts"] and check["outcome"] == Outcome.INCONCLUSIVE.value
     )
     open_ = [
         (f"{identifier}.{name}", clause.get("why"))
@@ -144,6 +144,8 @@ def _requirement(
         for check in record["checks"]:
             if check["requirement"] != requirement.id:
                 continue
+            for name, why in check.get("untapped", {}).items():
+                impossible.setdefault(f"{requirement.id}.{name}", why)
             for name, clause in check["clauses"].items():
                 found.setdefault(name, []).append(clause)
                 where.setdefault(name, set()).add(record["scenario"])

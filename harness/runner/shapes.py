@@ -34,6 +34,7 @@ class _Check(TypedDict):
     promise: str
     outcome: _Outcome
     clauses: dict[str, _Clause]
+    untapped: NotRequired[dict[str, str]]
     evidence: list[_Piece]
 
 

@@ -21,6 +21,8 @@ from mock_upstreams.faults import FaultSpec
 KeyState = Literal["active", "disabled", "expired", "suspended"]
 Listener = Literal["open", "refusing", "tls_failing", "hanging"]
 """hanging: takes no connection and refuses none; sim only, so a scenario with it is ``exact``."""
+ROLES = ("primary", "second", "third", "fourth", "fifth")
+"""The roles of a chain's targets, in its order."""
 Auth = Literal["bearer", "x-api-key", "anthropic-api-key", "none"]
 Part = Literal["core", "ceilings", "chaos", "durability"]
 """core: what every seed is asked; ceilings: the real limits, with thousands of calls; chaos: long outages; durability:

@@ -12,7 +12,8 @@ import click
 
 from harness.checker import CHECKERS
 from harness.contract import ContractError
-from harness.environment.planned import PlanError, check_playable, read_plan, scenario_of
+from harness.environment.planned import PlanError, read_plan, scenario_of
+from harness.environment.playable import check_playable
 from harness.runner import Job
 from harness.target import Mode, Overlay, Target
 

@@ -16,12 +16,9 @@ import orjson
 from harness.branches import BRANCHES
 from harness.checker import Checker
 from harness.checkers.recovery import PROBE, WARM_UP
-from harness.clients import CLIENTS, SURFACES, build
-from harness.contract import Contract
+from harness.clients import CLIENTS, SURFACES
 from harness.contract.problems import near
-from harness.environment.plan import default_key, injections_of
 from harness.environment.probes import PROBE_ACCOUNT
-from harness.environment.secrets import made_up_secrets
 from harness.history import SCHEMA, Plan, PlannedCall
 from harness.scenario import (
     Account,
@@ -39,7 +36,6 @@ from harness.scenario import (
 )
 from harness.shape import fits, problems, short, told
 from mock_upstreams.faults import FaultSpec
-from mock_upstreams.injections import read_injections
 
 Made = TypeVar("Made")
 _PROBE_TAGS = (PROBE, WARM_UP)
@@ -139,7 +135,7 @@ def scenario_of(plan: Mapping[str, Any], checks: Mapping[str, Checker]) -> Scena
     if unknown:
         raise PlanError(f"the plan names checks that are gone: {', '.join(map(str, unknown))}")
     for name in options.get("reaches", ()):
-        _one_of(name, BRANCHES, "options.reaches")
+        one_of(name, BRANCHES, "options.reaches")
     mishaps = {
         name: tuple(_made(cls, f"options.{name}[{n}]", value) for n, value in enumerate(options.get(name, ())))
         for name, cls in _MISHAPS.items()
@@ -170,31 +166,6 @@ def scenario_of(plan: Mapping[str, Any], checks: Mapping[str, Checker]) -> Scena
     )
 
 
-def check_playable(made: Scenario, contract: Contract) -> None:
-    """Raise PlanError for what of a plan's scenario cannot be played under ``contract``, its own overlay included."""
-    secrets = made_up_secrets(made.world, made.name)
-    roles = {target.role for model in contract.models for target in model.chain}
-    for number, injection in enumerate(made.injections):
-        _one_of(injection.role, {"*", *roles}, f"options.injections[{number}].role")
-    for number, crash in enumerate(made.crashes):
-        if crash.after_appends is not None and crash.after_appends < 1:
-            raise PlanError(
-                f"options.crashes[{number}].after_appends: cannot be {crash.after_appends}; it is 1 or more"
-            )
-    try:
-        read_injections(injections_of(made, made.workload.calls))
-    except ValueError as error:
-        raise PlanError(f"options.injections: {error}") from None
-    for role in made.world.listeners:
-        _one_of(role, roles, "options.world.listeners")
-    for call in made.workload.calls:
-        try:
-            key = call.key or default_key(made.world, call.account)
-            build(call, secret=secrets[key], contract=contract, other_secret=secrets.get(call.other_key, ""))
-        except (ValueError, TypeError) as error:
-            raise PlanError(f"calls: {error}") from None
-
-
 def _refuse(file: Path | str, found: list[str]) -> None:
     """Raise PlanError with all that was ``found`` wrong, if anything was."""
     if found:
@@ -207,7 +178,8 @@ def _known(value: Mapping[str, Any], names: Collection[str], where: str) -> None
             raise PlanError(f"{where} has no field {name!r}{near(name, names)}")
 
 
-def _one_of(value: str, known: Collection[str], where: str) -> None:
+def one_of(value: str, known: Collection[str], where: str) -> None:
+    """Raise PlanError, naming what is near, unless ``value``, which stands ``where``, is one of the ``known``."""
     if value not in known:
         raise PlanError(f"{where}: there is no {value!r}{near(value, known) or '; known: ' + ', '.join(sorted(known))}")
 
@@ -220,10 +192,10 @@ def _check_keys(calls: Sequence[Call], world: World) -> None:
         if len(set(ids)) < len(ids):
             raise PlanError(f"options.world.accounts: two {what} have one id")
     for call in calls:
-        _one_of(call.account, accounts, f"call {call.id}: account")
+        one_of(call.account, accounts, f"call {call.id}: account")
         for name, key in (("key", call.key), ("other_key", call.other_key)):
             if key:
-                _one_of(key, keys, f"call {call.id}: {name}")
+                one_of(key, keys, f"call {call.id}: {name}")
 
 
 def _world(value: Mapping[str, Any]) -> World:
@@ -253,9 +225,9 @@ def _call(planned: Mapping[str, Any], where: str) -> Call:
     if "reply" in detail:
         _refuse("", list(problems(detail["reply"], dict[str, Any], f"{where}.detail.reply")))
         detail["reply"] = _made(Reply, f"{where}.detail.reply", detail["reply"])
-    _one_of(planned["surface"], SURFACES, f"{where}.surface")
+    one_of(planned["surface"], SURFACES, f"{where}.surface")
     if detail.get("client"):
-        _one_of(str(detail["client"]), CLIENTS, f"{where}.detail.client")
+        one_of(str(detail["client"]), CLIENTS, f"{where}.detail.client")
     at_us = planned["at"]
     return _made(
         Call,

@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 
 from harness.contract import Contract
 from harness.contract.loader import overlay_named
-from harness.scenario import Account, Call, Crash, Injection, Key, Reply, Scenario, StoreFailure, Workload, World
+from harness.scenario import ROLES, Account, Call, Crash, Injection, Key, Reply, Scenario, StoreFailure, Workload, World
 from harness.swarm.faults import FAMILIES, faults
 
 NAME = "swarm"
 MOST_CALLS, MOST_INJECTIONS = 9, 4
-ROLES = ("primary", "second", "third", "fourth", "fifth")
 SHAPES = ("text", "tools", "thinking", "structured", "mixed")
 FEATURES = (
     "stream",

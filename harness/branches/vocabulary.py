@@ -33,7 +33,7 @@ class Branch:
 
 
 BRANCHES: dict[str, Branch] = {}
-"""The whole vocabulary by name, in the order of this file."""
+"""The whole vocabulary by name, in the order in which the package imports its files."""
 
 
 def branch(clause: str, tap: str = "journal") -> Callable[[Callable[[History, Contract], Iterable[object]]], Branch]:

@@ -82,7 +82,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of the workload, made by ``chat``, ``messages``, ``responses``, ``count_tokens``, ``models`` or ``raw``.
+    """One call of the workload, made by the function of its surface: ``chat``, ``images``, ``models`` and so on.
 
     ``at_ms`` is its scheduled time; or it follows ``after`` (another call's id, or several) by ``delay_ms``, plus that
     call's Retry-After when ``wait_retry_after``. ``abort_ms`` (from sending) or ``abort_chunks`` (body chunks read)
@@ -146,6 +146,11 @@ def messages(model: str, **options: Any) -> Call:
 def responses(model: str, **options: Any) -> Call:
     """Return a Responses API call; ``options`` are fields of Call."""
     return Call("responses", model, **options)
+
+
+def images(model: str, **options: Any) -> Call:
+    """Return an image generations call; ``options`` are fields of Call."""
+    return Call("images", model, **options)
 
 
 def count_tokens(model: str, **options: Any) -> Call:

@@ -13,6 +13,7 @@ import orjson
 
 from mock_upstreams.normal import blank, digest, error_of, fold, tidy
 from mock_upstreams.reading_chat import ChatReader
+from mock_upstreams.reading_images import ImagesReader
 from mock_upstreams.reading_messages import MessagesReader
 from mock_upstreams.reading_responses import ResponsesReader
 
@@ -64,6 +65,7 @@ _READERS: dict[str, type[Reader]] = {
     "messages": MessagesReader,
     "responses": ResponsesReader,
     "count_tokens": _CountReader,
+    "images": ImagesReader,
 }
 
 

@@ -30,13 +30,13 @@ TOOL_SCHEMA = {"type": "object", "properties": {"path": {"type": "string"}, "lim
 
 
 def model_ids(contract: Contract, tier: str, surface: str, family: str = "") -> list[str]:
-    """Return the ids of the open text models that ``tier`` serves on ``surface``."""
+    """Return the ids of the open models that ``tier`` serves on ``surface``, image models on that of images alone."""
     return [
         model.id
         for model in contract.models
         if model.tier == tier
         and surface in model.surfaces
-        and model.media == "text"
+        and model.media == ("image" if surface == "images" else "text")
         and not model.cli_only
         and family in ("", model.family)
     ]
@@ -60,7 +60,7 @@ def on_every_path(contract: Contract, *, surfaces: Iterable[str] = (), **options
             yield Call(surface, "", path=path, method="GET", **{**managed, **options, "stream": False})
             continue
         bare = "messages" if route.surface == "count_tokens" else route.surface
-        stream = options.get("stream", False) and route.surface != "count_tokens"
+        stream = options.get("stream", False) and route.surface in SURFACES
         model = model_ids(contract, tier, bare)[0]
         yield Call(route.surface, model, path=path, **{**managed, **options, "stream": stream})
 

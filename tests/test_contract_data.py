@@ -231,8 +231,8 @@ def test_the_error_table_has_this_row(contract: Contract, name: str, status: int
 def test_an_unknown_error_row_or_surface_is_told_with_the_known_ones(contract: Contract) -> None:
     with pytest.raises(KeyError, match="rate_limited"):
         contract.error("rate_limit")
-    with pytest.raises(KeyError, match="images"):
-        contract.usage_of("images")
+    with pytest.raises(KeyError, match="video"):
+        contract.usage_of("video")
 
 
 @pytest.mark.parametrize(
@@ -266,6 +266,10 @@ def test_an_unknown_error_row_or_surface_is_told_with_the_known_ones(contract: C
             "messages",
             ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "", "", False),
         ),
+        (
+            "images",
+            ("input_tokens", "output_tokens", "input_tokens_details.cached_tokens", "", "", "total_tokens", True),
+        ),
     ],
 )
 def test_usage_is_read_where_the_providers_put_it(contract: Contract, surface: str, paths: tuple[object, ...]) -> None:
@@ -292,6 +296,30 @@ def test_media_rules_hold_the_documents_sizes_and_limits(contract: Contract) -> 
     assert {rules[name].references_max for name in ("gpt-image-2", "gemini-3-1-flash-t2i")} == {4}
     assert rules["video-omni"].aspect_ratios == ("16:9", "9:16")
     assert rules["audio-clone"].reference_min_ms == 10_000
+
+
+@pytest.mark.parametrize(
+    ("tier", "model_id", "rule", "answer"),
+    [
+        ("enterprise", "gpt-image-2", "enterprise-images", "b64_json"),
+        ("general", "gpt-image-2", "gpt-image-2", "url"),
+        ("general", "flux-2-pro", "images", None),
+    ],
+)
+def test_an_image_model_has_the_rule_of_its_tier(
+    contract: Contract, tier: str, model_id: str, rule: str, answer: str | None
+) -> None:
+    model = contract.model(tier, model_id)
+    assert model is not None
+    found = contract.media_rule(model, "images")
+    assert found is not None
+    assert (found.name, found.answer) == (rule, answer)
+
+
+def test_a_model_without_a_media_rule_has_none(contract: Contract) -> None:
+    model = contract.model("enterprise", "gpt-5-5")
+    assert model is not None
+    assert contract.media_rule(model, "images") is None
 
 
 @pytest.mark.parametrize("header", ["authorization", "x-api-key", "anthropic-api-key", "x-goog-api-key", "cookie"])

@@ -120,31 +120,27 @@ def test_a_bad_claims_file_is_refused_by_name(tmp_path: Path, text: str) -> None
         load_claims(tmp_path / "other.toml")
 
 
-CLAIMED_WHOLLY = """AUTH-02 AUTH-03 ERR-01 ERR-02 ERR-05 HOST-01 CHAT-01 CHAT-02 CHAT-04 CHAT-07 MSG-01 MSG-02 MSG-04
-    MSG-05 MSG-06 MSG-07 MSG-08 RESP-01 RESP-02 RESP-03 RESP-04 MOD-02 FAIL-02 FAIL-04 FAIL-05 FAIL-06 FAIL-07 FAIL-08
-    FAIL-09 BRK-01 BRK-02 BRK-03 BRK-04 GOV-02 GOV-03 GOV-04 GOV-07 GOV-08 GOV-09 GOV-10 RATE-01 RATE-02 BILL-02 BILL-04
-    BILL-05 BILL-06 BILL-07 INS-02 INS-03 INS-04 INS-06 CLIENT-04"""
+CLAIMED_WHOLLY = """AUTH-02 AUTH-03 ERR-01 ERR-02 ERR-04 ERR-05 HOST-01 CHAT-01 CHAT-02 CHAT-03 CHAT-04 CHAT-07 MSG-01
+    MSG-02 MSG-04 MSG-05 MSG-06 MSG-07 MSG-08 RESP-01 RESP-02 RESP-03 RESP-04 MOD-02 FAIL-02 FAIL-04 FAIL-05 FAIL-06
+    FAIL-07 FAIL-08 FAIL-09 BRK-01 BRK-02 BRK-03 BRK-04 GOV-01 GOV-02 GOV-03 GOV-04 GOV-05 GOV-06 GOV-07 GOV-08 GOV-09
+    GOV-10 RATE-01 RATE-02 BILL-02 BILL-03 BILL-04 BILL-05 BILL-06 BILL-07 INS-01 INS-02 INS-03 INS-04 INS-06
+    CLIENT-04"""
 CLAIMED_BUT = {
     "AUTH-01": {"session_cookie"},
     "AUTH-05": {"auto_disabled"},
     "AUTH-06": {"not_in_usage_export"},
     "ERR-03": {"scope", "available_within_scope"},
-    "ERR-04": {"image_path"},
     "ERR-06": {"scope_before_balance", "budget_before_admission"},
-    "CHAT-03": {"images_body"},
+    "IMG-01": {"general"},
     "CHAT-06": {"gemini"},
     "MSG-03": {"gemini_neither"},
     "MOD-01": {"scope"},
     "FAIL-01": {"media_surfaces"},
     "FAIL-03": {"image_call_limit", "video_call_limit", "gpu_sync_limit"},
-    "GOV-01": {"image_headers"},
-    "GOV-05": {"image_limit"},
     "BILL-01": {"cached_inside_gemini"},
-    "BILL-03": {"images"},
     "BILL-08": {"job_hold", "job_settled", "job_failure_refund", "job_once"},
-    "BILL-09": {"general_images", "media", "enterprise_images"},
+    "BILL-09": {"general_images", "media"},
     "BILL-10": {"general_images"},
-    "INS-01": {"images"},
     "INS-05": {"asynchronous_job"},
     "INS-07": {"repeated_polls"},
 }

@@ -16,7 +16,7 @@ from harness.contract import Contract, Model, UsageIdentity
 from harness.contract.loader import contract_from_json
 from harness.history import AttemptSpan, CallSpan, History, HistoryError, PlannedCall, read_history
 
-BILLED = ("chat", "messages", "responses")
+BILLED = ("chat", "messages", "responses", "images")
 LOST = ("cut", "aborted", "open")
 """Outcomes after which nobody can tell whether the call's answer counts as one."""
 SCHEDULING_US = 200_000

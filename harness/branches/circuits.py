@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from harness.branches.vocabulary import branch, texts
+from harness.branches.vocabulary import branch, charged
 from harness.checkers.causes import listeners
 from harness.checkers.wire import Seen
 from harness.contract import Contract
@@ -15,7 +15,7 @@ from harness.history import AttemptSpan, History
 @branch("BRK-01.opens")
 def circuit_opened(history: History, contract: Contract) -> Iterator[object]:
     """A path was kept from a call, or the header said that it is open."""
-    yield from (one for one in texts(history, contract) if one.call.headers.get(contract.headers.circuit) == "open")
+    yield from (one for one in charged(history, contract) if one.call.headers.get(contract.headers.circuit) == "open")
     yield from _kept_away(history, contract)
 
 
@@ -50,7 +50,7 @@ def circuit_reopened(history: History, contract: Contract) -> Iterator[object]:
 @branch("BRK-04.all_open")
 def every_circuit_open(history: History, contract: Contract) -> Iterator[object]:
     """A call was refused because every path of its model was shut."""
-    return (one for one in texts(history, contract) if _all_shut(one, contract))
+    return (one for one in charged(history, contract) if _all_shut(one, contract))
 
 
 def _all_shut(one: Seen, contract: Contract) -> bool:
@@ -64,7 +64,7 @@ def _kept_away(history: History, contract: Contract) -> dict[tuple[str, str], li
         return kept
     kept = history.memo["kept_away"] = {}
     states = listeners(history)
-    for one in texts(history, contract):
+    for one in charged(history, contract):
         if one.model is None or not (one.attempts or _all_shut(one, contract)):
             continue
         if len(one.attempts) == 1 and one.attempts[0].upstream == one.model.chain[0].role:
@@ -82,6 +82,6 @@ def _kept_away(history: History, contract: Contract) -> dict[tuple[str, str], li
 
 
 def _at(path: tuple[str, str], history: History, contract: Contract) -> Iterator[AttemptSpan]:
-    for one in texts(history, contract):
+    for one in charged(history, contract):
         if one.model is not None and one.model.id == path[0]:
             yield from (attempt for attempt in one.attempts if attempt.upstream == path[1])

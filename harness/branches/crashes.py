@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from harness.branches.vocabulary import branch, texts
+from harness.branches.vocabulary import branch, charged
 from harness.checkers.admissions import crashed_us
 from harness.checkers.money import is_billable, posts
 from harness.checkers.wire import Seen
@@ -60,7 +60,7 @@ def _kills(history: History, contract: Contract, inside: Callable[[Seen], bool])
     """Return the kills that cut a billable call at an upstream, one of which ``inside`` is true."""
     found: set[int] = set()
     for kill in (note.at for note in history.notes if note.kind == "kill"):
-        for one in texts(history, contract):
+        for one in charged(history, contract):
             if one.call.outcome != "cut" or not one.attempts or not is_billable(one):
                 continue
             under_way = one.attempts[0].start - history.skew_us <= kill <= one.call.end + history.skew_us

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
-from harness.branches.vocabulary import branch, texts
+from harness.branches.vocabulary import branch, charged
 from harness.checkers.causes import failure_of, listeners, told_retry_after_s
 from harness.checkers.wire import down_us
 from harness.contract import Contract
@@ -15,27 +15,27 @@ from harness.history import AttemptSpan, History
 @branch("FAIL-06.chain_order")
 def failover_taken(history: History, contract: Contract) -> Iterator[object]:
     """A call went on to another target."""
-    return (one for one in texts(history, contract) if len({attempt.upstream for attempt in one.attempts}) > 1)
+    return (one for one in charged(history, contract) if len({attempt.upstream for attempt in one.attempts}) > 1)
 
 
 @branch("FAIL-06.tries_per_target")
 def retry_taken(history: History, contract: Contract) -> Iterator[object]:
     """A target was tried again."""
-    for one in texts(history, contract):
+    for one in charged(history, contract):
         yield from (1 for before, after in pairwise(one.attempts) if before.upstream == after.upstream)
 
 
 @branch("FAIL-06.short_retry_after")
 def retry_after_told(history: History, contract: Contract) -> Iterator[object]:
     """An upstream said when to come back, and the call went on."""
-    for one in texts(history, contract):
+    for one in charged(history, contract):
         yield from (1 for before in one.attempts[:-1] if told_retry_after_s(history, before) is not None)
 
 
 @branch("FAIL-07.one_clean_error")
 def chain_exhausted(history: History, contract: Contract) -> Iterator[object]:
     """Every target of a chain failed, and the caller got an error."""
-    for one in texts(history, contract):
+    for one in charged(history, contract):
         if one.model is None or one.served or one.call.outcome == "aborted" or not one.attempts:
             continue
         if {target.role for target in one.model.chain} <= {attempt.upstream for attempt in one.attempts}:
@@ -56,14 +56,14 @@ def target_fault_met(history: History, contract: Contract) -> Iterator[object]:
 
 def _ended_with(history: History, contract: Contract, statuses: Iterable[int]) -> Iterator[object]:
     wanted = frozenset(statuses)
-    return (attempt for one in texts(history, contract) for attempt in one.attempts if attempt.status in wanted)
+    return (attempt for one in charged(history, contract) for attempt in one.attempts if attempt.status in wanted)
 
 
 @branch("FAIL-03.first_byte")
 def silence_ended(history: History, contract: Contract) -> Iterator[object]:
     """The gateway left an upstream that was too slow, for a client that still waited."""
     down = down_us(history)  # what a dead gateway leaves, it did not wait for
-    for one in texts(history, contract):
+    for one in charged(history, contract):
         left = [a for a in one.attempts if a.ended == "left" and not any(x <= a.end and a.start <= y for x, y in down)]
         failures = [failure_of(attempt, one.call, contract) for attempt in left]
         yield from (failure for failure in failures if failure is not None and failure.timed_out)
@@ -73,7 +73,7 @@ def silence_ended(history: History, contract: Contract) -> Iterator[object]:
 def unreachable_target_passed(history: History, contract: Contract) -> Iterator[object]:
     """A call was served although its first target takes no connection."""
     shut = {role for role, state in listeners(history).items() if state != "open"}
-    for one in texts(history, contract) if shut else ():
+    for one in charged(history, contract) if shut else ():
         if one.served and one.model is not None and one.model.chain[0].role in shut:
             yield one
 
@@ -81,7 +81,7 @@ def unreachable_target_passed(history: History, contract: Contract) -> Iterator[
 @branch("FAIL-08.early_end")
 def stream_broken_after_content(history: History, contract: Contract) -> Iterator[object]:
     """A stream broke when its client had part of the answer."""
-    for one in texts(history, contract):
+    for one in charged(history, contract):
         call = one.call
         if one.plan.stream and call.first_content is not None and call.outcome in ("error", "cut") and one.attempts:
             yield one
@@ -93,7 +93,7 @@ def stream_broken_after_content(history: History, contract: Contract) -> Iterato
 @branch("FAIL-09.no_further_attempt")
 def client_left(history: History, contract: Contract) -> Iterator[object]:
     """A client went away while an upstream worked for it."""
-    return (one for one in texts(history, contract) if one.call.outcome == "aborted" and one.attempts)
+    return (one for one in charged(history, contract) if one.call.outcome == "aborted" and one.attempts)
 
 
 @branch("BILL-07.stream_charged")
@@ -109,7 +109,7 @@ def drain_cut_off(history: History, contract: Contract) -> Iterator[object]:
 
 
 def _drained(history: History, contract: Contract, ended: str) -> Iterator[AttemptSpan]:
-    for one in texts(history, contract):
+    for one in charged(history, contract):
         if one.call.outcome == "aborted":
             yield from (a for a in one.attempts if a.ended == ended and a.end >= one.call.end)
 
@@ -117,7 +117,7 @@ def _drained(history: History, contract: Contract, ended: str) -> Iterator[Attem
 @branch("GOV-03.gone_waiter")
 def waiter_left(history: History, contract: Contract) -> Iterator[object]:
     """A client went away that had waited for a slot."""
-    for one in texts(history, contract):
+    for one in charged(history, contract):
         call = one.call
         if one.tier == "enterprise" and call.outcome == "aborted" and not one.attempts and call.end > call.sent:
             yield one

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.branches.vocabulary import branch, texts
+from harness.branches.vocabulary import branch, charged
 from harness.checkers.admissions import admissions, all_listening, slack_us
 from harness.checkers.counts import Admission
 from harness.checkers.refusals import Reason, reasons
@@ -26,7 +26,7 @@ def slots_full(history: History, contract: Contract) -> Iterator[object]:
 def _crowded(history: History, contract: Contract) -> bool:
     """Say whether any model was called more often than it has slots: else the dearer questions need not be asked."""
     asked: dict[str, int] = {}
-    for one in texts(history, contract):
+    for one in charged(history, contract):
         if one.tier == "enterprise" and one.model is not None:
             asked[one.model.id] = asked.get(one.model.id, 0) + 1
             if asked[one.model.id] >= contract.limits(one.model).concurrency:
@@ -39,7 +39,7 @@ def queue_wait(history: History, contract: Contract) -> Iterator[object]:
     """A call waited for a slot and got one."""
     shown = all_listening(history) and _crowded(history, contract)
     least = 2 * slack_us(history) if history.plan.mode == "sim" else SOCKET_WAIT_US
-    for one in texts(history, contract) if shown else ():
+    for one in charged(history, contract) if shown else ():
         waited = one.tier == "enterprise" and one.attempts and not one.plan.detail.get("upload_ms")
         if waited and one.attempts[0].start - one.call.sent > least:
             yield one
@@ -75,10 +75,16 @@ def tokens_refused(history: History, contract: Contract) -> Iterator[object]:
     return _refused_for("tokens", history, contract)
 
 
+@branch("GOV-06.images_per_window")
+def images_refused(history: History, contract: Contract) -> Iterator[object]:
+    """A call was refused because its window of images was full."""
+    return _refused_for("images", history, contract)
+
+
 def _refused_for(reason: Reason, history: History, contract: Contract) -> Iterator[Admission]:
     """Yield the calls refused for this and nothing else; on sockets, where little is certain, those that may be."""
     refusal = contract.error("rate_limited").status
-    if not any(one.call.status == refusal and one.tier == "enterprise" for one in texts(history, contract)):
+    if not any(one.call.status == refusal and one.tier == "enterprise" for one in charged(history, contract)):
         return
     found = admissions(history, contract)
     for one in found.entries:
@@ -91,7 +97,7 @@ def _refused_for(reason: Reason, history: History, contract: Contract) -> Iterat
 def user_rate_refused(history: History, contract: Contract) -> Iterator[object]:
     """A general call was refused because its user's quota was used up."""
     refusal = contract.error("rate_limited").status
-    for one in texts(history, contract):
+    for one in charged(history, contract):
         if one.tier == "general" and not one.attempts and one.call.status == refusal:
             yield one
 

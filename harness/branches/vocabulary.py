@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.checkers.wire import TEXT_SURFACES, Seen, seen
+from harness.checkers.wire import CHARGED_SURFACES, Seen, seen
 from harness.contract import Contract
 from harness.contract.requirements import matches
 from harness.history import History
@@ -58,10 +58,12 @@ def branches_reached(history: History, contract: Contract) -> dict[str, int | No
     }
 
 
-def texts(history: History, contract: Contract) -> list[Seen]:
-    """Return the calls of text surfaces, by when they were sent (made once per history)."""
-    kept: list[Seen] | None = history.memo.get("branch_texts")
+def charged(history: History, contract: Contract) -> list[Seen]:
+    """Return the calls of charged surfaces, by when they were sent (made once per history)."""
+    kept: list[Seen] | None = history.memo.get("branch_calls")
     if kept is None:
-        found = (one for one in seen(history, contract) if one.route is not None and one.route.surface in TEXT_SURFACES)
-        kept = history.memo["branch_texts"] = sorted(found, key=lambda one: one.call.sent)
+        found = (
+            one for one in seen(history, contract) if one.route is not None and one.route.surface in CHARGED_SURFACES
+        )
+        kept = history.memo["branch_calls"] = sorted(found, key=lambda one: one.call.sent)
     return kept

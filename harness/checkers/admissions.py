@@ -10,9 +10,9 @@ from __future__ import annotations
 from bisect import bisect_right
 
 from harness.checkers.counts import Admission, Admissions, Pool, Window
-from harness.checkers.wire import TEXT_SURFACES, Seen, seen
+from harness.checkers.wire import CHARGED_SURFACES, Seen, seen
 from harness.contract import Contract, Model
-from harness.history import History
+from harness.history import History, Reading
 
 COMMIT_US = 100_000
 """How long after a call's last sign of life its slot may still be on its way back: the commit of its charge."""
@@ -74,7 +74,7 @@ def _made(history: History, contract: Contract) -> Admissions:
     lost_us = crashed_us(history)
     made = Admissions(slack, [], {}, {})
     for one in seen(history, contract):
-        if one.tier == "enterprise" and one.model is not None and one.route and one.route.surface in TEXT_SURFACES:
+        if one.tier == "enterprise" and one.model is not None and one.route and one.route.surface in CHARGED_SURFACES:
             entry = _admission(one, one.model, history, contract, shown)
             entry.judged = entry.hi < lost_us and not one.plan.detail.get("upload_ms")
             made.entries.append(entry)
@@ -110,6 +110,8 @@ def _admission(one: Seen, model: Model, history: History, contract: Contract, sh
         hi=max(hi, call.sent) + history.skew_us,
         tokens=_estimate(one, model),
         used=_used(one, contract),
+        images=_images(one),
+        images_used=_images_used(one),
         settled=(attempts[-1].attached if attempts else call.end, last_sign + release_us(history)),
         busy_from=attempts[0].start + edge if attempts else call.end,
         busy_to=max((attempt.attached for attempt in attempts), default=call.end) - edge,
@@ -149,6 +151,39 @@ def _used(one: Seen, contract: Contract) -> tuple[int, int]:
     if any(attempt.status == 200 and attempt.chunks for attempt in one.attempts):
         return 0, max([*known, one.model.context_tokens if one.model else 0])  # usage that makes no sense counts or not
     return 0, 0
+
+
+def _images(one: Seen) -> int | None:
+    """Return how many images the call asks for: one, unless its body says another number; None if that is unknown."""
+    if one.plan.surface != "images":
+        return 1
+    detail = one.plan.detail
+    if detail.get("own_body"):
+        return None
+    told = detail.get("fields", {}).get("n") or [None]
+    asked = told[0]
+    if asked is None:
+        return 1
+    return asked if type(asked) is int and asked > 0 else None
+
+
+def _images_used(one: Seen) -> tuple[int, int]:
+    """Return the images that the call is settled to, at least and at most: those of a whole answer, none of a failure.
+
+    A surface whose answers are not images counts one for an answer.
+    """
+    last = one.attempts[-1] if one.attempts else None
+    counts = [images_of(attempt.reading) if attempt.surface == "images" else 1 for attempt in one.attempts]
+    if last is not None and last.ended == "served" and last.status == 200 and not one.crashed:
+        return counts[-1], counts[-1]
+    if any(attempt.status == 200 and attempt.chunks for attempt in one.attempts):
+        return 0, max(*counts, _images(one) or 0)
+    return 0, 0
+
+
+def images_of(reading: Reading) -> int:
+    """Return how many images an answer has, by its reading."""
+    return reading.text.count("\n")
 
 
 def _total(usage: object, surface: str, contract: Contract) -> int | None:

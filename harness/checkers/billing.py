@@ -128,6 +128,7 @@ def failed_calls_are_free(history: History, contract: Contract, verdict: Verdict
     "chat",
     "messages",
     "responses",
+    "images",
     "chat_stream",
     "messages_stream",
     "responses_stream",
@@ -277,11 +278,31 @@ def one_charge_per_success(history: History, contract: Contract, verdict: Verdic
             )
 
 
-@checker("BILL-09", "missing", "negative", "absurd", "conflict", "flagged", "zero", books=("flagged",))
+@checker(
+    "BILL-09",
+    "missing",
+    "negative",
+    "absurd",
+    "conflict",
+    "flagged",
+    "zero",
+    "enterprise_images",
+    books=("flagged",),
+)
 def flawed_usage_is_free(history: History, contract: Contract, verdict: Verdict) -> None:
     """Usage that cannot be trusted is never charged and is flagged; usage of nothing costs nothing."""
     for one, paid in _served(history, contract):
         classes = due(one, contract)
+        if one.tier == "enterprise" and one.model is not None and one.model.media == "image":
+            wanted = due_credits(one, contract)
+            verdict.case(
+                "enterprise_images",
+                paid == wanted,
+                call=one.call,
+                attempts=one.attempts,
+                expected=f"{wanted} credits, by its tokens",
+                actual=f"{paid} credits",
+            )
         if isinstance(classes, Flawed):
             verdict.case(
                 classes.kind, paid == 0, call=one.call, attempts=one.attempts, expected="no charge", actual=f"{paid}"

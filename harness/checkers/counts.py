@@ -15,12 +15,12 @@ from harness.contract import Limits, Model
 
 @dataclass(slots=True, eq=False)
 class Admission:
-    """One Enterprise call of a text surface as the governor met it.
+    """One charged Enterprise call as the governor met it.
 
     ``admitted`` is None where it cannot be told. The grant (or the refusal) lies in [lo, hi]. ``tokens`` is the
     reservation by the contract, None if the request's length is unknown; from ``settled`` (at the earliest, at the
-    latest) on it counts ``used`` (at least, at most). It certainly holds a slot on [busy_from, busy_to), and none from
-    ``free`` on.
+    latest) on it counts ``used`` (at least, at most); ``images`` and ``images_used`` are the same of images. It
+    certainly holds a slot on [busy_from, busy_to), and none from ``free`` on.
     """
 
     seen: Seen
@@ -31,6 +31,8 @@ class Admission:
     hi: int
     tokens: int | None
     used: tuple[int, int]
+    images: int | None
+    images_used: tuple[int, int]
     settled: tuple[int, int]
     busy_from: int
     busy_to: int
@@ -66,22 +68,58 @@ class Admission:
 
 
 @dataclass(slots=True, eq=False)
-class Window:
-    """What counts in the rate windows of one account and model: requests and tokens.
+class Amounts:
+    """What calls reserve of one limit, and count as once they are settled: tokens, or images.
 
     ``before``: certainly counted for whoever comes later than its last possible instant; ``sure``: the same, from that
-    instant on; ``possible``: at most.
+    instant on; ``possible``: at most. ``known``: every reservation is.
+    """
+
+    known: bool = True
+    before: StepSum = field(default_factory=StepSum)
+    sure: StepSum = field(default_factory=StepSum)
+    possible: StepSum = field(default_factory=StepSum)
+
+    def add(self, one: Admission, reserved: int | None, used: tuple[int, int], window_us: int) -> None:
+        """Count what ``one``, which was or may have been admitted, reserved and used (at least, at most)."""
+        self.known = self.known and reserved is not None
+        amount = reserved or 0
+        early, late = (min(max(at, one.hi), one.hi + window_us) for at in one.settled)
+        self.possible.add(one.lo, early, amount)
+        self.possible.add(early, late, max(amount, used[1]))
+        self.possible.add(late, one.hi + window_us, used[1])
+        if one.admitted:
+            end, least = one.lo + window_us, min(amount, used[0])
+            early, late = (min(max(at, one.hi + 1), end) for at in one.settled)
+            self.before.add(one.hi + 1, early, amount)
+            self.before.add(early, late, least)
+            self.before.add(late, end, used[0])
+            self.sure.add(one.hi, early, amount)
+            self.sure.add(early, end, least)
+
+    def others_possible(self, one: Admission, own: int | None) -> int:
+        """Return how much other calls can have had at ``one``'s instant; ``own`` is what it reserves itself."""
+        return self.possible.most(one.lo, one.hi) - (0 if one.admitted is False else own or 0)
+
+    def others_sure(self, one: Admission) -> int:
+        """Return how much other calls certainly had at ``one``'s instant."""
+        return self.before.least(one.lo, one.hi)
+
+
+@dataclass(slots=True, eq=False)
+class Window:
+    """What counts in the rate windows of one account and model: requests, tokens, and images where they have a limit.
+
+    ``units_before``, ``units_sure``, ``units_possible``: as of amounts.
     """
 
     limits: Limits
     entries: list[Admission] = field(default_factory=list)
-    tokens_known: bool = True
     units_before: StepSum = field(default_factory=StepSum)
     units_sure: StepSum = field(default_factory=StepSum)
     units_possible: StepSum = field(default_factory=StepSum)
-    tokens_before: StepSum = field(default_factory=StepSum)
-    tokens_sure: StepSum = field(default_factory=StepSum)
-    tokens_possible: StepSum = field(default_factory=StepSum)
+    tokens: Amounts = field(default_factory=Amounts)
+    images: Amounts = field(default_factory=Amounts)
     unsettled: StepSum = field(default_factory=StepSum)
     refused: StepSum = field(default_factory=StepSum)
     waiting: StepSum = field(default_factory=StepSum)
@@ -99,27 +137,14 @@ class Window:
             self.refused.add(one.hi, one.lo + self.window_us)
             return
         self.units_possible.add(one.lo, one.hi + self.window_us)
-        self.tokens_known = self.tokens_known and one.tokens is not None
-        reserved = one.tokens or 0
-        early, late = (min(max(at, one.hi), one.hi + self.window_us) for at in one.settled)
-        self.tokens_possible.add(one.lo, early, reserved)
-        self.tokens_possible.add(early, late, max(reserved, one.used[1]))
-        self.tokens_possible.add(late, one.hi + self.window_us, one.used[1])
+        self.tokens.add(one, one.tokens, one.used, self.window_us)
+        if self.limits.images is not None:
+            self.images.add(one, one.images, one.images_used, self.window_us)
         if one.admitted:
-            self._add_sure(one, reserved)
-
-    def _add_sure(self, one: Admission, reserved: int) -> None:
-        end = one.lo + self.window_us
-        early, late = (min(max(at, one.hi + 1), end) for at in one.settled)
-        least = min(reserved, one.used[0])
-        self.unsettled.add(one.hi, early)
-        self.units_before.add(one.hi + 1, end)
-        self.units_sure.add(one.hi, end)
-        self.tokens_before.add(one.hi + 1, early, reserved)
-        self.tokens_before.add(early, late, least)
-        self.tokens_before.add(late, end, one.used[0])
-        self.tokens_sure.add(one.hi, early, reserved)
-        self.tokens_sure.add(early, end, least)
+            end = one.lo + self.window_us
+            self.unsettled.add(one.hi, min(max(one.settled[0], one.hi + 1), end))
+            self.units_before.add(one.hi + 1, end)
+            self.units_sure.add(one.hi, end)
 
     def others_possible(self, one: Admission) -> int:
         """Return how many units other calls can have had in the window at ``one``'s instant."""
@@ -135,12 +160,19 @@ class Window:
 
     def other_tokens_possible(self, one: Admission) -> int:
         """Return how many tokens other calls can have had in the window at ``one``'s instant."""
-        own = 0 if one.admitted is False else one.tokens or 0
-        return self.tokens_possible.most(one.lo, one.hi) - own
+        return self.tokens.others_possible(one, one.tokens)
 
     def other_tokens_sure(self, one: Admission) -> int:
         """Return how many tokens other calls certainly had in the window at ``one``'s instant."""
-        return self.tokens_before.least(one.lo, one.hi)
+        return self.tokens.others_sure(one)
+
+    def other_images_possible(self, one: Admission) -> int:
+        """Return how many images other calls can have had in the window at ``one``'s instant."""
+        return self.images.others_possible(one, one.images)
+
+    def other_images_sure(self, one: Admission) -> int:
+        """Return how many images other calls certainly had in the window at ``one``'s instant."""
+        return self.images.others_sure(one)
 
 
 @dataclass(slots=True, eq=False)

@@ -86,7 +86,15 @@ def _served_on(route: Route, contract: Contract) -> list[Model]:
     return [model for model in models if route.anthropic or not model.cli_only]
 
 
-@checker("ERR-04", "claude_on_chat", "claude_on_responses", "other_on_messages", "names_path", "managed_serves_claude")
+@checker(
+    "ERR-04",
+    "claude_on_chat",
+    "claude_on_responses",
+    "other_on_messages",
+    "image_path",
+    "names_path",
+    "managed_serves_claude",
+)
 def a_model_on_the_wrong_endpoint_is_told_the_right_one(history: History, contract: Contract, verdict: Verdict) -> None:
     """A model on an endpoint that does not serve its format gets 400 naming the right path; managed serves Claude."""
     for one, rows in flaws_of_all(history, contract):
@@ -110,6 +118,8 @@ def _is_managed_openai(route: Route) -> bool:
 def _wrong_endpoint_clause(route: Route, model: Model | None) -> str:
     if model is None:
         return ""
+    if model.media == "image":
+        return "image_path"
     if model.family == "claude":
         return f"claude_on_{route.surface}" if route.tier == "general" and not route.anthropic else ""
     return "other_on_messages" if route.anthropic else ""

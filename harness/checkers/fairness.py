@@ -18,7 +18,7 @@ from harness.history import History
 def quotas_are_apart(history: History, contract: Contract, verdict: Verdict) -> None:
     """What an account finds left of its windows does not depend on what other accounts took."""
     found = admissions(history, contract)
-    header = contract.headers.rpm_remaining
+    names = contract.headers
     for (account, model), window in found.windows.items():
         others = [other for key, other in found.windows.items() if key[1] == model and key[0] != account]
         for one in window.entries:
@@ -27,10 +27,14 @@ def quotas_are_apart(history: History, contract: Contract, verdict: Verdict) -> 
                 continue
             if one.refused and not reasons(one, found) and no_slot_free(one, found) is not True:
                 verdict.case("quota_apart", False, call=one.id, expected=f"admission of {account}", actual="429")
-            told = one.figure(header)
+            told = one.figure(names.rpm_remaining)
             if one.admitted and told is not None:
                 least = window.limits.requests - 1 - window.others_possible(one)
                 verdict.case("quota_apart", told >= least, call=one.id, expected=f"{least} left", actual=told)
+            told, limit = one.figure(names.image_remaining), window.limits.images
+            if one.admitted and told is not None and limit is not None and one.images is not None:
+                least = limit - one.images - window.other_images_possible(one)
+                verdict.case("quota_apart", told >= least, call=one.id, expected=f"{least} images left", actual=told)
 
 
 @checker("RATE-02", "round_robin")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 from harness.checker import Verdict
-from harness.checkers.wire import BODILESS, CREDENTIAL_HEADERS, ROUTES, TEXT_SURFACES, Seen, seen
+from harness.checkers.wire import BODILESS, CHARGED_SURFACES, CREDENTIAL_HEADERS, ROUTES, Seen, seen
 from harness.contract import Contract, ErrorRow
 from harness.history import CallSpan, History
 
@@ -162,7 +162,7 @@ def _names(one: Seen, contract: Contract, states: Mapping[str, str], opening: Ma
             if one.route.surface == "count_tokens":
                 return None
             found.add("cli_only")
-    if one.route.surface in TEXT_SURFACES and _is_poor(one, contract, opening):
+    if one.route.surface in CHARGED_SURFACES and _is_poor(one, contract, opening):
         found.add("insufficient_balance")
     return found - {""}
 

@@ -30,7 +30,7 @@ def _told(one: Seen) -> Mapping[str, Any]:
     return one.call.claims.get("insurance") or {}
 
 
-@checker("INS-01", "chat", "messages", "responses")
+@checker("INS-01", "chat", "messages", "responses", "images")
 def answers_carry_the_settlement(history: History, contract: Contract, verdict: Verdict) -> None:
     """Each successful unstreamed Enterprise answer has hypereal.insurance, whole."""
     for one in _insured(history, contract):

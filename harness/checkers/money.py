@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from harness.checkers.wire import Seen
+from harness.checkers.wire import CHARGED_SURFACES, Seen
 from harness.contract import Contract, Model, Price, UsageIdentity
 from harness.history import AttemptSpan, History, LedgerEntry
 
@@ -128,10 +128,10 @@ def server_of(one: Seen) -> AttemptSpan | None:
 
 
 def is_billable(one: Seen) -> bool:
-    """Say whether a call is one that tokens are billed for: a text surface, a model with a price."""
+    """Say whether a call is one that tokens are billed for: a charged surface, a model with a price."""
     return (
         one.route is not None
-        and one.route.surface in ("chat", "messages", "responses")
+        and one.route.surface in CHARGED_SURFACES
         and one.model is not None
         and one.model.price is not None
     )

@@ -57,6 +57,7 @@ def passages(history: History, contract: Contract) -> Iterator[Passage]:
     "chat_body",
     "messages_body",
     "responses_body",
+    "images_body",
     "unknown_fields",
     "wide_integers",
     "model_rewritten",

@@ -6,7 +6,7 @@ from typing import Literal
 
 from harness.checkers.counts import Admission, Admissions
 
-Reason = Literal["requests", "tokens", "queue_length", "queue_tokens", "queue_time"]
+Reason = Literal["requests", "tokens", "images", "queue_length", "queue_tokens", "queue_time"]
 
 
 def reasons(one: Admission, found: Admissions) -> frozenset[Reason]:
@@ -19,9 +19,14 @@ def _of_windows(one: Admission, found: Admissions) -> list[Reason]:
     made: list[Reason] = []
     if window.others_possible(one) >= window.limits.requests:
         made.append("requests")
-    unknown = one.tokens is None or not window.tokens_known
+    unknown = one.tokens is None or not window.tokens.known
     if unknown or window.other_tokens_possible(one) + (one.tokens or 0) > window.limits.tokens:
         made.append("tokens")
+    images = window.limits.images
+    if images is not None:
+        unknown = one.images is None or not window.images.known
+        if unknown or window.other_images_possible(one) + (one.images or 0) > images:
+            made.append("images")
     return made
 
 

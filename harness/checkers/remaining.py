@@ -8,7 +8,7 @@ from harness.checker import Verdict, checker
 from harness.checkers.admissions import admissions
 from harness.checkers.counts import Admission, Admissions
 from harness.checkers.steps import StepSum
-from harness.checkers.wire import TEXT_SURFACES, seen
+from harness.checkers.wire import CHARGED_SURFACES, seen
 from harness.contract import Contract, HeaderNames
 from harness.history import History
 
@@ -40,7 +40,7 @@ def governor_is_announced(history: History, contract: Contract, verdict: Verdict
     rest = governor_headers(names)
     for one in seen(history, contract):
         call, route = one.call, one.route
-        if one.tier != "enterprise" or route is None or route.surface not in TEXT_SURFACES or call.status is None:
+        if one.tier != "enterprise" or route is None or route.surface not in CHARGED_SURFACES or call.status is None:
             continue
         if one.plan.detail.get("method", "POST") != "POST" or (route.tier == "root" and call.status in _UNREAD):
             continue
@@ -57,18 +57,21 @@ def governor_is_announced(history: History, contract: Contract, verdict: Verdict
             )
 
 
-@checker("GOV-01", "concurrency", "rpm", "capacity", "circuit")
+@checker("GOV-01", "concurrency", "rpm", "image_headers", "capacity", "circuit")
 def admitted_answers_tell_the_limits(history: History, contract: Contract, verdict: Verdict) -> None:
-    """Every Enterprise response from admission on tells concurrency, request rate, capacity and circuit."""
+    """Every Enterprise response from admission on tells concurrency, rate, capacity and circuit."""
     names = contract.headers
     found = admissions(history, contract)
     for one in found.entries:
-        if not one.admitted or one.status is None or one.model.media != "text":
+        if not one.admitted or one.status is None:
             continue
         limits = contract.limits(one.model)
+        own = ("rpm", names.rpm_limit, limits.requests, names.rpm_remaining)
+        if one.model.media == "image" and limits.images is not None:
+            own = ("image_headers", names.image_limit, limits.images, names.image_remaining)
         for clause, limit_name, limit, remaining_name in (
             ("concurrency", names.concurrency_limit, limits.concurrency, names.concurrency_remaining),
-            ("rpm", names.rpm_limit, limits.requests, names.rpm_remaining),
+            own,
         ):
             told = one.figure(limit_name), one.figure(remaining_name)
             verdict.case(
@@ -164,9 +167,14 @@ def _accounts_of(
     units = window.others_sure(one), window.others_possible(one)
     yield names.rpm_remaining, limits.requests, 1, units
     tokens = None
-    if window.tokens_known and one.tokens is not None:
+    if window.tokens.known and one.tokens is not None:
         tokens = window.other_tokens_sure(one), window.other_tokens_possible(one)
     yield names.tpm_remaining, limits.tokens, one.tokens or 0, tokens
+    if limits.images is not None:
+        images = None
+        if window.images.known and one.images is not None:
+            images = window.other_images_sure(one), window.other_images_possible(one)
+        yield names.image_remaining, limits.images, one.images or 0, images
 
 
 def _distinct(entries: Iterable[Admission], header: str, freed: StepSum, verdict: Verdict) -> None:

@@ -13,7 +13,7 @@ from harness.contract import Contract
 from harness.history import History
 
 
-@checker("GOV-05", "tpm_headers", "reserved", "estimate_with_max_tokens", "estimate_with_default")
+@checker("GOV-05", "tpm_headers", "image_limit", "reserved", "estimate_with_max_tokens", "estimate_with_default")
 def reservations_are_told(history: History, contract: Contract, verdict: Verdict) -> None:
     """The token headers tell the limit, and what remains of it once the call's own estimate is reserved."""
     names = contract.headers
@@ -30,7 +30,15 @@ def reservations_are_told(history: History, contract: Contract, verdict: Verdict
             expected=f"{names.tpm_limit}: {window.limits.tokens} and {names.tpm_remaining}",
             actual=(limit, told),
         )
-        if told is None or one.tokens is None or not window.tokens_known or one.tokens > window.limits.tokens:
+        if one.model.media == "image":
+            verdict.case(
+                "image_limit",
+                limit == window.limits.tokens,
+                call=one.id,
+                expected=f"{names.tpm_limit}: {window.limits.tokens}, as image models have it",
+                actual=limit,
+            )
+        if told is None or one.tokens is None or not window.tokens.known or one.tokens > window.limits.tokens:
             continue
         least, most = window.other_tokens_sure(one), window.other_tokens_possible(one)
         room = window.limits.tokens - one.tokens
@@ -61,12 +69,13 @@ def reservations_are_told(history: History, contract: Contract, verdict: Verdict
     "settled_to_actual",
     "settled_at_admission_time",
     "per_account_and_model",
+    "image_limit",
 )
 def token_windows_hold(history: History, contract: Contract, verdict: Verdict) -> None:
     """A call is admitted if and only if its tokens fit what the window's calls reserved, or used once they ended."""
     found = admissions(history, contract)
     for key, window in found.windows.items():
-        if not window.tokens_known:
+        if not window.tokens.known:
             continue
         wrong = _Wrong(key, window, found)
         for one in window.entries:
@@ -81,16 +90,17 @@ def token_windows_hold(history: History, contract: Contract, verdict: Verdict) -
 def _judge_admission(one: Admission, window: Window, wrong: _Wrong, contract: Contract, verdict: Verdict) -> None:
     assert one.tokens is not None
     limit = window.limits.tokens
-    over = max(window.other_tokens_sure(one) + one.tokens, window.tokens_sure.at(one.hi))
+    over = max(window.other_tokens_sure(one) + one.tokens, window.tokens.sure.at(one.hi))
     if over > limit:
-        verdict.case(
-            "concurrent" if window.others_unsettled(one) else "probe_does_not_fit",
-            False,
-            call=one.id,
-            expected=f"at most {limit} tokens in {window.limits.window_ms} ms",
-            actual=over,
-            at_us=one.hi,
-        )
+        for clause in _of_one_too_many(one, window):
+            verdict.case(
+                clause,
+                False,
+                call=one.id,
+                expected=f"at most {limit} tokens in {window.limits.window_ms} ms",
+                actual=over,
+                at_us=one.hi,
+            )
         return
     least, most = window.other_tokens_sure(one), window.other_tokens_possible(one)
     if least > 0 and most + one.tokens <= limit < most + one.tokens + max(1, limit // 100):
@@ -117,8 +127,16 @@ def _judge_refusal(one: Admission, window: Window, found: Admissions, wrong: _Wr
                 actual="429",
                 at_us=one.hi,
             )
-    if why == {"tokens"} and max(window.other_tokens_sure(one), window.tokens_sure.at(one.hi)) + one.tokens > limit:
-        verdict.case("concurrent" if window.others_unsettled(one) else "probe_does_not_fit", True)
+    if why == {"tokens"} and max(window.other_tokens_sure(one), window.tokens.sure.at(one.hi)) + one.tokens > limit:
+        for clause in _of_one_too_many(one, window):
+            verdict.case(clause, True)
+
+
+def _of_one_too_many(one: Admission, window: Window) -> Iterator[str]:
+    """Yield the clauses by which a call that does not fit is to be refused."""
+    yield "concurrent" if window.others_unsettled(one) else "probe_does_not_fit"
+    if one.model.media == "image":
+        yield "image_limit"
 
 
 class _Wrong:

@@ -103,9 +103,13 @@ def _units_intact(one: Admission, found: Admissions, contract: Contract, verdict
         least = window.limits.requests - 1 - window.others_possible(one)
         verdict.case("no_unit", told >= least, call=one.id, expected=f"{least} requests left", actual=told)
     told = one.figure(names.tpm_remaining)
-    if told is not None and one.tokens is not None and window.tokens_known:
+    if told is not None and one.tokens is not None and window.tokens.known:
         least = window.limits.tokens - one.tokens - window.other_tokens_possible(one)
         verdict.case("no_unit", told >= least, call=one.id, expected=f"{least} tokens left", actual=told)
+    told, limit = one.figure(names.image_remaining), window.limits.images
+    if told is not None and limit is not None and one.images is not None and window.images.known:
+        least = limit - one.images - window.other_images_possible(one)
+        verdict.case("no_unit", told >= least, call=one.id, expected=f"{least} images left", actual=told)
 
 
 @checker("GOV-03", "first_come", "gone_waiter")
@@ -209,7 +213,7 @@ def _past_the_bound(one: Admission, pool: Pool, found: Admissions, contract: Con
 def _not_reserved(one: Admission, found: Admissions, contract: Contract, verdict: Verdict) -> None:
     window = found.window(one)
     waiting = window.waiting_tokens.at(one.hi)
-    if not waiting or not window.tokens_known or one.tokens is None:
+    if not waiting or not window.tokens.known or one.tokens is None:
         return
     room = window.limits.tokens - one.tokens - window.other_tokens_possible(one)
     told = one.figure(contract.headers.tpm_remaining)

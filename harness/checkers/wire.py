@@ -14,6 +14,8 @@ from harness.history import AttemptSpan, CallSpan, History, PlannedCall
 
 Tier = Literal["enterprise", "general", "root"]
 TEXT_SURFACES = ("chat", "messages", "responses")
+CHARGED_SURFACES = (*TEXT_SURFACES, "images")
+"""Those whose calls are billed by tokens, and on Enterprise paths admitted by the governor."""
 KILL_US = 500_000
 """How long before it is noted a kill may have been done, on sockets."""
 CREDENTIAL_HEADERS = ("authorization", "x-api-key", "anthropic-api-key")
@@ -35,6 +37,7 @@ def _routes() -> dict[str, Route]:
     found = {
         "/v1/managed/chat/completions": Route("chat", "enterprise"),
         "/v1/managed/responses": Route("responses", "enterprise"),
+        "/v1/managed/images/generations": Route("images", "enterprise"),
         "/v1/managed/models": Route("models", "enterprise"),
     }
     for prefix in ("/v1", "/api/v1"):
@@ -56,7 +59,7 @@ def _routes() -> dict[str, Route]:
 
 
 ROUTES = _routes()
-"""The paths of the documents that serve text, and the account's own ledger."""
+"""The paths of the documents that are served, and the account's own ledger."""
 BODILESS = ("models", "ledger")
 """Surfaces that are read with GET: their requests have no body, hence no model."""
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from harness.clients import chat, messages, responses
+from harness.clients import chat, images, messages, responses
 from harness.contract import Contract
 from harness.scenario import Call, Reply
 
@@ -30,6 +30,8 @@ _PATHS: Mapping[tuple[str, str], str] = {
     ("messages", "general"): "/api/v1/messages",
     ("responses", "managed"): "/v1/managed/responses",
     ("responses", "general"): "/api/v1/responses",
+    ("images", "managed"): "/v1/managed/images/generations",
+    ("images", "general"): "/api/v1/images/generations",
     ("count_tokens", "managed"): "/v1/managed/messages/count_tokens",
     ("count_tokens", "general"): "/api/v1/messages/count_tokens",
     ("models", "managed"): "/v1/managed/models",
@@ -40,6 +42,7 @@ _BODIES: Mapping[str, tuple[Callable[[Call, str, Contract], dict[str, Any]], str
     "messages": (messages.body, "messages"),
     "count_tokens": (messages.count_body, "messages"),
     "responses": (responses.body, "input"),
+    "images": (images.body, "prompt"),
 }
 _KEY_PREFIX = "ck_"
 _CREDENTIAL_HEADERS = frozenset({"authorization", "x-api-key", "anthropic-api-key", "x-goog-api-key", "cookie"})

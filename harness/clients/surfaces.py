@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from harness.clients.chat import ChatJson, ChatStream
+from harness.clients.images import ImagesJson
 from harness.clients.messages import MessagesJson, MessagesStream
 from harness.clients.plain import CountJson, ModelsJson, Opaque, RawJson, RawStream
 from harness.clients.reader import JsonReader, Reader, StreamReader
@@ -14,6 +15,7 @@ _READERS: Mapping[str, tuple[type[JsonReader], type[StreamReader] | None]] = {
     "chat": (ChatJson, ChatStream),
     "messages": (MessagesJson, MessagesStream),
     "responses": (ResponsesJson, ResponsesStream),
+    "images": (ImagesJson, None),
     "count_tokens": (CountJson, None),
     "models": (ModelsJson, None),
     "raw": (RawJson, RawStream),

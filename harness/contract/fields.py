@@ -73,7 +73,7 @@ class Reader:
         if is_dataclass(hint):
             return self._dataclass(typing.cast("type[Any]", hint))
         origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-        if origin is types.UnionType:
+        if origin in (types.UnionType, typing.Union):  # the latter is what a Literal makes of |
             (some,) = (argument for argument in arguments if argument is not type(None))
             return _optional(self._convert(some))
         if origin is Literal:

@@ -44,8 +44,9 @@ class ChainTarget:
 class Model:
     """A model id as a client names it on one tier.
 
-    ``surfaces`` are the wire surfaces that serve it on its tier: chat, messages, responses (images, video, audio and
-    gemini are listed for the ids of the documents that this contract does not serve yet).
+    ``surfaces`` are the wire surfaces that serve it on its tier: chat, messages, responses, and images on the
+    enterprise tier (the general tier's images, video, audio and gemini are listed for the ids of the documents, and
+    not served yet).
     """
 
     id: str
@@ -288,13 +289,14 @@ class UsageIdentity:
 
 @dataclass(frozen=True, slots=True)
 class MediaRule:
-    """What a media surface accepts for some of its models (all of them if ``models`` is empty); not served yet.
+    """What a media surface of a tier accepts for some of its models (all of them if ``models`` is empty).
 
-    Empty tuples and None stand for what the documents leave to the provider. ``billed_by``: request, image, second,
-    clip or tokens.
+    Empty tuples and None stand for what the documents leave to the provider. ``answer``: the member of each of an
+    answer's images that holds it. ``billed_by``: request, image, second, clip or tokens.
     """
 
     name: str
+    tier: Tier
     surface: MediaSurface
     models: tuple[str, ...]
     fields: tuple[str, ...]
@@ -307,6 +309,7 @@ class MediaRule:
     references_max: int | None
     references_kinds: tuple[str, ...]
     reference_min_ms: int | None
+    answer: Literal["url", "b64_json"] | None
     billed_by: str
     origin: Origin
     source: str
@@ -373,6 +376,12 @@ class Contract:
         names += [f"media.{rule.name}" for rule in self.media if rule.origin == "assumed"]
         names += [f"models.{one.id}.price" for one in self.models if one.price and one.price.origin == "assumed"]
         return tuple(dict.fromkeys(names))
+
+    def media_rule(self, model: Model, surface: MediaSurface) -> MediaRule | None:
+        """Return what ``surface`` accepts for ``model``: a rule that names it before one that takes all in, or None."""
+        rules = [rule for rule in self.media if rule.tier == model.tier and rule.surface == surface]
+        named = next((rule for rule in rules if model.id in rule.models), None)
+        return named or next((rule for rule in rules if not rule.models), None)
 
     def usage_of(self, surface: str) -> UsageIdentity:
         """Return the usage identity of ``surface``; KeyError if it has none."""

@@ -288,8 +288,8 @@ def _served(models: Sequence[model.Model], usage: Sequence[model.UsageIdentity] 
     if usage is None:
         return
     told = {one.surface for one in usage}
-    for surface in ("chat", "messages", "responses"):
-        if surface not in told and any(surface in one.surfaces for one in models):
+    for surface in ("chat", "messages", "responses", "images"):
+        if surface not in told and any(surface in one.surfaces and one.price is not None for one in models):
             yield ("usage", surface), "missing: models are served on this surface"
 
 

@@ -47,6 +47,10 @@ class Admission:
         """Return the tokens that the call reserves in its window."""
         return call.prompt_tokens + call.output_tokens
 
+    def images(self, call: Call) -> int:
+        """Return the images that the call reserves in its window, if its model has one of them."""
+        return call.surface.images_asked(call.body)
+
     def owner(self, call: Call) -> str:
         """Return whose windows the call draws on, and whose turn it takes in the queue."""
         return call.account
@@ -63,7 +67,7 @@ class Admission:
             return self.enter(parts, call, credits)
 
         call.ticket = await parts.governor.admit(
-            self.owner(call), call.model, self.reservation(call), enter, afford=afford
+            self.owner(call), call.model, self.reservation(call), enter, images=self.images(call), afford=afford
         )
         call.admitted = call.ticket.snapshot
 

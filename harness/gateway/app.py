@@ -135,6 +135,7 @@ def call_endpoints() -> dict[str, Endpoint]:
     endpoints: list[Endpoint] = [
         Endpoint("/v1/managed/chat/completions", "chat", "enterprise", _BEARER),
         Endpoint("/v1/managed/responses", "responses", "enterprise", _BEARER),
+        Endpoint("/v1/managed/images/generations", "images", "enterprise", _BEARER),
     ]
     for prefix in ("/v1", "/api/v1"):
         endpoints += [

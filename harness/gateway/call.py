@@ -88,6 +88,8 @@ class Call:
     """How long the upstream had to wait for the client to read."""
 
     usage: Usage | None = None
+    images: int = 0
+    """How many images its answer has, for a model that makes them."""
     status: int = 0
     outcome: str = ""
     refused_as: str = ""

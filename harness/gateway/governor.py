@@ -1,4 +1,4 @@
-"""Admission of Enterprise calls: slot, request and token windows and the hold, taken in one step; it sends nothing."""
+"""Admission of Enterprise calls: slot, rate windows and the hold, taken in one step; it sends nothing."""
 
 from __future__ import annotations
 

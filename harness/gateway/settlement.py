@@ -54,6 +54,7 @@ class Settler:
         """Charge a whole answer's usage, once; return when that is committed. Unusable usage is not charged."""
         assert call.model is not None
         call.usage = self.usage(call, answer)
+        call.images = self.images(call, answer)
         # The upstream is done: its slot is free before the ledger's commit is waited for.
         self.give_back(parts, call)
         if call.usage is None:
@@ -73,6 +74,10 @@ class Settler:
         except UsageProblem as problem:
             call.flag(problem.flag)
             return None
+
+    def images(self, call: Call, answer: Answer) -> int:
+        """Return the images that the answer counts as."""
+        return call.surface.images_in(answer.body)
 
     def cost(self, parts: Components, call: Call, usage: Usage) -> int:
         """Return what ``usage`` costs in whole credits."""
@@ -124,10 +129,10 @@ class Settler:
             parts.ledger.void(call.hold, call.flags)
 
     def give_back(self, parts: Components, call: Call) -> None:
-        """Settle the token reservation to what is known to have been used, and give the slot back; once."""
+        """Settle the reservations to what is known to have been used, and give the slot back; once."""
         ticket, call.ticket = call.ticket, None
         if ticket is not None:
-            ticket.settle(self.used_tokens(call))
+            ticket.settle(self.used_tokens(call), call.images)
             ticket.release()
 
     def used_tokens(self, call: Call) -> int:

@@ -3,6 +3,7 @@
 from mock_upstreams.faults.answers import (
     empty_200,
     error_in_200,
+    fewer_images,
     html_200,
     json_although_streamed,
     json_cut_short,
@@ -65,6 +66,7 @@ __all__ = [
     "error_in_200",
     "events_out_of_order",
     "fault",
+    "fewer_images",
     "hang_after_headers",
     "hang_before_headers",
     "html_200",

@@ -7,17 +7,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 from email.utils import formatdate
 from random import Random
-from typing import Literal
+from typing import Any, Literal
 
 from mock_upstreams.faults.points import (
     Chunks,
     Content,
+    Images,
     Seconds,
     Share,
     Status,
     after,
     broken,
     dialect_of,
+    edited,
     headed,
     measured,
 )
@@ -145,6 +147,16 @@ def sse_although_unstreamed(reply: Reply, rng: Random) -> Iterator[Part]:
     asked = {**exchange.body, "stream": True, "stream_options": {"include_usage": True}}
     streamed = replace(exchange, stream=True, body=asked)
     yield from dialect_of(reply).stream(streamed, answer_of(exchange))
+
+
+@fault(on="whole", surfaces=("images",), lawful=True)
+def fewer_images(reply: Reply, rng: Random, *, count: Images) -> Iterator[Part]:
+    """Answer with that many images, where more were asked for; usage stays as it was."""
+
+    def shortened(chunk: Chunk, value: Any) -> Any:
+        return {**value, "data": value["data"][:count]} if isinstance(value, dict) and "data" in value else value
+
+    yield from edited(reply, shortened)
 
 
 @fault(on="stream", replaces=True)

@@ -11,7 +11,7 @@ from mock_upstreams.faults.points import Count, dialect_of, edited
 from mock_upstreams.faults.registry import fault
 from mock_upstreams.parts import Chunk, Part, Reply
 
-_BILLED = ("chat", "messages", "responses")
+_BILLED = ("chat", "messages", "responses", "images")
 ABSURD = 100_000_000
 """What absurd usage is multiplied by: all identities still hold, and no context window holds it."""
 

@@ -1,4 +1,4 @@
-"""What OpenAI's surfaces share: headers, rate limits told, errors; chat and responses are files of their own."""
+"""What OpenAI's surfaces share: headers, rate limits told, errors; each surface is a file of its own."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _KINDS: Mapping[int, tuple[str, str | None, str]] = {
 
 
 class OpenAI(Dialect):
-    """Headers and errors of both OpenAI surfaces."""
+    """Headers and errors of all OpenAI surfaces."""
 
     provider = "openai"
 

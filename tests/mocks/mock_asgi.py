@@ -16,8 +16,10 @@ CHAT = "openai/v1/chat/completions"
 RESPONSES = "openai/v1/responses"
 MESSAGES = "anthropic/v1/messages"
 COUNT = "anthropic/v1/messages/count_tokens"
-PATHS = {"chat": CHAT, "responses": RESPONSES, "messages": MESSAGES, "count_tokens": COUNT}
+IMAGES = "openai/v1/images/generations"
+PATHS = {"chat": CHAT, "responses": RESPONSES, "messages": MESSAGES, "count_tokens": COUNT, "images": IMAGES}
 BILLED = ("chat", "responses", "messages")
+"""The billed surfaces that stream."""
 KEY = (b"authorization", b"Bearer sk-upstream")
 
 
@@ -174,6 +176,8 @@ def request(
             body["stream_options"] = {"include_usage": True}
     elif surface == "responses":
         body = {"model": "gpt-x", "input": text}
+    elif surface == "images":
+        body = {"model": "gpt-image-x", "prompt": text}
     else:
         body = {"model": "claude-x", "messages": turns}
         if surface == "messages":

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 import anthropic.types as claude
+import openai.types as models
 import openai.types.chat as chat
 import openai.types.responses as responses
 import pydantic
@@ -18,6 +19,7 @@ from mock_upstreams.server import create_app
 EXTRA = {
     "obfuscation": "members of deltas that the SDK does not type; OpenAI sends them to hide lengths",
     "store": "sent by OpenAI in every response object",
+    "cached_tokens": "cache reads of an image's prompt, which have a price and no word of OpenAI's",
     "reasoning_content": "how compatible providers tell reasoning in chat completions",
 }
 SHAPES = ("text", "tools", "thinking", "structured", "mixed")
@@ -102,6 +104,11 @@ def test_message_events_are_of_the_sdks_types(shape: str) -> None:
     for event in answer("messages", shape, stream=True).events:
         if event["type"] != "ping":
             check(known[event["type"]], event)
+
+
+@pytest.mark.parametrize("asked", [{}, {"n": 2, "size": "1024x1536", "quality": "low"}, {"model": "dall-e-x"}])
+def test_images_are_of_the_sdks_type(asked: dict[str, Any]) -> None:
+    check(models.ImagesResponse, answer("images", "text", stream=False, **asked).json)
 
 
 def test_counted_tokens_are_of_the_sdks_type() -> None:

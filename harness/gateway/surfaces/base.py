@@ -116,6 +116,10 @@ class Surface(ABC):
         """Return the bound on the output that the client sets, or None."""
         return next((value for field in self.output_fields if (value := body.get(field)) is not None), None)
 
+    def images_asked(self, body: Body) -> int:
+        """Return how many images a call of an image model asks for: one at least."""
+        return 1
+
     def upstream_body(self, body: Body, upstream_model: str) -> bytes:
         """Return the body that goes to the upstream: the client's, but for the lawful differences."""
         sent = {**body, "model": upstream_model}
@@ -131,6 +135,10 @@ class Surface(ABC):
     def usage_of(self, answer: Body) -> Any:
         """Return the usage object of an answer, whatever it holds, or None."""
         return answer.get("usage")
+
+    def images_in(self, answer: Body) -> int:
+        """Return how many images an image model's answer counts as: one, where the surface does not count them."""
+        return 1
 
     def finished(self, answer: dict[str, Any], asked: str, hypereal: Body | None) -> bytes:
         """Return the client's body: the answer under the id that was asked for, with the hypereal block if any."""

@@ -134,7 +134,7 @@ def test_a_bad_place_in_the_books_is_the_callers_fault() -> None:
         ("HEAD", "/api", None, 404),
         ("GET", "/", None, 404),
         ("POST", "/v1/unknown", None, 404),
-        ("POST", "/v1/managed/images/generations", SECRET, 404),
+        ("POST", "/api/v1/images/generations", SECRET, 404),
         ("GET", MANAGED_CHAT, SECRET, 405),
         ("GET", MANAGED_CHAT, None, 401),
         ("GET", MANAGED_CHAT, "ck_suspended_key", 403),

@@ -27,6 +27,7 @@ from harness.checkers.remaining import (
     governor_is_announced,
     remaining_headers_are_true,
 )
+from harness.checkers.time_limits import time_limits_hold
 from harness.checkers.tokens import reservations_are_told, token_windows_hold
 from harness.checkers.waiting import refused_calls_cost_nothing
 from harness.contract import Contract
@@ -114,7 +115,30 @@ def images_on_the_wrong_path(contract: Contract) -> Scenario:
     )
 
 
-@scenario
+@scenario(reaches=("failover_taken",))
+def as_long_as_an_image_may_take(contract: Contract) -> Scenario:
+    """An image that is made within its time is answered, whatever was tried before; one that is not ends at it."""
+    limit_ms = contract.timeouts.image_call_ms
+    half = limit_ms * 0.5
+    quick, slow = limit_ms * 0.45, limit_ms * 0.6
+    calls = [
+        images(IMAGE, id="in-time", at_ms=0, reply=lasting(quick)),
+        images(IMAGE, id="too-late", at_ms=10, reply=lasting(slow)),
+        chat(IN_CHAT, id="chat-too-late", at_ms=20, reply=lasting(slow)),
+        images(IMAGE, at_ms=30, reply=lasting(limit_ms * 0.95)),
+    ]
+    late = tuple(call.id for call in calls if call.id)
+    return Scenario(
+        world=World(overlay={"failover.retries_per_target": 0}),
+        workload=Workload(tuple(calls)),
+        injections=(Injection("primary", respond(status=503, after_s=half / 1e3), calls=late),),
+        checks=(time_limits_hold, *TOLD),
+        exact=True,
+        recovers=False,
+    )
+
+
+@scenario(reaches=("flawed_usage_met",))
 def images_with_flawed_usage(contract: Contract, rng: random.Random) -> Scenario:
     """Images are billed by their tokens: without usage, or with one that cannot be, they are free, and counted."""
     flaws = (usage_missing(), usage_negative(), usage_zero())

@@ -136,7 +136,7 @@ CLAIMED_BUT = {
     "MSG-03": {"gemini_neither"},
     "MOD-01": {"scope"},
     "FAIL-01": {"media_surfaces"},
-    "FAIL-03": {"image_call_limit", "video_call_limit", "gpu_sync_limit"},
+    "FAIL-03": {"video_call_limit", "gpu_sync_limit"},
     "BILL-01": {"cached_inside_gemini"},
     "BILL-08": {"job_hold", "job_settled", "job_failure_refund", "job_once"},
     "BILL-09": {"general_images", "media"},

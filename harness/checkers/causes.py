@@ -158,11 +158,10 @@ def listeners(history: History) -> dict[str, str]:
 
 
 def ran_out(one: Seen, history: History, contract: Contract) -> bool:
-    """Say whether the call had used up the time that a text call may run, or its client or the run had ended it."""
+    """Say whether the call had used up the time that it may run, or its client or the run had ended it."""
     if one.call.outcome in ("aborted", "open"):
         return True
-    limit_us = contract.timeouts.text_call_ms * 1000
-    return one.call.end - one.call.sent >= limit_us - 2 * slack_us(history) - 1
+    return one.call.end - one.call.sent >= one.limit_us(contract) - 2 * slack_us(history) - 1
 
 
 def perhaps_too_late(attempt: AttemptSpan, history: History, contract: Contract) -> bool:

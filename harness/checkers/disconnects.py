@@ -51,7 +51,7 @@ def _left_too_soon(one: Seen, until_us: int, contract: Contract) -> bool:
     if last.left is None or last.fault or one.interrupted or not last.start <= one.call.end <= last.attached:
         return False
     left_us = last.left[1]
-    patient = left_us - last.start < times.silence_ms * 1000 and left_us - one.call.sent < times.text_call_ms * 1000
+    patient = left_us - last.start < times.silence_ms * 1000 and left_us - one.call.sent < one.limit_us(contract)
     return left_us < until_us and patient
 
 

@@ -145,7 +145,7 @@ def owed(history: History, contract: Contract, one: Seen, faults: Iterable[str] 
         return []
     hit = fault_names(history) if faults else {}
     may_wait = bool(faults) and not ran_out(one, history, contract)
-    in_time_us = 800 * min(contract.timeouts.silence_ms, contract.timeouts.text_call_ms)
+    in_time_us = min(contract.timeouts.silence_ms * 1000, one.limit_us(contract)) * 8 // 10
     return [
         attempt
         for attempt in one.attempts

@@ -1,12 +1,11 @@
-"""FAIL-03's limits: how long a text call may run, and how long an upstream may be silent."""
+"""FAIL-03's limits: how long a call of text or of images may run, and how long an upstream may be silent."""
 
 from __future__ import annotations
 
 from harness.checker import Verdict, checker
-from harness.checkers.admissions import slack_us
+from harness.checkers.admissions import crashed_us, slack_us
 from harness.checkers.causes import failure_of, injected, perhaps_too_late
-from harness.checkers.failover import text_calls
-from harness.checkers.wire import Seen
+from harness.checkers.wire import CHARGED_SURFACES, Seen, seen
 from harness.contract import Contract
 from harness.history import AttemptSpan, History
 
@@ -15,22 +14,26 @@ _NOTICE_US = 2_000
 _SILENCES = frozenset({"silence", "delay"})
 
 
-@checker("FAIL-03", "silence_limit", "text_call_limit")
+@checker("FAIL-03", "silence_limit", "text_call_limit", "image_call_limit")
 def time_limits_hold(history: History, contract: Contract, verdict: Verdict) -> None:
-    """An upstream may be silent, and a text call may run, as long as the contract says and no longer."""
-    for one in text_calls(history, contract):
-        if one.model is None or one.model.media != "text":
+    """An upstream may be silent, and a call may run, as long as the contract says and no longer."""
+    killed = crashed_us(history)
+    for one in seen(history, contract):
+        if one.model is None or one.route is None or one.route.surface not in CHARGED_SURFACES:
             continue
-        _call_limit(one, history, contract, verdict)
+        clause = {"text": "text_call_limit", "image": "image_call_limit"}.get(one.model.media)
+        if clause is None or one.call.end >= killed:
+            continue
+        _call_limit(clause, one, history, contract, verdict)
         if one.call.outcome not in ("aborted", "open"):
             for attempt in one.attempts:
-                _silence_limit(attempt, one, history, contract, verdict)
+                _silence_limit(clause, attempt, one, history, contract, verdict)
 
 
-def _call_limit(one: Seen, history: History, contract: Contract, verdict: Verdict) -> None:
+def _call_limit(clause: str, one: Seen, history: History, contract: Contract, verdict: Verdict) -> None:
     """A call ends at its limit at the latest, but for its settlement, and not before it if its upstream is at work."""
     call, slack = one.call, 2 * slack_us(history) + 1
-    limit_us = contract.timeouts.text_call_ms * 1000
+    limit_us = one.limit_us(contract)
     latest_us = limit_us + slack + contract.insurance.settle_within_ms * 1000
     ran_us = call.end - call.sent
     unlimited = bool({"read_pause_ms", "upload_ms"} & set(one.plan.detail))
@@ -44,7 +47,7 @@ def _call_limit(one: Seen, history: History, contract: Contract, verdict: Verdic
     )
     served = last is not None and in_time and failure_of(last, call, contract) is None
     verdict.case(
-        "text_call_limit",
+        clause,
         ran_us <= latest_us and not (served and not one.served),
         call=call,
         expected=f"an end by {limit_us} us, and the answer if it came by then",
@@ -52,7 +55,9 @@ def _call_limit(one: Seen, history: History, contract: Contract, verdict: Verdic
     )
 
 
-def _silence_limit(attempt: AttemptSpan, one: Seen, history: History, contract: Contract, verdict: Verdict) -> None:
+def _silence_limit(
+    clause: str, attempt: AttemptSpan, one: Seen, history: History, contract: Contract, verdict: Verdict
+) -> None:
     limit_us, slack = contract.timeouts.silence_ms * 1000, 2 * slack_us(history) + 1
     if attempt.first_chunk is not None and attempt.first_chunk >= attempt.end - slack and attempt.ended == "left":
         return  # its first word and the end of patience with it met
@@ -63,9 +68,9 @@ def _silence_limit(attempt: AttemptSpan, one: Seen, history: History, contract: 
         silent_us = attempt.left[1] - _last_word(attempt, one, slack)
         too_soon = silent_us < limit_us - slack
         # Left too soon by either limit: the call's own had not come either.
-        for clause in ("silence_limit", "text_call_limit") if too_soon else ("silence_limit",):
+        for broken in ("silence_limit", clause) if too_soon else ("silence_limit",):
             verdict.case(
-                clause,
+                broken,
                 not too_soon and silent_us <= limit_us + slack + _NOTICE_US,
                 call=one.call,
                 attempts=(attempt,),
@@ -93,7 +98,7 @@ def _silence_limit(attempt: AttemptSpan, one: Seen, history: History, contract: 
 
 def _is_cut_off(one: Seen, contract: Contract, slack: int) -> bool:
     """Say whether the whole call's limit, not the silence, can have ended its last attempt."""
-    return one.call.end - one.call.sent >= contract.timeouts.text_call_ms * 1000 - slack
+    return one.call.end - one.call.sent >= one.limit_us(contract) - slack
 
 
 def _last_word(attempt: AttemptSpan, one: Seen, slack: int) -> int:

@@ -97,6 +97,12 @@ class Seen:
         given = self.plan.detail.get("auth", "bearer")
         return tuple(form for form in ((given,) if isinstance(given, str) else given) if form != "none")
 
+    def limit_us(self, contract: Contract) -> int:
+        """Return how long the call may run."""
+        times = contract.timeouts
+        is_image = self.model is not None and self.model.media == "image"
+        return 1000 * (times.image_call_ms if is_image else times.text_call_ms)
+
     def left_early(self, slack_us: int) -> bool:
         """Say whether the client certainly left before the gateway had come to an end with the call.
 

@@ -99,6 +99,29 @@ def passes_on_two_references(parts: Components) -> Components:
 # What other requirements say of images.
 
 
+def _lasting(parts: Components, ms: int) -> Components:
+    """Return a gateway that lets a call of an image model run for so long."""
+
+    class Other(Pipeline):
+        def call_limit_ms(self, parts: Components, call: Call) -> int:
+            is_image = call.model is not None and call.model.media == "image"
+            return ms if is_image else super().call_limit_ms(parts, call)
+
+    return replace(parts, pipeline=Other())
+
+
+@mutant(breaks="FAIL-03")
+def gives_images_the_time_of_text(parts: Components) -> Components:
+    """Lets a call of an image model run as long as one of text."""
+    return _lasting(parts, parts.contract.timeouts.text_call_ms)
+
+
+@mutant(breaks="FAIL-03")
+def gives_up_on_images_early(parts: Components) -> Components:
+    """Ends a call of an image model when nine tenths of its time are over."""
+    return _lasting(parts, parts.contract.timeouts.image_call_ms * 9 // 10)
+
+
 @mutant(breaks="CHAT-03")
 def names_the_size_of_every_image(parts: Components) -> Components:
     """Adds the usual size to an images body that leaves it to the upstream."""

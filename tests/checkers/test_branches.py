@@ -9,7 +9,7 @@ import pytest
 
 from harness.branches import BRANCHES, branches_reached
 from harness.contract import load_contract, load_requirements
-from harness.history import LedgerEntry, Note
+from harness.history import LedgerEntry, Note, Reading
 from harness.runner import judge
 from harness.runner.reached import branches_of, is_whole
 from harness.scenario import NamedScenario, scenario
@@ -238,7 +238,7 @@ STORIES: dict[str, Story] = {
     "handler_crashed": lambda taken: refused(500, taken),
 }
 KILLS = ("killed", "killed_inside_a_stream", "killed_inside_a_settlement", "killed_inside_a_commit")
-ELSEWHERE = {"queue_tokens_full", "tokens_refused", "crash_replayed", *KILLS}
+ELSEWHERE = {"queue_tokens_full", "tokens_refused", "images_refused", "crash_replayed", *KILLS}
 """Told by the same arithmetic that the governor's checkers are tested for, or below."""
 
 
@@ -298,6 +298,17 @@ def test_tokens_that_do_not_fit_are_told_from_requests_that_do_not() -> None:
     traffic.refused("c2", 100, detail={"max_tokens": 1})
     counts = branches_reached(traffic.history(), contract)
     assert (counts["tokens_refused"], counts["rate_refused"]) == (1, 0)
+
+
+def test_images_that_do_not_fit_are_told_from_requests_that_do_not() -> None:
+    contract = contract_with(image__images=3)
+    traffic = Traffic(contract)
+    options: dict[str, Any] = {"surface": "images", "model": "gpt-image-2", "detail": {"fields": {"n": [2]}}}
+    traffic.served("c1", 0, 50, **options)
+    traffic.attempts[0] = replace(traffic.attempts[0], reading=Reading(text="b64_json:x\n" * 2, terminal=True))
+    traffic.refused("c2", 100, **options)
+    counts = branches_reached(traffic.history(), contract)
+    assert (counts["images_refused"], counts["rate_refused"]) == (1, 0)
 
 
 def test_on_sockets_a_refusal_that_may_have_two_causes_counts_for_both() -> None:

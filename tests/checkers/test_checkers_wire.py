@@ -9,6 +9,7 @@ from tests.checkers import (
     test_checkers_wire_auth,
     test_checkers_wire_chat,
     test_checkers_wire_errors,
+    test_checkers_wire_images,
     test_checkers_wire_messages,
     test_checkers_wire_responses,
     test_checkers_wire_streams,
@@ -20,13 +21,17 @@ AREAS = (
     test_checkers_wire_auth,
     test_checkers_wire_chat,
     test_checkers_wire_errors,
+    test_checkers_wire_images,
     test_checkers_wire_messages,
     test_checkers_wire_responses,
     test_checkers_wire_streams,
 )
 CASES = [case for area in AREAS for case in area.CASES]
 JUDGED: Judgements = [judged for area in AREAS for judged in area.JUDGED]
-MODULES = ("auth", "chat", "cli_only", "errors", "hosts", "messages", "models", "passage", "responses", "streams")
+MODULES = (
+    *("auth", "chat", "cli_only", "errors", "hosts", "image_answers"),
+    *("messages", "models", "passage", "responses", "streams"),
+)
 CHECKS = [
     check for check in CHECKERS.values() if check.judge.__module__ in {f"harness.checkers.{name}" for name in MODULES}
 ]

@@ -221,7 +221,11 @@ JUDGED: Judgements = [
     (an_unknown_model_is_told_what_there_is, refused(CHAT, "unknown_model", GENERAL), set()),
     (a_model_on_the_wrong_endpoint_is_told_the_right_one, served(CHAT, GPT), set()),
     (a_model_on_the_wrong_endpoint_is_told_the_right_one, served(GENERAL_CHAT, GENERAL), set()),
-    (a_model_on_the_wrong_endpoint_is_told_the_right_one, refused(CHAT, "wrong_endpoint", "gpt-image-2"), set()),
+    (
+        a_model_on_the_wrong_endpoint_is_told_the_right_one,
+        refused(CHAT, "wrong_endpoint", "gpt-image-2"),
+        {"image_path", "names_path"},
+    ),
     (
         a_model_on_the_wrong_endpoint_is_told_the_right_one,
         refused(GENERAL_CHAT, "unknown_model", CLAUDE),

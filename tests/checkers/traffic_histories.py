@@ -25,6 +25,7 @@ PATHS = {
     ("chat", "managed"): "/v1/managed/chat/completions",
     ("messages", "managed"): "/v1/managed/messages",
     ("responses", "managed"): "/v1/managed/responses",
+    ("images", "managed"): "/v1/managed/images/generations",
     ("chat", "general"): "/api/v1/chat/completions",
 }
 ROLES = ("primary", "second", "third")

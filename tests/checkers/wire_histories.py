@@ -17,12 +17,14 @@ GPT, CLAUDE, MAX = "gpt-5-5", "claude-sonnet-4-7", "claude-opus-4-7-max"
 GENERAL, GENERAL_CLAUDE, CODEX = "gpt-5.5", "claude-sonnet-4-6", "gpt-5.3-codex"
 GENERAL_CHAT, GENERAL_RESPONSES = "/api/v1/chat/completions", "/api/v1/responses"
 CHAT, MESSAGES, RESPONSES = "/v1/managed/chat/completions", "/v1/managed/messages", "/v1/managed/responses"
+IMAGES, IMAGE = "/v1/managed/images/generations", "gpt-image-2"
 OWN = "gateway's"
 STATES = ("active", "expired", "disabled", "suspended")
 USAGE = {
     "chat": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
     "messages": {"input_tokens": 10, "output_tokens": 5},
     "responses": {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15},
+    "images": {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15},
 }
 SEQUENCES = {
     "chat": "role content*3 finish usage done",

@@ -26,6 +26,7 @@ AREAS = (
     "rates",
     "general",
     "fairness",
+    "images",
 )
 OURS = [one for name, one in SCENARIOS.items() if name.partition(".")[0] in AREAS]
 CORE = [one for one in OURS if one.part == "core"]

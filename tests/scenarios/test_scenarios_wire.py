@@ -36,6 +36,7 @@ FILES = (
     "cli_only",
     "errors",
     "hosts",
+    "images",
     "messages",
     "metamorphic",
     "models",
@@ -48,7 +49,7 @@ REQUIREMENTS = (
     *("CHAT-01", "CHAT-02", "CHAT-03", "CHAT-04", "CHAT-07"),
     *(f"MSG-0{n}" for n in range(1, 9)),
     *(f"RESP-0{n}" for n in range(1, 5)),
-    *("MOD-01", "MOD-02"),
+    *("MOD-01", "MOD-02", "IMG-01"),
 )
 MINE = [named for name, named in SCENARIOS.items() if name.partition(".")[0] in FILES]
 OVERLAYS = {"default": (), "short": ("short",)}

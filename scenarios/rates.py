@@ -28,6 +28,7 @@ from harness.scenario import (
     World,
     at_once,
     chat,
+    drawn,
     evenly,
     messages,
     repeat,
@@ -247,14 +248,15 @@ def failures_use_no_tokens(contract: Contract) -> Scenario:
 
 
 @scenario(part="ceilings", reaches=("rate_refused",))
-def fifteen_thousand_a_minute(contract: Contract) -> Scenario:
-    """The contract's own rate for two minutes: so many in each and no more, each unit free again when it ran out."""
+def fifteen_thousand_a_minute(contract: Contract, rng: random.Random) -> Scenario:
+    """The contract's own rate for two minutes, even and drawn: so many in each, each unit free again when it ran out."""
     limit, window_ms = contract.text.requests, contract.text.window_ms
     reply = Reply(chunks=1, ttft_ms=100, gap_ms=0)
     calls: list[Call] = []
     for minute in range(2):
         start_ms = minute * window_ms
-        calls += repeat(chat(MODEL, reply=reply), evenly(limit, window_ms * 0.9, start_ms))
+        times = drawn(limit, window_ms * 0.9, rng, start_ms) if minute else evenly(limit, window_ms * 0.9, start_ms)
+        calls += repeat(chat(MODEL, reply=reply), times)
         calls += repeat(chat(MODEL, reply=PROBE), evenly(40, window_ms * 0.09, start_ms + window_ms * 0.905))
     calls.append(chat(MODEL, account="b", at_ms=window_ms * 1.95, reply=PROBE))
     accounts = (replace(WORLD.accounts[0], credits=100_000_000), WORLD.accounts[1])

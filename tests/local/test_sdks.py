@@ -152,6 +152,15 @@ def test_messages_tools_come_back(claude: anthropic.Anthropic) -> None:
     assert isinstance(used[0].input, dict)
 
 
+def test_images_with_the_bill_in_the_object(chat: openai.OpenAI) -> None:
+    answer = chat.images.generate(model="gpt-image-2", prompt="[call:pictures] a cat", n=2, size="1024x1536")
+    assert answer.data is not None
+    assert answer.usage is not None
+    assert len({image.b64_json for image in answer.data}) == 2
+    assert answer.size == "1024x1536"
+    assert answer.model_extra["hypereal"]["billing"]["model"] == "gpt-image-2"  # type: ignore[index]
+
+
 def test_count_tokens(claude: anthropic.Anthropic) -> None:
     assert claude.messages.count_tokens(model=CLAUDE, messages=asked("text")).input_tokens > 0
 

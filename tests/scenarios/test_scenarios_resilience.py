@@ -114,7 +114,7 @@ def test_no_scenario_writes_a_promised_number() -> None:
 
 
 def test_the_core_stays_within_its_share_of_calls() -> None:
-    assert sum(len(one(CONTRACT).workload.calls) for one in CORE) <= 1_400
+    assert sum(len(one(CONTRACT).workload.calls) for one in CORE) <= 1_500
 
 
 @cache

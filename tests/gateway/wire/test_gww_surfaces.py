@@ -24,8 +24,11 @@ from gww_bench import (
 
 from harness.gateway.errors import Refusal
 from harness.gateway.sse import Event, EventReader
-from harness.gateway.surfaces import Chat, CountTokens, Messages, Responses, Surface
+from harness.gateway.surfaces import Chat, CountTokens, Images, Messages, Responses, Surface
 from harness.gateway.surfaces.base import Declined, Malformed, StreamState, encode
+
+
+IMAGE = {"model": "gpt-image-2", "prompt": "a cat"}
 
 
 def event_of(stream: bytes) -> Event:
@@ -248,6 +251,13 @@ def test_messages_gather_thinking_tools_and_whole_blocks() -> None:
         (Responses(), {**response_answer(), "status": "failed"}, Declined),
         (CountTokens(), {"input_tokens": "7"}, Malformed),
         (CountTokens(), {"type": "error", "error": {"message": "no"}}, Declined),
+        (Images(), [], Malformed),
+        (Images(), {"created": 1}, Malformed),
+        (Images(), {"created": 1, "data": []}, Malformed),
+        (Images(), {"data": [{"url": "https://a"}, {"revised_prompt": "a cat"}]}, Malformed),
+        (Images(), {"data": [{"b64_json": None}]}, Malformed),
+        (Images(), {"data": ["AA=="]}, Malformed),
+        (Images(), {"error": {"message": "no"}, "data": [{"url": "https://a"}]}, Declined),
     ],
 )
 def test_what_is_no_answer_is_told_apart(surface: Surface, answer: Any, finding: type[Exception]) -> None:
@@ -273,6 +283,15 @@ def test_what_is_no_answer_is_told_apart(surface: Surface, answer: Any, finding:
         (Responses(), {**RESPONSE, "input": 7}),
         (Responses(), {"model": "gpt-5-5"}),
         (Responses(), {**RESPONSE, "max_output_tokens": []}),
+        (Images(), {"model": "gpt-image-2"}),
+        (Images(), {**IMAGE, "prompt": ["a cat"]}),
+        (Images(), {**IMAGE, "stream": True}),
+        (Images(), {**IMAGE, "stream": "yes"}),
+        (Images(), {**IMAGE, "n": 0}),
+        (Images(), {**IMAGE, "n": -1}),
+        (Images(), {**IMAGE, "n": True}),
+        (Images(), {**IMAGE, "n": 1.0}),
+        (Images(), {**IMAGE, "n": "2"}),
     ],
 )
 def test_a_field_that_the_gateway_needs_must_have_its_type(surface: Surface, body: dict[str, Any]) -> None:
@@ -290,11 +309,35 @@ def test_a_field_that_the_gateway_needs_must_have_its_type(surface: Surface, bod
         (Messages(), {**MESSAGE, "tools": [], "system": [], "unknown": {"deep": [1]}}, 100),
         (Responses(), RESPONSE, 100),
         (Responses(), {"model": "gpt-5-5", "prompt": {"id": "p"}}, None),
+        (Images(), {**IMAGE, "n": None, "stream": False, "size": 7, "max_tokens": "any"}, None),
     ],
 )
 def test_everything_else_passes(surface: Surface, body: dict[str, Any], tokens: int | None) -> None:
     surface.check(body)
     assert surface.output_tokens(body) == tokens
+
+
+@pytest.mark.parametrize(
+    ("surface", "body", "asked"),
+    [
+        (Images(), {"n": 7}, 7),
+        (Images(), {"n": None}, 1),
+        (Images(), {}, 1),
+        (Chat(), {**CHAT, "n": 7}, 1),
+    ],
+)
+def test_images_are_counted_as_they_are_asked_for(surface: Surface, body: dict[str, Any], asked: int) -> None:
+    assert surface.images_asked(body) == asked
+
+
+def test_images_are_counted_as_they_came() -> None:
+    assert Images().images_in({"data": [{"url": "https://a"}, {"b64_json": "AA=="}]}) == 2
+    assert Chat().images_in(chat_answer("a picture")) == 1
+
+
+def test_images_that_come_as_a_stream_are_no_answer() -> None:
+    with pytest.raises(Malformed):
+        Images().read(event_of(data({"type": "image_generation.completed"})), StreamState("m"))
 
 
 def test_only_the_lawful_differences_are_made() -> None:

@@ -249,7 +249,7 @@ def failures_use_no_tokens(contract: Contract) -> Scenario:
 
 @scenario(part="ceilings", reaches=("rate_refused",))
 def fifteen_thousand_a_minute(contract: Contract, rng: random.Random) -> Scenario:
-    """The contract's own rate for two minutes, even and drawn: so many in each, each unit free again when it ran out."""
+    """The contract's own rate for two minutes, even and drawn: so many in each, each unit free when it ran out."""
     limit, window_ms = contract.text.requests, contract.text.window_ms
     reply = Reply(chunks=1, ttft_ms=100, gap_ms=0)
     calls: list[Call] = []

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from harness.checker import Verdict, checker
 from harness.checkers.admissions import all_listening, release_us, slack_us
 from harness.checkers.causes import listeners
-from harness.checkers.wire import TEXT_SURFACES, Seen, seen
+from harness.checkers.wire import CHARGED_SURFACES, TEXT_SURFACES, Seen, seen
 from harness.contract import Contract
 from harness.history import History, LedgerEntry
 
@@ -54,7 +54,7 @@ def _alone(history: History, contract: Contract) -> Iterator[Probe]:
         return
     by_model: dict[tuple[str, str], list[Seen]] = {}
     for one in seen(history, contract):
-        if one.model is not None and one.route is not None and one.route.surface in TEXT_SURFACES:
+        if one.model is not None and one.route is not None and one.route.surface in CHARGED_SURFACES:
             by_model.setdefault((one.tier, one.model.id), []).append(one)
     for group in by_model.values():
         for one in group:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
 from harness.checkers.recovery import PROBE, WARM_UP
+from harness.checkers.wire import CHARGED_SURFACES
 from harness.contract import Contract, Model
-from harness.scenario import Account, Call, Reply, Scenario, World, chat, messages
+from harness.scenario import Account, Call, Reply, Scenario, World, chat, images, messages
 
 PROBE_ACCOUNT = "recovery"
 """An account of the harness's own, in every world: its lone probes tell whether the gateway recovered."""
 LONE_AFTER_MS = 600
 """By then whatever the call before it held is given back, on sockets as well."""
 PROBE_TOKENS = 128
-"""More than one of these calls ever reserves."""
+"""More than the prompt of one of these calls ever reserves, and what it asks for where it can say so."""
 
 
 def recovers(scenario: Scenario) -> bool:
@@ -37,9 +39,9 @@ def recovery_calls(scenario: Scenario, contract: Contract) -> tuple[Call, ...]:
     found: dict[tuple[str, str], Model] = {}
     for call in scenario.workload.calls:
         model = contract.model("enterprise" if call.tier == "managed" else "general", call.model)
-        if call.surface not in ("chat", "messages", "responses") or call.path or model is None or model.cli_only:
+        if call.surface not in CHARGED_SURFACES or call.path or model is None or model.cli_only:
             continue
-        if {"chat", "messages"} & set(model.surfaces):
+        if {"chat", "messages", "images"} & set(model.surfaces):
             asked[call.tier, model.id] += 1
             found[call.tier, model.id] = model
     probes: list[Call] = []
@@ -56,7 +58,15 @@ def recovery_calls(scenario: Scenario, contract: Contract) -> tuple[Call, ...]:
 
 def _room(model: Model, contract: Contract) -> int:
     limits = contract.limits(model)
-    return min(limits.requests, limits.tokens // PROBE_TOKENS)
+    tokens = PROBE_TOKENS + (model.default_output_tokens if _maker(model) is images else 0)
+    return min(limits.requests, limits.tokens // tokens, limits.images or limits.requests)
+
+
+def _maker(model: Model) -> Callable[..., Call]:
+    """Return what makes a call of ``model``, on the first of its surfaces that probes know."""
+    if "chat" in model.surfaces:
+        return chat
+    return messages if "messages" in model.surfaces else images
 
 
 def _to_close(scenario: Scenario, contract: Contract, calls: int) -> int:
@@ -69,7 +79,8 @@ def _to_close(scenario: Scenario, contract: Contract, calls: int) -> int:
 
 def _probes(model: Model, tier: str, closing: int, taken: int) -> list[Call]:
     """Return calls that follow one another, the last one when nothing of the others is left."""
-    make = chat if "chat" in model.surfaces else messages
+    make = _maker(model)
+    bounded = {} if make is images else {"max_tokens": 16}
     made: list[Call] = []
     for number in range(closing + 1):
         name = f"r{taken + number + 1}"
@@ -83,7 +94,7 @@ def _probes(model: Model, tier: str, closing: int, taken: int) -> list[Call]:
                 at_ms=None,
                 after=() if first else (made[-1].id,),
                 delay_ms=LONE_AFTER_MS if last and not first else 0,
-                max_tokens=16,
+                **bounded,
                 reply=Reply(chunks=1, ttft_ms=1, gap_ms=0),
                 tag=PROBE if last else WARM_UP,
             )

@@ -23,7 +23,7 @@ class Images(Surface):
     def check(self, body: Body) -> None:
         super().check(body)
         if self.streams(body):
-            raise refuse("stream must not be true: images come whole")
+            raise refuse("stream must be false: images come whole")
         if type(body.get("prompt")) is not str:
             raise refuse("prompt must be a string")
         count = body.get("n")

@@ -27,7 +27,6 @@ from harness.gateway.sse import Event, EventReader
 from harness.gateway.surfaces import Chat, CountTokens, Images, Messages, Responses, Surface
 from harness.gateway.surfaces.base import Declined, Malformed, StreamState, encode
 
-
 IMAGE = {"model": "gpt-image-2", "prompt": "a cat"}
 
 

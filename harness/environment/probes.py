@@ -59,7 +59,7 @@ def recovery_calls(scenario: Scenario, contract: Contract) -> tuple[Call, ...]:
 def _room(model: Model, contract: Contract) -> int:
     limits = contract.limits(model)
     tokens = PROBE_TOKENS + (model.default_output_tokens if _maker(model) is images else 0)
-    return min(limits.requests, limits.tokens // tokens, limits.images or limits.requests)
+    return min(limits.requests, limits.tokens // tokens, limits.requests if limits.images is None else limits.images)
 
 
 def _maker(model: Model) -> Callable[..., Call]:

@@ -19,7 +19,7 @@ from harness.gateway.ledger import Hold
 from harness.gateway.settlement import Settler
 from harness.history import Recorder
 from harness.runner import judge
-from harness.scenario import SCENARIOS, Call, Injection, Scenario, Workload, World, chat
+from harness.scenario import SCENARIOS, Call, Injection, Scenario, Workload, World, chat, images
 from mock_upstreams.faults import respond
 
 Mutate = Callable[[Components], Components]
@@ -115,3 +115,10 @@ def test_calls_that_close_circuits_are_sent_only_where_one_can_be_open() -> None
     tight = load_contract(overlays=[{"text.requests": 2}])
     assert len(recovery_calls(storm(), tight)) == 1
     assert {call.account for call in recovery_calls(storm(), contract)} == {PROBE_ACCOUNT}
+
+
+def test_an_image_model_is_probed_within_limits_of_its_own() -> None:
+    made = replace(storm(), workload=Workload((images("gpt-image-2"),)), injections=())
+    (probe,) = recovery_calls(made, load_contract())
+    assert (probe.surface, probe.model, probe.max_tokens) == ("images", "gpt-image-2", None)
+    assert recovery_calls(made, load_contract(overlays=[{"image.tokens": 4_096}])) == ()

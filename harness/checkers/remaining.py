@@ -113,8 +113,9 @@ def _tightest(one: Admission, found: Admissions, contract: Contract) -> tuple[in
     for (account, _), window in found.windows.items():
         if account == one.account:
             least = min(least, window.limits.requests - window.units_possible.most(one.lo, one.hi))
-            if window is not own:
-                most = min(most, window.limits.requests - window.units_before.least(one.lo, one.hi))
+            taken = window.units_before.least(one.lo, one.hi)
+            if window is not own and taken:
+                most = min(most, window.limits.requests - taken)
     return max(0, least), max(0, most)
 
 

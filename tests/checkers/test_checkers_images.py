@@ -170,6 +170,28 @@ def test_an_image_model_tells_its_images(name: str) -> None:
     assert "rpm" not in verdict.clauses
 
 
+def beside_text(broken: bool, used: bool) -> Traffic:
+    """A call of a text model beside one of an image model, before it or after it, and the capacity that it was told."""
+    traffic = Traffic(FOUR)
+    if used:
+        made(traffic, "image", 0, 100, 1)
+    traffic.served("text", 5_000, 5_100)
+    if not used:
+        made(traffic, "image", 8_000, 8_100, 1)
+    call = next(n for n, one in enumerate(traffic.calls) if one.id == "text")
+    right, wrong = FOUR.image.requests - 1, FOUR.text.requests - 1
+    if not used:
+        right, wrong = wrong, wrong + 1
+    headers = {**traffic.calls[call].headers, NAMES.capacity_remaining: str(wrong if broken else right)}
+    traffic.calls[call] = replace(traffic.calls[call], headers=headers)
+    return traffic
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_an_image_models_requests_are_the_tightest_while_it_is_used(used: bool) -> None:
+    tell_apart(admitted_answers_tell_the_limits, "capacity", lambda broken: beside_text(broken, used))
+
+
 def test_what_remains_of_the_images_is_true() -> None:
     tell_apart(remaining_headers_are_true, "within_interval", lambda broken: told(broken, 2, 2, right=1, wrong=0))
 

@@ -78,7 +78,8 @@ def usage_with_finish(reply: Reply, rng: Random) -> Iterator[Part]:
         return value
 
     def put(chunk: Chunk, value: Any) -> Any:
-        return {**value, "usage": usage} if chunk.event == "finish" and usage is not None else value
+        told = chunk.event == "finish" and usage is not None and isinstance(value, dict)
+        return {**value, "usage": usage} if told else value
 
     rest = edited(Reply(parts, reply.exchange), take)
     yield from edited(Reply(rest, reply.exchange), put)

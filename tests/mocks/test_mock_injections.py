@@ -214,3 +214,15 @@ def test_a_fault_that_replaces_the_reply_hides_those_before_it_and_is_shown_alon
     assert attempt_["fault"] == "sse_although_unstreamed+delay"
     assert attempt_["ended"] == "served"
     assert [fault["injection"] for fault in faults] == ["first", "over", "behind"]
+
+
+def test_usage_that_no_event_is_left_to_carry_is_lost_and_the_answer_goes_on() -> None:
+    async def work() -> Any:
+        app = create_app()
+        await start(app, injections=[injection("malformed_event", id="i1"), injection("usage_with_finish", id="i2")])
+        link = await ask(app, f"/r/primary/{PATHS['chat']}", request("chat", "chunks=1", stream=True))
+        return link, (await journal(app))[0]
+
+    link, (attempt_,) = run(work())
+    assert (link.status, link.ended, attempt_["ended"]) == (200, True, "fault")
+    assert attempt_["reading"]["usage"] is None

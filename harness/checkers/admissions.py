@@ -174,7 +174,7 @@ def _images_used(one: Seen) -> tuple[int, int]:
     """
     last = one.attempts[-1] if one.attempts else None
     counts = [images_of(attempt.reading) if attempt.surface == "images" else 1 for attempt in one.attempts]
-    if last is not None and last.ended == "served" and last.status == 200 and not one.crashed:
+    if last is not None and last.ended == "served" and last.status == 200 and not one.interrupted:
         return counts[-1], counts[-1]
     if any(attempt.status == 200 and attempt.chunks for attempt in one.attempts):
         return 0, max(*counts, _images(one) or 0)

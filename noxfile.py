@@ -131,7 +131,7 @@ def swarm(session: nox.Session) -> None:
 
 @nox.session
 def durability(session: nox.Session) -> None:
-    """Over 200 kills of the gateway without a fault, and gateways that commit too late are caught by kills."""
+    """Over 200 kills of the gateway without a fault, and gateways that commit too late, or forget, are caught by kills."""
     _install(session)
     folder = "runs/nox-durability"
     run = ("harness", "run", "--mode", "local", "-q")
@@ -143,6 +143,7 @@ def durability(session: nox.Session) -> None:
     for late, seeds in (
         ("writes_its_ledger_behind_the_answers", "0..0"),
         ("answers_before_the_charge_is_kept", "0..9"),
+        ("forgets_payouts_that_a_crash_came_before", "0..1"),
     ):
         session.run(*settling, "--mutant", late, "--seeds", seeds, "--out", f"{folder}-{late}", success_codes=[1])
 

@@ -6,7 +6,11 @@ import random
 from dataclasses import replace
 
 from harness.checkers.billing import streams_are_billed_at_their_end
-from harness.checkers.insurance import payouts_come_once, slow_successes_are_paid
+from harness.checkers.insurance import (
+    charges_outlive_a_crash_with_their_payouts,
+    payouts_come_once,
+    slow_successes_are_paid,
+)
 from harness.checkers.ledger import money_is_neither_made_nor_lost
 from harness.contract import Contract
 from harness.scenario import (
@@ -88,6 +92,34 @@ def killed_while_settling(contract: Contract, rng: random.Random) -> Scenario:
         workload=Workload(tuple(calls)),
         crashes=(Crash(at_ms=settling + rng.randrange(0, 20), after_appends=rng.randrange(1, 20)),),
         checks=(payouts_come_once, money_is_neither_made_nor_lost, streams_are_billed_at_their_end),
+    )
+
+
+@scenario(reaches=("payout", "killed_before_a_payout"))
+def killed_before_the_payout(contract: Contract, rng: random.Random) -> Scenario:
+    """Killed when a slow call is charged and not yet paid for: what is owed is paid once, at the next start."""
+    answered_ms = contract.insurance.threshold_ms + 10
+    slow = replace(PRICED, chunks=1, gap_ms=0, ttft_ms=answered_ms)
+    calls: list[Call] = []
+    crashes: list[Crash] = []
+    for life, (make, model) in enumerate(((chat, "gpt-5-5"), (messages, "claude-sonnet-4-7"), (responses, "gpt-5-5"))):
+        before = tuple(crash.id for crash in crashes[-1:])
+        for stream in (False, True):
+            calls.append(make(model, at_ms=None if before else 0, after=before, stream=stream, reply=slow))
+        # Behind the charges, which come with the answers, inside the commit of what comes next: a payout.
+        dies_ms, appends = answered_ms + 0.01, rng.randrange(1, 3)
+        name = f"kill{life}"
+        crashes.append(Crash(0 if before else dies_ms, appends, name, before, dies_ms if before else 0))
+    return Scenario(
+        world=World(),
+        workload=Workload(tuple(calls)),
+        crashes=tuple(crashes),
+        checks=(
+            payouts_come_once,
+            money_is_neither_made_nor_lost,
+            slow_successes_are_paid,
+            charges_outlive_a_crash_with_their_payouts,
+        ),
     )
 
 

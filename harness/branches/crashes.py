@@ -56,6 +56,21 @@ def killed_inside_a_commit(history: History, contract: Contract) -> Iterable[obj
     return _kills(history, contract, inside)
 
 
+@branch("INS-03.over_threshold_pays", tap="books")
+def killed_before_a_payout(history: History, contract: Contract) -> Iterator[object]:
+    """The gateway was killed when a slow call's charge was in its books, and its payout was not."""
+    threshold_us = contract.insurance.threshold_ms * 1000 + history.skew_us
+    kills = [note.at for note in history.notes if note.kind == "kill"]
+    for one in charged(history, contract):
+        if one.call.outcome not in ("ok", "cut") or not one.attempts or one.tier != "enterprise":
+            continue
+        slow = one.attempts[-1].ended == "served" and one.attempts[-1].end - one.call.sent > threshold_us
+        for post in posts(history, one.call.id) if slow else ():
+            paid = min((e.at for e in history.entries_of(one.call.id) if e.kind == "payout"), default=None)
+            if any(post.at <= kill and (paid is None or kill <= paid) for kill in kills):
+                yield post
+
+
 def _kills(history: History, contract: Contract, inside: Callable[[Seen], bool]) -> Iterable[object]:
     """Return the kills that cut a billable call at an upstream, one of which ``inside`` is true."""
     found: set[int] = set()

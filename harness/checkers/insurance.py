@@ -199,6 +199,31 @@ def _payout_due(one: Seen, low_ms: int, high_ms: int, history: History, contract
     )
 
 
+@checker("INS-03", "over_threshold_pays", books="all")
+def charges_outlive_a_crash_with_their_payouts(history: History, contract: Contract, verdict: Verdict) -> None:
+    """After a crash a slow call's charge that is in the books has its payout there too, whoever saw the answer."""
+    if not any(note.kind == "crash" for note in history.notes):
+        return
+    threshold = contract.insurance.threshold_ms
+    for one in _insured(history, contract):
+        answered = one.call.outcome == "ok" or (one.call.outcome == "cut" and one.interrupted)
+        cost = charged(history, one)
+        if not answered or server_of(one) is None or not cost:
+            continue
+        low_ms, _ = _latency_bounds(one, history)
+        if low_ms <= threshold:
+            continue
+        paid = payouts(history, one.call.id)
+        verdict.case(
+            "over_threshold_pays",
+            bool(paid),
+            call=one.call,
+            attempts=one.attempts,
+            expected=f"a payout: {low_ms} ms at least, threshold {threshold} ms, charged {cost}",
+            actual="not paid",
+        )
+
+
 @checker("INS-04", "amount", "never_above_charge", "at_once", "own_entry", "balance_after_stays", books="all")
 def payouts_are_the_promised_share(history: History, contract: Contract, verdict: Verdict) -> None:
     """A payout is its share of the charge, rounded up, at once, as an entry of its own."""
@@ -246,6 +271,8 @@ def only_whole_answers_are_insured(history: History, contract: Contract, verdict
     threshold_us = contract.insurance.threshold_ms * 1000
     for one in _insured(history, contract):
         paid = payouts(history, one.call.id)
+        if one.call.outcome == "cut" and one.interrupted:
+            continue  # it may have been whole when the gateway was killed
         if one.call.outcome in ("error", "cut") and one.call.end - one.call.sent > threshold_us:
             cost = charged(history, one)
             verdict.case(

@@ -13,13 +13,16 @@ Book accounts: ``customer:<id>`` (what the customer may still spend), ``holds:<i
     top_up    top_ups -> customer
 
 An entry is written once and never changed. A hold ends in one post or one void; a charge has one payout at most, and
-refunds of no more than itself; a payment tops up once.
+refunds of no more than itself; a payment tops up once. A charge is kept together with the payout that is due for it:
+one that a crash came before is booked by the next start.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from harness.gateway.clock import Clock
 from harness.gateway.deployment import AccountSeed
@@ -27,8 +30,8 @@ from harness.gateway.store import Commit, Journal, Record, Store, StoreError
 
 Lines = tuple[tuple[str, int], ...]
 FIELDS = ("entry", "call", "account", "kind", "credits", "amount", "balance", "flags", "lines", "at")
-"""What an entry shows. In the store it has ``ref`` too: the hold that it closes, the charge that it is about, or the
-payment that it books."""
+"""What an entry shows. In the store it has ``ref`` too (the hold that it closes, the charge that it is about, or the
+payment that it books), and a charge has ``due``: what it is to be paid."""
 
 
 class LedgerError(Exception):
@@ -80,21 +83,28 @@ class Ledger:
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._journal = Journal(store, "entry")
+        self._waivers = Journal(store, "waiver")
         self._clock = clock
         self._balances: dict[str, _Balance] = {}
         self._paid: set[int | tuple[str, str]] = set()
+        self._due: dict[int, int] = {}
+        """The payouts that charges still wait for, by the charge's entry."""
         self._refunded: dict[int, int] = {}
         self._payments: set[str] = set()
         self._last = 0
 
     async def open(self, accounts: Iterable[AccountSeed]) -> None:
-        """Replay the store, void the holds that a crash left open, and open the accounts that are new.
+        """Replay the store, void the holds and pay the payouts that a crash left open, and open accounts that are new.
 
         Ends when all that is committed. Raises StoreError if the stored book does not add up.
         """
         commit = None
         for hold in self._replay():
             commit = self._void(hold, ("restart",))
+        for charge, credits in tuple(self._due.items()):
+            post = self._journal.record(charge - 1)
+            assert post is not None
+            commit = self._pay(post["account"], post["call"], credits, charge, ("restart",))
         for seed in accounts:
             if seed.id not in self._balances:
                 lines = (("top_ups", -seed.credits), (f"customer:{seed.id}", seed.credits))
@@ -123,10 +133,11 @@ class Ledger:
         self._write("hold", account, call, 0, credits, ((balance.customer, -credits), (balance.holds, credits)))
         return Hold(account, call, credits, self._last)
 
-    async def post(self, hold: Hold, credits: int) -> Posting:
+    async def post(self, hold: Hold, credits: int, due: int = 0) -> Posting:
         """Charge ``credits`` in full and release the hold; flagged over_hold if it was smaller. Committed on return.
 
-        Raises LedgerError for a hold that is closed, StoreError if the charge was not kept.
+        ``due`` is the payout that the charge is to have: a start that finds it neither paid nor waived pays it. Raises
+        LedgerError for a hold that is closed, StoreError if the charge was not kept.
         """
         if credits < 0 or not hold.open:
             raise LedgerError(
@@ -144,6 +155,7 @@ class Ledger:
             ((balance.holds, -hold.credits), (balance.customer, released), ("revenue", credits)),
             flags=("over_hold",) if released < 0 else (),
             ref=hold.entry,
+            due=due,
         )
         hold.open = False
         posting = Posting(self._last, credits, before, before - credits)
@@ -175,9 +187,17 @@ class Ledger:
         key = (account, call) if charge is None else charge
         if key in self._paid:
             return False
-        lines = (("insurance", -credits), (self._balances[account].customer, credits))
-        await self._write("payout", account, call, credits, credits, lines, ref=charge)
+        await self._pay(account, call, credits, charge)
         return True
+
+    def waive(self, charge: int) -> None:
+        """Let nobody pay what is due for a charge any more: its client left before it had the answer.
+
+        A store that takes nothing leaves it due.
+        """
+        if self._due.pop(charge, None) is not None:
+            with suppress(StoreError):
+                self._waivers.append({"charge": charge})
 
     async def refund(self, charge: int, credits: int) -> None:
         """Give ``credits`` of the posting with entry number ``charge`` back, in parts if need be. Committed on return.
@@ -216,6 +236,10 @@ class Ledger:
             if account is None or record["account"] == account
         ]
 
+    def _pay(self, account: str, call: str, credits: int, charge: int | None, flags: tuple[str, ...] = ()) -> Commit:
+        lines = (("insurance", -credits), (self._balances[account].customer, credits))
+        return self._write("payout", account, call, credits, credits, lines, flags=flags, ref=charge)
+
     def _void(self, hold: Hold, flags: Sequence[str]) -> Commit:
         return self._write(
             "void", hold.account, hold.call, 0, hold.credits, self._release(hold), flags=tuple(flags), ref=hold.entry
@@ -236,10 +260,11 @@ class Ledger:
         *,
         flags: tuple[str, ...] = (),
         ref: int | str | None = None,
+        due: int = 0,
     ) -> Commit:
         """Append the next entry and change the book by it. Raises StoreError, in which case nothing changed."""
         balance = self._balances[account]
-        record = {
+        record: dict[str, Any] = {
             "entry": self._last + 1,
             "call": call,
             "account": account,
@@ -252,6 +277,8 @@ class Ledger:
             "at": self._clock.now_us(),
             "ref": ref,
         }
+        if due:
+            record["due"] = due
         commit = self._journal.append(record)
         self._apply(record)
         return commit
@@ -261,8 +288,11 @@ class Ledger:
         self._last = record["entry"]
         self._balances[record["account"]].move(record["lines"])
         kind, ref = record["kind"], record["ref"]
-        if kind == "payout":
+        if kind == "post" and "due" in record:
+            self._due[record["entry"]] = record["due"]
+        elif kind == "payout":
             self._paid.add((record["account"], record["call"]) if ref is None else ref)
+            self._due.pop(ref, None)
         elif kind == "refund":
             self._refunded[ref] = self._refunded.get(ref, 0) + record["amount"]
         elif kind == "top_up":
@@ -289,4 +319,6 @@ class Ledger:
                 )
             if kind == "hold":
                 holds[number] = Hold(account, record["call"], record["amount"], number)
+        for waiver in self._waivers.committed():
+            self._due.pop(waiver["charge"], None)
         return tuple(holds.values())

@@ -26,13 +26,17 @@ PAYOUT_PAUSES_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """What a call cost, with the posted balance around it; ``entry`` is the charge's, None if there is none."""
+    """What a call cost, with the posted balance around it; ``entry`` is the charge's, None if there is none.
+
+    ``due`` is the payout that was noted with the charge.
+    """
 
     model: str
     credits: int
     before: int
     after: int
     entry: int | None = None
+    due: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """Return the ``hypereal.billing`` object."""
@@ -51,7 +55,10 @@ class Settler:
         self._identities = {identity.surface: identity for identity in contract.usage}
 
     async def charge(self, parts: Components, call: Call, answer: Answer) -> Bill:
-        """Charge a whole answer's usage, once; return when that is committed. Unusable usage is not charged."""
+        """Charge a whole answer's usage, once; return when that is committed. Unusable usage is not charged.
+
+        The payout that is due is committed with the charge, so that no crash can come between them.
+        """
         assert call.model is not None
         call.usage = self.usage(call, answer)
         call.images = self.images(call, answer)
@@ -62,9 +69,11 @@ class Settler:
             balance = parts.ledger.posted(call.account)
             return Bill(call.asked, 0, balance, balance)
         assert call.hold is not None
-        posting = await parts.ledger.post(call.hold, self.cost(parts, call, call.usage))
+        credits = self.cost(parts, call, call.usage)
+        due = self.settlement(parts, call, credits).credits_compensated
+        posting = await parts.ledger.post(call.hold, credits, due)
         call.credits = posting.credits
-        return Bill(call.asked, posting.credits, posting.before, posting.after, posting.entry)
+        return Bill(call.asked, posting.credits, posting.before, posting.after, posting.entry, due)
 
     def usage(self, call: Call, answer: Answer) -> Usage | None:
         """Return the usage that the answer reports, or None, with a flag, if no charge may rest on it."""
@@ -86,7 +95,7 @@ class Settler:
 
     async def insure(self, parts: Components, call: Call, bill: Bill) -> Settlement:
         """Settle the latency insurance of a charged call, and credit the payout if it is due."""
-        settlement = parts.insurer.settle(bill.credits, self.latency_us(call), self.eligible(call))
+        settlement = self.settlement(parts, call, bill.credits)
         if settlement.credits_compensated:
             if await self.pay_out(parts, call, bill, settlement.credits_compensated):
                 call.compensated = settlement.credits_compensated
@@ -94,8 +103,14 @@ class Settler:
                 # The answer is paid for and stays good; what is owed is told by the flag.
                 call.flag("payout_failed")
                 settlement = replace(settlement, status="pending", credits_compensated=0)
+        elif bill.due and bill.entry is not None:
+            parts.ledger.waive(bill.entry)  # its client left while the charge was committed
         call.insurance = settlement.status
         return settlement
+
+    def settlement(self, parts: Components, call: Call, credits: int) -> Settlement:
+        """Return what the insurance says of a call that was charged ``credits``, as things stand."""
+        return parts.insurer.settle(credits, self.latency_us(call), self.eligible(call))
 
     async def pay_out(self, parts: Components, call: Call, bill: Bill, credits: int) -> bool:
         """Credit the payout, trying again for a while if the store takes nothing. False if it is owed all the same."""

@@ -24,8 +24,8 @@ def tells_the_available_balance(parts: Components) -> Components:
     """Tells the balance less what other calls hold, instead of the posted one."""
 
     class Available(Ledger):
-        async def post(self, hold: Hold, credits: int) -> Posting:
-            posting = await super().post(hold, credits)
+        async def post(self, hold: Hold, credits: int, due: int = 0) -> Posting:
+            posting = await super().post(hold, credits, due)
             held = self.posted(hold.account) - self.available(hold.account)
             return replace(posting, before=posting.before - held, after=posting.after - held)
 
@@ -43,8 +43,8 @@ def tells_the_balance_of_the_admission(parts: Components) -> Components:
             before[made.entry] = self.posted(account)
             return made
 
-        async def post(self, hold: Hold, credits: int) -> Posting:
-            posting = await super().post(hold, credits)
+        async def post(self, hold: Hold, credits: int, due: int = 0) -> Posting:
+            posting = await super().post(hold, credits, due)
             known = before.pop(hold.entry, posting.before)
             return replace(posting, before=known, after=known - credits)
 
@@ -56,8 +56,8 @@ def tells_the_balance_after_the_commit(parts: Components) -> Components:
     """Tells the balance as it is when the charge is committed, with what other calls were charged meanwhile."""
 
     class Late(Ledger):
-        async def post(self, hold: Hold, credits: int) -> Posting:
-            posting = await super().post(hold, credits)
+        async def post(self, hold: Hold, credits: int, due: int = 0) -> Posting:
+            posting = await super().post(hold, credits, due)
             now = self.posted(hold.account)
             return replace(posting, before=now + credits, after=now)
 

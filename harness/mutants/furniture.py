@@ -111,8 +111,8 @@ def with_ledger(parts: Components, ledger: type[Ledger]) -> Components:
 class HastyLedger(Ledger):
     """Says that a charge stands as soon as the book has it, without waiting for the commit."""
 
-    async def post(self, hold: Hold, credits: int) -> Posting:
+    async def post(self, hold: Hold, credits: int, due: int = 0) -> Posting:
         before = self.posted(hold.account)
         with suppress(StopIteration):  # it had nothing to wait for
-            super().post(hold, credits).send(None)  # up to its wait for the commit
+            super().post(hold, credits, due).send(None)  # up to its wait for the commit
         return Posting(self._last, credits, before, before - credits)

@@ -15,10 +15,12 @@ from harness.gateway.deployment import AccountSeed
 from harness.gateway.errors import Refusal
 from harness.gateway.headers import HeaderWriter
 from harness.gateway.insurer import Insurer, Settlement
-from harness.gateway.ledger import Ledger, Lines
+from harness.gateway.ledger import Hold, Ledger, Lines, Posting
 from harness.gateway.pipeline import Pipeline
+from harness.gateway.relay import Answer
 from harness.gateway.settlement import Bill, Settler
-from harness.gateway.store import StoreError
+from harness.gateway.store import Commit, StoreError
+from harness.mutants.furniture import with_ledger
 from harness.mutants.registry import mutant
 
 
@@ -330,3 +332,40 @@ def pays_for_each_try_of_a_payout(parts: Components) -> Components:
                 return await super().pay_out(parts, call, replace(bill, entry=None), credits)
 
     return replace(parts, settler=Counting(parts.contract))
+
+
+class _Unowing(Ledger):
+    """Keeps a charge without the payout that is due for it."""
+
+    async def post(self, hold: Hold, credits: int, due: int = 0) -> Posting:
+        return await super().post(hold, credits)
+
+
+@mutant(breaks="INS-03")
+def forgets_payouts_that_a_crash_came_before(parts: Components) -> Components:
+    """Pays nothing at its start, so that a charge whose payout a kill cut off is never paid for."""
+    return _booking(parts, _Unowing)
+
+
+@mutant(breaks="INS-03")
+def owes_after_a_crash_for_streams_alone(parts: Components) -> Components:
+    """Commits an unstreamed call's charge without its payout, which a kill can come between."""
+
+    class Parting(Settler):
+        async def charge(self, parts: Components, call: Call, answer: Answer) -> Bill:
+            return await super().charge(parts if call.stream else with_ledger(parts, _Unowing), call, answer)
+
+    return replace(parts, settler=Parting(parts.contract))
+
+
+@mutant(breaks="INS-07")
+def pays_at_every_start_what_it_owed_at_one(parts: Components) -> Components:
+    """Does not note for which charge a start paid, so that the next start pays for it again."""
+
+    class Repeating(Ledger):
+        def _pay(
+            self, account: str, call: str, credits: int, charge: int | None, flags: tuple[str, ...] = ()
+        ) -> Commit:
+            return super()._pay(account, call, credits, None if flags else charge, flags)
+
+    return _booking(parts, Repeating)

@@ -18,6 +18,7 @@ CLEAN = (
     "insurance.at_the_threshold",
     "insurance.slow_readers_are_not_slow_answers",
     "crashes.killed_while_settling",
+    "crashes.killed_before_the_payout",
 )
 
 
@@ -53,6 +54,8 @@ def test_the_reference_gateways_books_agree(tmp_path: Path) -> None:
         ("bills_abandoned_calls_their_hold", "billing.clients_that_leave", "ESTIMATED_USAGE"),
         ("forgets_open_holds_in_a_crash", "crashes.killed_while_settling", "HOLD_LEAK"),
         ("charges_open_holds_after_a_crash", "crashes.killed_while_settling", "ESTIMATED_USAGE"),
+        ("forgets_payouts_that_a_crash_came_before", "crashes.killed_before_the_payout", "INSURANCE_MISSED"),
+        ("pays_at_every_start_what_it_owed_at_one", "crashes.killed_before_the_payout", "INSURANCE_DUPLICATE"),
         ("loses_an_update_of_a_balance", "billing.balances_chain_under_concurrency", "BALANCE_CHAIN_BREAK"),
         ("never_pays", "insurance.slow_success", "INSURANCE_MISSED"),
         ("pays_at_the_threshold", "insurance.at_the_threshold", "INSURANCE_UNDUE"),

@@ -238,7 +238,8 @@ STORIES: dict[str, Story] = {
     "handler_crashed": lambda taken: refused(500, taken),
 }
 KILLS = ("killed", "killed_inside_a_stream", "killed_inside_a_settlement", "killed_inside_a_commit")
-ELSEWHERE = {"queue_tokens_full", "tokens_refused", "images_refused", "crash_replayed", *KILLS}
+OWING = "killed_before_a_payout"
+ELSEWHERE = {"queue_tokens_full", "tokens_refused", "images_refused", "crash_replayed", *KILLS, OWING}
 """Told by the same arithmetic that the governor's checkers are tested for, or below."""
 
 
@@ -289,6 +290,32 @@ def killed(ended: str = "served", content: int | None = None, *kinds: str, at: i
 )
 def test_where_a_kill_fell_is_told_from_what_it_cut(reached: dict[str, int | None], inside: set[str]) -> None:
     assert {name for name, count in reached.items() if count} == inside
+
+
+@pytest.mark.parametrize(
+    ("kill_ms", "paid_ms", "over_ms", "reached"),
+    [
+        (30, 40, 1, True),
+        (30, None, 1, True),
+        (30, 30, 1, True),
+        (30, 25, 1, False),
+        (10, 40, 1, False),
+        (30, 40, 0, False),
+    ],
+)
+def test_a_kill_before_a_payout_is_told_from_one_after_it(
+    kill_ms: int, paid_ms: int | None, over_ms: int, reached: bool
+) -> None:
+    traffic = Traffic()
+    slow_ms = CONTRACT.insurance.threshold_ms + over_ms
+    traffic.call("c1", 0, slow_ms + 50)
+    traffic.attempt("c1", 0, slow_ms)
+    for kind, at_ms in (("post", 20), ("payout", paid_ms)):
+        if at_ms is not None:
+            at = (slow_ms + at_ms) * 1000
+            traffic.ledger.append(LedgerEntry(len(traffic.ledger) + 1, "c1", "a", kind, 0, 0, 0, (), (), at))
+    made = replace(traffic.history(), notes=(Note("kill", (slow_ms + kill_ms) * 1000, {}),))
+    assert bool(branches_reached(made, CONTRACT)[OWING]) is reached
 
 
 def test_tokens_that_do_not_fit_are_told_from_requests_that_do_not() -> None:

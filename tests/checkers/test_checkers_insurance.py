@@ -9,6 +9,7 @@ import pytest
 from harness.checker import Outcome
 from harness.checkers.insurance import (
     answers_carry_the_settlement,
+    charges_outlive_a_crash_with_their_payouts,
     headers_say_what_the_body_says,
     only_whole_answers_are_insured,
     payouts_are_the_promised_share,
@@ -252,3 +253,34 @@ def test_a_charge_has_one_payout_at_most(times: int, charges: int, wanted: Outco
     book.call("c1")
     for clause in ("once_per_charge", "across_crashes", "settlement_retried"):
         assert outcome(payouts_come_once, book, clause) is wanted
+
+
+@pytest.mark.parametrize(
+    ("latency_ms", "outcome_", "cost", "paid", "wanted"),
+    [
+        (THRESHOLD + 5, "cut", COST, PAYOUT, PASS),
+        (THRESHOLD + 5, "cut", COST, 0, FAIL),
+        (THRESHOLD + 5, "ok", COST, PAYOUT, PASS),
+        (THRESHOLD + 5, "ok", COST, 0, FAIL),
+        (THRESHOLD + 5, "cut", 0, 0, None),
+        (THRESHOLD + 5, "aborted", COST, 0, None),
+        (THRESHOLD, "cut", COST, 0, None),
+    ],
+)
+def test_a_charge_that_outlived_a_crash_has_its_payout(
+    latency_ms: int, outcome_: str, cost: int, paid: int, wanted: Outcome | None
+) -> None:
+    book = served(latency_ms * MS, paid=paid, cost=cost, outcome=outcome_)
+    assert charges_outlive_a_crash_with_their_payouts(book.history(), CONTRACT).clauses == {}
+    book.note("crash", at=latency_ms * MS + 1)
+    told = charges_outlive_a_crash_with_their_payouts(book.history(), CONTRACT).clauses
+    assert {name: clause.outcome for name, clause in told.items()} == (
+        {"over_threshold_pays": wanted} if wanted else {}
+    )
+
+
+def test_a_slow_call_that_a_kill_cut_may_have_been_charged_and_paid() -> None:
+    book = served((THRESHOLD + 5) * MS, paid=PAYOUT, outcome="cut")
+    assert outcome(only_whole_answers_are_insured, book, "failed") is FAIL
+    book.note("crash", at=(THRESHOLD + 5) * MS)
+    assert only_whole_answers_are_insured(book.history(), CONTRACT).clauses == {}

@@ -367,6 +367,59 @@ def test_holds_that_a_crash_left_open_are_voided_at_the_start() -> None:
     in_life(test)
 
 
+@pytest.mark.parametrize("starts", [1, 3])
+def test_a_payout_that_a_crash_came_before_is_paid_by_the_next_start_and_no_other(starts: int) -> None:
+    async def test(ledger: Ledger, kept: MemoryStore) -> None:
+        owed = await ledger.post(ledger.hold("a", "c1", 100), 30, 8)
+        paid = await ledger.post(ledger.hold("a", "c2", 100), 30, 8)
+        assert await ledger.payout("a", "c2", 8, paid.entry)
+        kept.crash()
+        for _ in range(starts):
+            reborn = await opened(kept)
+            payouts = [(one["call"], one["credits"], list(one["flags"])) for one in reborn.entries("a")][-2:]
+            assert payouts == [("c2", 8, []), ("c1", 8, ["restart"])]
+            assert reborn.posted("a") == 1000 - 60 + 16
+            assert not await reborn.payout("a", "c1", 8, owed.entry)
+
+    in_life(test)
+
+
+def test_a_start_that_is_killed_while_it_pays_leaves_the_payout_to_the_next() -> None:
+    async def test(ledger: Ledger, kept: MemoryStore) -> None:
+        await ledger.post(ledger.hold("a", "c1", 100), 30, 8)
+        kept.crash()
+        dying = Ledger(kept, clock())
+        starting = asyncio.create_task(dying.open(ACCOUNTS))
+        await asyncio.sleep(0)
+        kept.crash()
+        starting.cancel()
+        reborn = await opened(kept)
+        assert [one["kind"] for one in reborn.entries("a")] == ["opening", "hold", "post", "payout"]
+
+    in_life(test)
+
+
+def test_a_payout_that_was_waived_is_not_paid_by_the_next_start() -> None:
+    async def test(ledger: Ledger, kept: MemoryStore) -> None:
+        posting = await ledger.post(ledger.hold("a", "c1", 100), 30, 8)
+        ledger.waive(posting.entry)
+        await ledger.post(ledger.hold("a", "c2", 1), 1)  # committed after the waiver
+        kept.crash()
+        assert (await opened(kept)).posted("a") == 1000 - 31
+
+    in_life(test)
+
+
+def test_a_waiver_that_the_store_refuses_leaves_the_payout_due() -> None:
+    async def test(ledger: Ledger, kept: MemoryStore) -> None:
+        posting = await ledger.post(ledger.hold("a", "c1", 100), 30, 8)
+        kept.fail(1)
+        ledger.waive(posting.entry)
+        assert (await opened(kept)).posted("a") == 1000 - 30 + 8
+
+    in_life(test)
+
+
 def damaged(change: Callable[[list[dict[str, Any]]], object]) -> list[dict[str, Any]]:
     """Return the stored records of a small book with something wrong in them."""
     records: list[dict[str, Any]] = []

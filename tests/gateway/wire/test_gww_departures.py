@@ -25,6 +25,8 @@ from gww_bench import (
     stream,
 )
 
+from harness.gateway.ledger import Ledger
+
 
 def left(upstreams: Upstreams, leave_s: float, *, streamed: bool = False, **options: Any) -> Bench:
     """Send one call whose client leaves after ``leave_s``, and return the gateway when all is over."""
@@ -60,6 +62,23 @@ def test_an_answer_that_is_whole_within_the_drain_time_is_charged_once(streamed:
     assert row["insurance"] == ("not_eligible" if path == MANAGED_CHAT else "")
     (attempt,) = gateway.upstreams.attempts
     assert attempt.complete
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "stream"])
+def test_a_client_that_leaves_while_its_charge_is_committed_is_not_insured_by_a_later_start_either(
+    streamed: bool,
+) -> None:
+    async def test(gateway: Bench) -> Bench:
+        body = {**CHAT, "stream": streamed}
+        await gateway.ask(MANAGED_CHAT, body, leave_s=100.0002)  # a commit takes longer
+        await gateway.committed()
+        again = Ledger(gateway.parts.store, gateway.parts.clock)
+        await again.open(())
+        assert [one["kind"] for one in again.entries("alice")] == ["opening", "hold", "post"]
+        return gateway
+
+    gateway: Bench = bench(test, Upstreams(primary=answering(100.0, streamed)))
+    assert (gateway.row()["outcome"], gateway.row()["insurance"]) == ("aborted", "not_eligible")
 
 
 @pytest.mark.parametrize("path", [MANAGED_CHAT, GENERAL_CHAT])

@@ -131,7 +131,7 @@ def swarm(session: nox.Session) -> None:
 
 @nox.session
 def durability(session: nox.Session) -> None:
-    """Over 200 kills of the gateway without a fault, and gateways that commit too late, or forget, are caught by kills."""
+    """Over 200 kills of the gateway without a fault; gateways that commit too late, or forget, are caught by kills."""
     _install(session)
     folder = "runs/nox-durability"
     run = ("harness", "run", "--mode", "local", "-q")

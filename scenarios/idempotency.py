@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
-from harness.checkers.idempotency import a_key_runs_one_call, replays_are_not_insured
+from harness.checkers.idempotency import a_key_outlives_a_crash, a_key_runs_one_call, replays_are_not_insured
 from harness.checkers.insurance import payouts_come_once
 from harness.checkers.ledger import money_is_neither_made_nor_lost
 from harness.contract import Contract
 from harness.scenario import (
     Account,
     Call,
+    Crash,
     Injection,
     Reply,
     Scenario,
@@ -139,4 +141,25 @@ def a_retry_of_a_failed_call(contract: Contract) -> Scenario:
         workload=Workload(tuple(calls)),
         injections=(Injection("primary", respond(status=400), calls=firsts),),
         checks=(a_key_runs_one_call, money_is_neither_made_nor_lost),
+    )
+
+
+@scenario(reaches=("killed", "killed_inside_a_commit"))
+def a_retry_after_a_kill(contract: Contract, rng: random.Random) -> Scenario:
+    """Killed with some answers told and others only charged: the retry of each key costs nothing more."""
+    told = _firsts(contract)
+    answered_ms = 1_000
+    cut: list[Call] = []
+    for n, first in enumerate(_firsts(contract, replace(PRICED, chunks=1, gap_ms=0, ttft_ms=answered_ms))):
+        cut.append(keyed(contract, replace(first, id=f"cut{n}", at_ms=0), f"cut {n}"))
+    calls = [*told, *cut]
+    for first in (*told, *cut):
+        retry = replace(again(first, f"again-{first.id}"), after=(first.id, "kill"))
+        calls += [retry, replace(again(first, f"later-{first.id}"), after=(retry.id,))]
+    return Scenario(
+        world=World(),
+        workload=Workload(tuple(calls)),
+        # Behind the charges, which come with the answers: inside the commit of one of these.
+        crashes=(Crash(answered_ms + 0.01, after_appends=rng.randrange(1, 7), id="kill"),),
+        checks=(a_key_outlives_a_crash, money_is_neither_made_nor_lost, payouts_come_once),
     )

@@ -1,18 +1,19 @@
 """Reads the books of recorded runs: journal, ledger, usage log and what the clients saw, out of ``history.jsonl``.
 
-It reads usage objects by the contract's identities, as data, and does no arithmetic but sums of tokens.
+It judges nothing: what a row means is decided by what reads the books.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from harness.audit.books import AuditError, Books
 from harness.audit.units import Unit
-from harness.contract import Contract, Model, UsageIdentity
+from harness.audit.usage import usage_of
+from harness.contract import Contract, Model
 from harness.contract.loader import contract_from_json
 from harness.history import AttemptSpan, CallSpan, History, HistoryError, PlannedCall, read_history
 
@@ -57,6 +58,7 @@ class _Run:
         self.file = books.source(f"{self.prefix}history.jsonl")
         self.credit = books.unit.credit(contract.money.credits_per_usd)
         self.planned = history.planned
+        self.caused = _caused(history, contract)
 
     def read(self, folder: Path) -> None:
         """Add everything."""
@@ -97,17 +99,18 @@ class _Run:
         return asked(self.contract, planned)
 
     def _served(self, lines: Sequence[int]) -> Iterator[tuple[Any, ...]]:
-        last = {call: self.history.attempts_of(call)[-1].id for call in {a.call for a in self.history.attempts}}
+        calls = {attempt.id: call for call, attempts in self.caused.items() for attempt in attempts}
         for attempt, line in zip(self.history.attempts, lines, strict=True):
-            planned = self.planned.get(attempt.call)
+            call = calls[attempt.id]
+            planned = self.planned.get(call)
             if planned is not None and planned.surface not in BILLED:
                 continue
-            model = self._model(attempt.call)
-            serves = attempt.id == last[attempt.call] and _whole(attempt)
+            model = self._model(call)
+            serves = attempt is self.caused[call][-1] and _whole(attempt)
             flaw, tokens = usage_of(self.contract, attempt, model)
             account = f"{self.prefix}{planned.account}" if planned else None
             yield (
-                f"{self.prefix}{attempt.call}",
+                f"{self.prefix}{call}",
                 self.policy,
                 account,
                 _name(model) if model else None,
@@ -170,11 +173,15 @@ class _Run:
                 continue
             planned = self.planned[call.id]
             model = self._model(call.id)
-            billing = call.claims.get("billing") or {}
-            insurance = call.claims.get("insurance") or {}
+            attempts = self.caused.get(call.id, ())
+            # An answer that came again by its key tells the charge of the call that it is from.
+            again = bool(planned.detail.get("marks")) and not attempts
+            claims, headers = ({}, {}) if again else (call.claims, call.headers)
+            billing = claims.get("billing") or {}
+            insurance = claims.get("insurance") or {}
             names = self.contract.headers
             paid = insurance.get("credits_compensated")
-            header_paid = None if call.stream else _whole_number(call.headers.get(names.insurance_credits))
+            header_paid = None if call.stream else _whole_number(headers.get(names.insurance_credits))
             yield (
                 f"{self.prefix}{call.id}",
                 self.policy,
@@ -182,25 +189,46 @@ class _Run:
                 _name(model) if model else None,
                 "ok" if call.outcome == "ok" else "unknown" if call.outcome in LOST else "failed",
                 *(self._units(billing.get(name)) for name in ("credits_charged", "balance_before", "balance_after")),
-                model is not None and model.tier == "enterprise" and not self._left_early(call),
+                model is not None and model.tier == "enterprise" and not self._left_early(call, attempts),
                 insurance.get("status"),
                 None if insurance.get("status") == "pending" else self._units(paid),
-                None if call.stream else call.headers.get(names.insurance_status),
+                None if call.stream else headers.get(names.insurance_status),
                 self._units(header_paid),
                 insurance.get("latency_ms"),
-                *latency_bounds(self.history, planned, call),
+                *latency_bounds(self.history, planned, call, attempts),
                 call.end,
                 self.file,
                 line,
             )
 
-    def _left_early(self, call: CallSpan) -> bool:
+    def _left_early(self, call: CallSpan, attempts: Sequence[AttemptSpan]) -> bool:
         """Say whether the caller hung up before its answer was there: the insurance does not cover that."""
-        attempts = self.history.attempts_of(call.id)
         return call.outcome == "aborted" and bool(attempts) and attempts[-1].end > call.end + self.history.skew_us
 
     def _units(self, credits: Any) -> int | None:
         return credits * self.credit if isinstance(credits, int) and not isinstance(credits, bool) else None
+
+
+def _caused(history: History, contract: Contract) -> dict[str, list[AttemptSpan]]:
+    """Return the attempts that each call caused, in their order.
+
+    Upstream a retry goes by the name that is in its body, that of the call which it repeats. Whose an attempt is tells
+    the time at which it began: calls of one name do not overlap but for those that are refused.
+    """
+    in_use = contract.error("key_in_use").status
+    tries: dict[str, list[CallSpan]] = {}
+    for call in history.calls:
+        tries.setdefault(str(history.planned[call.id].detail.get("marks") or call.id), []).append(call)
+    found: dict[str, list[AttemptSpan]] = {}
+    for attempt in sorted(history.attempts, key=lambda one: (one.start, one.ordinal)):
+        under_way = [
+            call
+            for call in tries.get(attempt.call, ())
+            if call.sent - history.skew_us <= attempt.start <= call.end + history.skew_us and call.status != in_use
+        ]
+        latest = max(under_way, key=lambda call: call.sent, default=None)
+        found.setdefault(latest.id if latest is not None else attempt.call, []).append(attempt)
+    return found
 
 
 def asked(contract: Contract, planned: PlannedCall) -> Model | None:
@@ -212,54 +240,14 @@ def asked(contract: Contract, planned: PlannedCall) -> Model | None:
     return enterprise or contract.model("general", planned.model)
 
 
-def usage_of(contract: Contract, attempt: AttemptSpan, model: Model | None) -> tuple[str, tuple[Any, ...]]:
-    """Return what is wrong with an attempt's usage ('' if nothing) and its tokens in the four disjoint classes."""
-    nothing = (None,) * 4
-    raw = attempt.reading.usage
-    if raw is None or model is None:
-        return "missing", nothing
-    identity = contract.usage_of(attempt.surface)
-    values = {
-        name: at(raw, getattr(identity, name)) for name in ("input", "output", "cache_read", "cache_write", "reasoning")
-    }
-    if values["input"] is None or values["output"] is None:
-        return "missing", nothing
-    numbers = {name: 0 if value is None else value for name, value in values.items()}
-    if any(isinstance(value, bool) or not isinstance(value, int) for value in numbers.values()):
-        return "conflict", nothing
-    if min(numbers.values()) < 0:
-        return "negative", nothing
-    flaw = _conflict(identity, raw, numbers, model.context_tokens)
-    if flaw:
-        return flaw, nothing
-    cached = numbers["cache_read"] + numbers["cache_write"]
-    fresh = numbers["input"] - cached if identity.includes_cache else numbers["input"]
-    return "", (fresh, numbers["cache_read"], numbers["cache_write"], numbers["output"])
-
-
-def _conflict(identity: UsageIdentity, raw: Mapping[str, Any], numbers: Mapping[str, int], context: int) -> str:
-    cached = numbers["cache_read"] + numbers["cache_write"]
-    prompt = numbers["input"] if identity.includes_cache else numbers["input"] + cached
-    if max(prompt + numbers["output"], numbers["reasoning"]) > context:
-        return "absurd"
-    total = at(raw, identity.total) if identity.total else None
-    contradicts = total is not None and total != numbers["input"] + numbers["output"]
-    if (
-        contradicts
-        or numbers["reasoning"] > numbers["output"]
-        or (identity.includes_cache and cached > numbers["input"])
-    ):
-        return "conflict"
-    return ""
-
-
-def latency_bounds(history: History, planned: PlannedCall, call: CallSpan) -> tuple[int | None, int | None]:
+def latency_bounds(
+    history: History, planned: PlannedCall, call: CallSpan, attempts: Sequence[AttemptSpan]
+) -> tuple[int | None, int | None]:
     """Return between which microseconds a call's true latency lies, by the clocks of caller and upstream.
 
     It starts with the whole request at the gateway and ends with the upstream's last byte there. A caller that sent or
     read slowly leaves the lower bound open.
     """
-    attempts = history.attempts_of(call.id)
     if not attempts:
         return None, None
     link_us = round(1000 * float(history.plan.options.get("latency_ms", 0) or 0))
@@ -274,14 +262,6 @@ def latency_bounds(history: History, planned: PlannedCall, call: CallSpan) -> tu
     # On sockets the first attempt's arrival, not the caller's send, is where the gateway certainly had the request; and
     # a busy machine may note an end late.
     return max(0, ended - attempts[0].start - SCHEDULING_US), max(0, slowest)
-
-
-def at(raw: Mapping[str, Any], path: str) -> Any:
-    """Return the value at a dotted path of a usage object, None where there is none."""
-    value: Any = raw
-    for step in path.split(".") if path else ():
-        value = value.get(step) if isinstance(value, Mapping) else None
-    return value if path else None
 
 
 def _whole(attempt: AttemptSpan) -> bool:

@@ -44,13 +44,21 @@ def _retries(history: History, contract: Contract) -> Iterator[Retry]:
         for one in group:
             own = _own_attempts(one, history)
             expired = first is not None and one.call.sent > first.call.end + contract.idempotency.keep_ms * 1000
-            # What was kept for a key may have been lost with the gateway's memory.
+            # What becomes of a key when the gateway breaks is judged apart: a_key_outlives_a_crash.
             if first is None or expired or _lost_between(first, one, broken):
                 first = one if own else None
                 continue
-            marks = str(one.plan.detail.get("marks") or one.plan.id)
-            same = marks == (first.plan.detail.get("marks") or first.plan.id) and one.plan.path == first.plan.path
-            yield Retry(first, one, same, own)
+            yield Retry(first, one, _alike(first, one), own)
+
+
+def _alike(first: Seen, one: Seen) -> bool:
+    """Say whether two calls are the same request, byte for byte."""
+    return _marker(one) == _marker(first) and one.plan.path == first.plan.path
+
+
+def _marker(one: Seen) -> str:
+    """Return the id that a call's body carries: that of the call which it is a retry of, if it is one."""
+    return str(one.plan.detail.get("marks") or one.plan.id)
 
 
 def _lost_between(first: Seen, one: Seen, broken: Sequence[tuple[int, int]]) -> bool:
@@ -60,9 +68,8 @@ def _lost_between(first: Seen, one: Seen, broken: Sequence[tuple[int, int]]) -> 
 
 def _own_attempts(one: Seen, history: History) -> tuple[AttemptSpan, ...]:
     """Return the attempts with the body of a call that began while it was under way."""
-    marker = str(one.plan.detail.get("marks") or one.plan.id)
     start, end = one.call.sent - history.skew_us, one.call.end + history.skew_us
-    return tuple(attempt for attempt in history.attempts_of(marker) if start <= attempt.start <= end)
+    return tuple(attempt for attempt in history.attempts_of(_marker(one)) if start <= attempt.start <= end)
 
 
 @checker("CLIENT-04", "replayed", "other_body", "still_running")
@@ -139,6 +146,46 @@ def _runs(group: list[Seen], history: History, contract: Contract, verdict: Verd
         if new and own:
             kept_until = one.call.end + contract.idempotency.keep_ms * 1000
         told |= {name} - {""}
+
+
+@checker("CLIENT-04", "replayed")
+def a_key_outlives_a_crash(history: History, contract: Contract, verdict: Verdict) -> None:
+    """What a client had whole before a kill it gets again after it, and the tries of a key are charged once at most."""
+    kinds = {note.kind for note in history.notes}
+    if "crash" not in kinds or "store_failure" in kinds:
+        return
+    for group in _keyed(history, contract):
+        tries = [
+            one
+            for one in group
+            if _alike(group[0], one) and one.call.sent <= group[0].call.sent + contract.idempotency.keep_ms * 1000
+        ]
+        _answered_again(tries, history, verdict)
+        if len(tries) > 1 and history.has_tap("books"):
+            charged = {one.call.id: _net_charge(history, one.call.id) for one in tries}
+            verdict.case(
+                "replayed",
+                sum(credits > 0 for credits in charged.values()) <= 1,
+                call=tries[-1].call,
+                expected="a charge for one of the tries of a key at most",
+                actual=f"{charged}",
+            )
+
+
+def _answered_again(tries: list[Seen], history: History, verdict: Verdict) -> None:
+    """Judge the tries behind one that was answered whole; those that met no gateway say nothing."""
+    first: Seen | None = None
+    for one in tries:
+        own = _own_attempts(one, history)
+        if first is None:
+            first = one if own and one.served else None
+        elif one.call.status is not None and one.call.outcome != "cut" and one.call.sent >= first.call.end:
+            _replayed(Retry(first, one, True, own), [e.kind for e in history.entries_of(one.call.id)], verdict)
+
+
+def _net_charge(history: History, call: str) -> int:
+    """Return what a call was charged, less what of it was refunded."""
+    return -sum(entry.credits for entry in history.entries_of(call) if entry.kind in ("post", "refund"))
 
 
 @checker("INS-05", "idempotent_replay", books="all")

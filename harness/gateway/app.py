@@ -115,7 +115,7 @@ def build(
         insurer=Insurer(contract),
         ledger=Ledger(store, clock),
         usage_log=UsageLog(store),
-        replays=Replays(contract, clock),
+        replays=Replays(contract, clock, store),
         headers=HeaderWriter(contract),
         errors=ErrorWriter(contract, redactor),
         redactor=redactor,

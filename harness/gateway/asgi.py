@@ -150,7 +150,6 @@ class ClientStream:
         "_backlog",
         "_client",
         "_ended",
-        "_headers",
         "_last_s",
         "_loop",
         "_ping",
@@ -160,13 +159,14 @@ class ClientStream:
         "_roomy",
         "_timer",
         "_wake",
+        "headers",
         "started",
     )
 
     def __init__(self, client: Client, headers: Headers, ping: bytes, ping_s: float) -> None:
         self.started = False
         self._client = client
-        self._headers = headers
+        self.headers = headers
         self._ping = ping
         self._ping_s = ping_s
         self._loop = asyncio.get_running_loop()
@@ -213,7 +213,7 @@ class ClientStream:
         self._ended = True
         tape = self._client.tape
         if tape is not None:
-            tape.status, tape.headers, tape.whole = 200, self._headers, True
+            tape.status, tape.headers, tape.whole = 200, self.headers, True
         self._stop_pings()
         self._client.answered = True
         _settle(self._wake)
@@ -252,7 +252,7 @@ class ClientStream:
 
     async def _send_all(self) -> None:
         send, queue = self._client.send, self._queue
-        await send({"type": "http.response.start", "status": 200, "headers": self._headers})
+        await send({"type": "http.response.start", "status": 200, "headers": self.headers})
         while True:
             if queue:
                 # What came while the last bytes were sent goes out in one piece.

@@ -84,7 +84,9 @@ class Components:
     life: Life = field(default_factory=Life)
 
     async def start(self) -> None:
-        """Open the ledger: the stored book is replayed, holds left open are voided. A second time does nothing."""
+        """Open the books: stored ones are replayed, what a crash left open is settled. A second time does nothing."""
         if not self.life.started:
             self.life.started = True
             await self.ledger.open(self.deployment.accounts)
+            await self.replays.open(self.ledger)
+            await self.ledger.pay_what_is_due()

@@ -19,7 +19,7 @@ one that a crash came before is booked by the next start.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -94,22 +94,35 @@ class Ledger:
         self._last = 0
 
     async def open(self, accounts: Iterable[AccountSeed]) -> None:
-        """Replay the store, void the holds and pay the payouts that a crash left open, and open accounts that are new.
+        """Replay the store, void the holds that a crash left open, and open the accounts that are new.
 
         Ends when all that is committed. Raises StoreError if the stored book does not add up.
         """
         commit = None
         for hold in self._replay():
             commit = self._void(hold, ("restart",))
-        for charge, credits in tuple(self._due.items()):
-            post = self._journal.record(charge - 1)
-            assert post is not None
-            commit = self._pay(post["account"], post["call"], credits, charge, ("restart",))
         for seed in accounts:
             if seed.id not in self._balances:
                 lines = (("top_ups", -seed.credits), (f"customer:{seed.id}", seed.credits))
                 self._balances[seed.id] = _Balance(seed.id)
                 commit = self._write("opening", seed.id, "", seed.credits, abs(seed.credits), lines)
+        if commit is not None:
+            await commit
+
+    async def take_back(self, holds: Set[int]) -> None:
+        """Refund in whole the charges that closed ``holds``, and waive what is due for them. Committed on return."""
+        for post in self._journal.committed() if holds else ():
+            if post["kind"] == "post" and post["ref"] in holds and self._refundable(post):
+                self.waive(post["entry"])
+                await self.refund(post["entry"], self._refundable(post), ("restart",))
+
+    async def pay_what_is_due(self) -> None:
+        """Pay the payouts that a crash came before. To be called after ``open``. Committed on return."""
+        commit = None
+        for charge, credits in tuple(self._due.items()):
+            post = self._journal.record(charge - 1)
+            assert post is not None
+            commit = self._pay(post["account"], post["call"], credits, charge, ("restart",))
         if commit is not None:
             await commit
 
@@ -136,7 +149,7 @@ class Ledger:
     async def post(self, hold: Hold, credits: int, due: int = 0) -> Posting:
         """Charge ``credits`` in full and release the hold; flagged over_hold if it was smaller. Committed on return.
 
-        ``due`` is the payout that the charge is to have: a start that finds it neither paid nor waived pays it. Raises
+        ``due`` is the payout that the charge is to have: the next start pays it unless it is paid or waived. Raises
         LedgerError for a hold that is closed, StoreError if the charge was not kept.
         """
         if credits < 0 or not hold.open:
@@ -199,7 +212,7 @@ class Ledger:
             with suppress(StoreError):
                 self._waivers.append({"charge": charge})
 
-    async def refund(self, charge: int, credits: int) -> None:
+    async def refund(self, charge: int, credits: int, flags: tuple[str, ...] = ()) -> None:
         """Give ``credits`` of the posting with entry number ``charge`` back, in parts if need be. Committed on return.
 
         Raises LedgerError for what is no charge, and for more than is left of it.
@@ -209,7 +222,7 @@ class Ledger:
             raise LedgerError(f"entry {charge}: a refund of {credits} credits")
         account = post["account"]
         lines = (("revenue", -credits), (self._balances[account].customer, credits))
-        await self._write("refund", account, post["call"], credits, credits, lines, ref=charge)
+        await self._write("refund", account, post["call"], credits, credits, lines, flags=flags, ref=charge)
 
     async def top_up(self, account: str, credits: int, payment: str) -> bool:
         """Book ``credits`` paid in, once per payment; False if it was there already. Committed on return.

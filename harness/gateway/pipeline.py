@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from harness.gateway.asgi import Client, ClientGone, ClientStream
+from harness.gateway.asgi import Client, ClientGone, ClientStream, Headers
 from harness.gateway.call import Call, Endpoint
 from harness.gateway.errors import Refusal
 from harness.gateway.insurer import Settlement
@@ -100,6 +100,7 @@ class Pipeline:
                 call.limit = limit
                 if call.surface.charged:
                     await parts.admission.admit(parts, call)
+                    parts.replays.admitted(call)
                 if call.stream:
                     call.out = self.open_stream(parts, call)
                 return await parts.relay.run(parts, call)
@@ -154,13 +155,20 @@ class Pipeline:
     async def answer_whole(self, parts: Components, call: Call, answer: Answer) -> None:
         """Charge an unstreamed answer, settle its insurance, and send it with both."""
         bill = await parts.settler.charge(parts, call, answer)
+        if call.replay_key is not None:
+            # Before the payout: a charge that has one has its answer in the store.
+            settlement = parts.settler.settlement(parts, call, bill.credits) if call.enterprise else None
+            await parts.replays.keep(call, *self.whole(parts, call, answer, bill, settlement))
         settlement = await parts.settler.insure(parts, call, bill) if call.enterprise else None
         self.done(parts, call)
-        await call.client.respond(
-            200,
-            parts.headers.whole(call, settlement),
-            call.surface.finished(answer.body, call.asked, self.hypereal(call, bill, settlement)),
-        )
+        await call.client.respond(200, *self.whole(parts, call, answer, bill, settlement))
+
+    def whole(
+        self, parts: Components, call: Call, answer: Answer, bill: Bill, settlement: Settlement | None
+    ) -> tuple[Headers, bytes]:
+        """Return headers and body of an unstreamed answer."""
+        body = call.surface.finished(answer.body, call.asked, self.hypereal(call, bill, settlement))
+        return parts.headers.whole(call, settlement), body
 
     async def finish_stream(self, parts: Components, call: Call, answer: Answer) -> None:
         """Charge a stream, let out what was held back until then, and settle its insurance after its end."""
@@ -168,7 +176,11 @@ class Pipeline:
         bill = await parts.settler.charge(parts, call, answer)
         if call.enterprise:
             call.surface.place(answer.held, {"billing": bill.as_json()})
-        call.out.write(b"".join(event.raw for event in answer.held))
+        last = b"".join(event.raw for event in answer.held)
+        tape = call.client.tape
+        if tape is not None:
+            await parts.replays.keep(call, call.out.headers, b"".join([*tape.pieces, last]))
+        call.out.write(last)
         call.out.end()
         if call.enterprise:
             await parts.settler.insure(parts, call, bill)

@@ -1,24 +1,24 @@
 """Answers kept by the clients' own keys, so that a retry is answered again and not run again; it bills nothing.
 
-Kept in memory, for the contract's time and up to a bound: after a restart, or when later ones pushed it out, a key is
-new.
+Kept for the contract's time, in memory up to a bound: when later ones pushed it out, a key is new. A charged answer is
+in the store before its client has all of it, so that its key is known after a restart; a charge that a crash left
+without its answer is given back by the next start, and its key is new.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
 from harness.contract import Contract
 from harness.gateway.asgi import Headers, Tape
 from harness.gateway.call import Call
 from harness.gateway.clock import Clock
 from harness.gateway.errors import Refusal
-
-if TYPE_CHECKING:
-    pass
+from harness.gateway.ledger import Ledger
+from harness.gateway.store import Commit, Record, Store, StoreError
 
 KEPT_BYTES = 256 << 20
 KEY_BYTES = 255
@@ -41,20 +41,37 @@ class _Entry:
     kept: Kept | None = None
     """None while the first call is under way."""
     at_us: int = 0
+    stored: Kept | None = None
+    """What the store has."""
 
 
 class Replays:
     """One entry per account and key. What is not kept in the end leaves no trace, so that a retry runs."""
 
-    def __init__(self, contract: Contract, clock: Clock, limit_bytes: int = KEPT_BYTES) -> None:
+    def __init__(self, contract: Contract, clock: Clock, store: Store, limit_bytes: int = KEPT_BYTES) -> None:
         self._header = contract.idempotency.header
         self._keep_us = contract.idempotency.keep_ms * 1000
         self._clock = clock
+        self._store = store
         self._limit = limit_bytes
         self._bytes = 0
         self._running: dict[tuple[str, str], _Entry] = {}
         self._kept: OrderedDict[tuple[str, str], _Entry] = OrderedDict()
         """By when they were kept, oldest first."""
+
+    async def open(self, ledger: Ledger) -> None:
+        """Know the stored keys again, and give back charges whose answers a crash took, so that their retries may run.
+
+        Ends when all that is committed. Raises StoreError.
+        """
+        since_us = self._clock.now_us() - self._keep_us
+        answered = set()
+        for _, record in self._store.load("answer"):
+            answered.add(record["hold"])
+            if record["at"] > since_us:
+                self._remember((record["account"], record["key"]), _restored(record))
+        keyed = {record["hold"] for _, record in self._store.load("keyed")}
+        await ledger.take_back(keyed - answered)
 
     def enter(self, call: Call) -> Kept | None:
         """Return the answer to replay; None for a call that is to run, which then is the one of its key.
@@ -80,6 +97,19 @@ class Replays:
             raise Refusal("key_in_use", f"the first call with this {self._header} is still under way")
         return entry.kept
 
+    def admitted(self, call: Call) -> None:
+        """Note which hold is a keyed call's: before its charge can be. Raises StoreError."""
+        if call.replay_key is not None and call.hold is not None:
+            self._store.append("keyed", {"hold": call.hold.entry})
+
+    async def keep(self, call: Call, headers: Headers, body: bytes) -> None:
+        """Store the answer that a keyed call is about to be given; return when that is committed.
+
+        A store that takes nothing keeps nobody from an answer that is paid for.
+        """
+        with suppress(StoreError):
+            await self._store_answer(call, Kept(200, headers, body, "aborted" if call.client.gone else "ok"))
+
     def key(self, call: Call, word: str) -> tuple[str, str]:
         """Return what the call's answer is kept by: a key is its account's own."""
         return (call.account, word)
@@ -90,29 +120,68 @@ class Replays:
 
     def leave(self, call: Call) -> None:
         """Keep what the call ended with, if it is to be kept; in any case its key is in use no more."""
-        key, call.replay_key = call.replay_key, None
+        key = call.replay_key
         if key is None:
             return
-        entry, tape = self._running.pop(key), call.client.tape
-        if tape is None or not tape.whole or not self.lasts(call):
-            return
-        body = b"".join(tape.pieces)
-        entry.kept, entry.at_us = Kept(tape.status, tape.headers, body, call.outcome), self._clock.now_us()
-        self._kept[key] = entry
-        self._bytes += len(body)
-        while self._bytes > self._limit:
-            self._pop_oldest()
+        entry, tape = self._running[key], call.client.tape
+        if tape is not None and tape.whole and self.lasts(call):
+            entry.at_us = self._clock.now_us()
+            entry.kept = Kept(tape.status, tape.headers, b"".join(tape.pieces), call.outcome)
+            if entry.kept != entry.stored:
+                with suppress(StoreError):
+                    self._store_answer(call, entry.kept)
+            self._remember(key, entry)
+        del self._running[key]
+        call.replay_key = None
 
     def lasts(self, call: Call) -> bool:
         """Say whether the answer is a result: the call was let in, and what failed was not the gateway itself."""
         return call.hold is not None and call.refused_as != "internal"
 
+    def _store_answer(self, call: Call, kept: Kept) -> Commit:
+        """Append an answer to the store. Raises StoreError."""
+        assert call.replay_key is not None
+        assert call.hold is not None
+        account, word = call.replay_key
+        entry = self._running[call.replay_key]
+        record = {
+            "hold": call.hold.entry,
+            "account": account,
+            "key": word,
+            "digest": entry.digest.hex(),
+            "status": kept.status,
+            "headers": [[name.decode("latin-1"), value.decode("latin-1")] for name, value in kept.headers],
+            "body": kept.body.decode("latin-1"),
+            "outcome": kept.outcome,
+            "at": self._clock.now_us(),
+        }
+        commit = Commit(self._store.append("answer", record))
+        entry.stored = kept
+        return commit
+
+    def _remember(self, key: tuple[str, str], entry: _Entry) -> None:
+        """Keep an entry as the newest, and no more than the bound."""
+        assert entry.kept is not None
+        if key in self._kept:
+            self._pop(key)
+        self._kept[key] = entry
+        self._bytes += len(entry.kept.body)
+        while self._bytes > self._limit:
+            self._pop(next(iter(self._kept)))
+
     def _forget_old(self) -> None:
         since_us = self._clock.now_us() - self._keep_us
         while self._kept and next(iter(self._kept.values())).at_us <= since_us:
-            self._pop_oldest()
+            self._pop(next(iter(self._kept)))
 
-    def _pop_oldest(self) -> None:
-        _, entry = self._kept.popitem(last=False)
+    def _pop(self, key: tuple[str, str]) -> None:
+        entry = self._kept.pop(key)
         assert entry.kept is not None
         self._bytes -= len(entry.kept.body)
+
+
+def _restored(record: Record) -> _Entry:
+    """Return a stored answer as it was."""
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in record["headers"]]
+    kept = Kept(record["status"], headers, record["body"].encode("latin-1"), record["outcome"])
+    return _Entry(bytes.fromhex(record["digest"]), kept, record["at"], kept)

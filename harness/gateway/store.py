@@ -21,7 +21,7 @@ class StoreError(Exception):
 
 
 class Store(Protocol):
-    """An append-only log of records (plain JSON data) of several kinds: entry, waiver, usage, key."""
+    """An append-only log of records (plain JSON data) of several kinds: entry, waiver, usage, key, keyed, answer."""
 
     def append(self, kind: str, record: Record) -> asyncio.Future[None]:
         """Start to write ``record``, which never changes after, and return what ends when it is committed.

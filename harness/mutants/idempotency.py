@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import replace
 
+from harness.gateway.asgi import Headers
 from harness.gateway.call import Call
 from harness.gateway.components import Components
+from harness.gateway.ledger import Ledger
 from harness.gateway.pipeline import Pipeline
 from harness.gateway.replays import Kept, Replays
+from harness.mutants.furniture import with_ledger
 from harness.mutants.registry import mutant
 
 
 def _with(parts: Components, replays: type[Replays]) -> Components:
-    return replace(parts, replays=replays(parts.contract, parts.clock))
+    return replace(parts, replays=replays(parts.contract, parts.clock, parts.store))
 
 
 @mutant(breaks="CLIENT-04")
@@ -87,6 +91,39 @@ def keeps_an_answer_for_ever(parts: Components) -> Components:
             pass
 
     return _with(parts, Elephant)
+
+
+@mutant(breaks="CLIENT-04")
+def forgets_its_keys_in_a_crash(parts: Components) -> Components:
+    """Has its keys in memory alone."""
+
+    class Forgetful(Replays):
+        async def open(self, ledger: Ledger) -> None:
+            pass
+
+    return _with(parts, Forgetful)
+
+
+@mutant(breaks="CLIENT-04")
+def keeps_charges_whose_answers_a_crash_took(parts: Components) -> Components:
+    """Lets a charge stand whose answer nobody can have any more, and charges the retry too."""
+
+    class Keeping(Ledger):
+        async def take_back(self, holds: Set[int]) -> None:
+            pass
+
+    return with_ledger(parts, Keeping)
+
+
+@mutant(breaks="CLIENT-04")
+def keeps_an_answer_once_it_was_given(parts: Components) -> Components:
+    """Stores an answer behind its client's back, so that a kill may come between."""
+
+    class Late(Replays):
+        async def keep(self, call: Call, headers: Headers, body: bytes) -> None:
+            pass
+
+    return _with(parts, Late)
 
 
 class _Booking(Pipeline):

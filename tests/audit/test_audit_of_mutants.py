@@ -19,6 +19,8 @@ CLEAN = (
     "insurance.slow_readers_are_not_slow_answers",
     "crashes.killed_while_settling",
     "crashes.killed_before_the_payout",
+    "idempotency.a_retry_after_a_kill",
+    "idempotency.a_key_that_nothing_is_kept_for",
 )
 
 
@@ -57,6 +59,7 @@ def test_the_reference_gateways_books_agree(tmp_path: Path) -> None:
         ("forgets_payouts_that_a_crash_came_before", "crashes.killed_before_the_payout", "INSURANCE_MISSED"),
         ("pays_at_every_start_what_it_owed_at_one", "crashes.killed_before_the_payout", "INSURANCE_DUPLICATE"),
         ("loses_an_update_of_a_balance", "billing.balances_chain_under_concurrency", "BALANCE_CHAIN_BREAK"),
+        ("charges_a_replay", "idempotency.a_retry_with_its_key", "PHANTOM"),
         ("never_pays", "insurance.slow_success", "INSURANCE_MISSED"),
         ("pays_at_the_threshold", "insurance.at_the_threshold", "INSURANCE_UNDUE"),
         ("insures_clients_that_left", "insurance.slow_failures_are_not_paid", "INSURANCE_UNDUE"),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness.checker import Outcome
-from harness.checkers.idempotency import a_key_runs_one_call, replays_are_not_insured
+from harness.checkers.idempotency import a_key_outlives_a_crash, a_key_runs_one_call, replays_are_not_insured
 from harness.history import Reading
 from tests.checkers.money_histories import CHAT_USAGE, CONTRACT, Book, outcome
 
@@ -139,3 +139,55 @@ def test_a_replay_is_not_paid_for(payouts: tuple[str, ...], told: str, wanted: O
         book.payout(call, 3)
     book.row("c2", insurance=told)
     assert outcome(replays_are_not_insured, book, "idempotent_replay") is wanted
+
+
+def killed(book: Book) -> Book:
+    """Let the gateway be killed between the first call and its retry."""
+    book.note("crash", at=150 * MS)
+    return book
+
+
+def cut() -> Book:
+    """A first call that was charged, and whose answer was cut by the kill."""
+    book = first()
+    book.calls[0] = replace(book.calls[0], outcome="cut", reading=Reading(), claims={})
+    return book
+
+
+def refund(book: Book, call: str, credits: int) -> None:
+    book.entry("a", call, "refund", credits, credits, (("revenue", -credits), ("customer:a", credits)))
+
+
+def run_and_charged_again(book: Book, refunded: int) -> Book:
+    retried(book)
+    book.attempt("c1", CHAT_USAGE, start=205 * MS, end=209 * MS)
+    if refunded:
+        refund(book, "c1", refunded)
+    book.post("c2", 21)
+    return book
+
+
+@pytest.mark.parametrize(
+    ("book", "wanted"),
+    [
+        (retried(first()), PASS),
+        (run_and_charged_again(first(), 0), FAIL),
+        (run_and_charged_again(first(), 21), FAIL),  # it had been told an answer
+        (retried(first(), reading=Reading(text="two", terminal=True)), FAIL),
+        (retried(first(), status=None, outcome="error", reading=Reading(), claims={}), PASS),  # met no gateway
+        (run_and_charged_again(cut(), 21), PASS),
+        (run_and_charged_again(cut(), 0), FAIL),
+        (run_and_charged_again(cut(), 20), FAIL),
+        (retried(cut()), PASS),
+    ],
+)
+def test_a_key_is_known_after_a_kill_and_charged_once(book: Book, wanted: Outcome) -> None:
+    assert a_key_outlives_a_crash(book.history(), CONTRACT).clauses == {}
+    assert outcome(a_key_outlives_a_crash, killed(book), "replayed") is wanted
+
+
+def test_a_key_may_be_charged_again_when_its_time_is_over() -> None:
+    late = (CONTRACT.idempotency.keep_ms + 1_000) * MS
+    book = retried(first(), sent=late, end=late + 10 * MS)
+    book.post("c2", 21)
+    assert a_key_outlives_a_crash(killed(book).history(), CONTRACT).clauses == {}

@@ -19,6 +19,7 @@ ACCOUNTS = (account("a", 1000), account("b", 0))
 async def opened(kept: MemoryStore) -> Ledger:
     ledger = Ledger(kept, clock())
     await ledger.open(ACCOUNTS)
+    await ledger.pay_what_is_due()
     return ledger
 
 
@@ -389,7 +390,8 @@ def test_a_start_that_is_killed_while_it_pays_leaves_the_payout_to_the_next() ->
         await ledger.post(ledger.hold("a", "c1", 100), 30, 8)
         kept.crash()
         dying = Ledger(kept, clock())
-        starting = asyncio.create_task(dying.open(ACCOUNTS))
+        await dying.open(ACCOUNTS)
+        starting = asyncio.create_task(dying.pay_what_is_due())
         await asyncio.sleep(0)
         kept.crash()
         starting.cancel()
@@ -406,6 +408,27 @@ def test_a_payout_that_was_waived_is_not_paid_by_the_next_start() -> None:
         await ledger.post(ledger.hold("a", "c2", 1), 1)  # committed after the waiver
         kept.crash()
         assert (await opened(kept)).posted("a") == 1000 - 31
+
+    in_life(test)
+
+
+@pytest.mark.parametrize("refunded", [0, 12])
+def test_charges_that_are_taken_back_are_refunded_whole_once_and_have_no_payout(refunded: int) -> None:
+    async def test(ledger: Ledger, kept: MemoryStore) -> None:
+        hold, other = ledger.hold("a", "c1", 100), ledger.hold("a", "c2", 100)
+        lost = await ledger.post(hold, 30, 8)
+        await ledger.post(other, 20, 5)
+        if refunded:
+            await ledger.refund(lost.entry, refunded)
+        kept.crash()
+        for _ in range(2):
+            reborn = Ledger(kept, clock())
+            await reborn.open(ACCOUNTS)
+            await reborn.take_back({hold.entry, 999})
+            await reborn.pay_what_is_due()
+            ends = [(one["call"], one["kind"], one["credits"]) for one in reborn.entries("a")][-2:]
+            assert ends == [("c1", "refund", 30 - refunded), ("c2", "payout", 5)]
+            assert reborn.posted("a") == reborn.available("a") == 1000 - 20 + 5
 
     in_life(test)
 

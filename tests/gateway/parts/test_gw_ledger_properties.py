@@ -51,12 +51,17 @@ class Life:
             await asyncio.gather(*self.tasks, return_exceptions=True)
             self.ledger = Ledger(self.kept, clock())
             self.holds, self.tasks = [], []
-            opening = asyncio.create_task(self.ledger.open(ACCOUNTS))
+            opening = asyncio.create_task(self.opened(self.ledger))
             crash = asyncio.create_task(self.crashed.wait())
             await asyncio.wait([opening, crash], return_when=asyncio.FIRST_COMPLETED)
             crash.cancel()
         await opening
         assert all(self.ledger.available(name) == self.ledger.posted(name) for name in ("a", "b"))
+
+    @staticmethod
+    async def opened(ledger: Ledger) -> None:
+        await ledger.open(ACCOUNTS)
+        await ledger.pay_what_is_due()
 
     def end(self, *others: asyncio.Task[None]) -> None:
         """Let nobody hear of anything any more, as it is when their process is dead."""

@@ -74,6 +74,7 @@ def test_a_client_that_leaves_while_its_charge_is_committed_is_not_insured_by_a_
         await gateway.committed()
         again = Ledger(gateway.parts.store, gateway.parts.clock)
         await again.open(())
+        await again.pay_what_is_due()
         assert [one["kind"] for one in again.entries("alice")] == ["opening", "hold", "post"]
         return gateway
 

@@ -23,14 +23,18 @@ from gww_bench import (
     bench,
     chat_answer,
     chat_events,
+    deployment,
     message_answer,
     ok,
     response_answer,
     stream,
 )
 
+from harness.gateway.app import build, create_app
 from harness.gateway.components import Components
+from harness.gateway.entropy import KeyedEntropy
 from harness.gateway.replays import Replays
+from harness.gateway.store import MemoryStore
 
 KEY = {"idempotency-key": "k1"}
 STREAMED = {**CHAT, "stream": True}
@@ -179,7 +183,7 @@ def test_a_key_is_new_when_its_time_is_over() -> None:
 
 def test_what_is_kept_is_bounded_and_the_oldest_goes_first() -> None:
     def small(parts: Components) -> Components:
-        return replace(parts, replays=Replays(parts.contract, parts.clock, limit_bytes=1_500))
+        return replace(parts, replays=Replays(parts.contract, parts.clock, parts.store, limit_bytes=1_500))
 
     keys = [{"headers": {"idempotency-key": name}} for name in ("a", "b", "c", "c", "a")]
     heard, gateway = in_turn(answers(5), *keys, change=small)
@@ -198,3 +202,71 @@ def test_a_key_that_is_too_long_is_refused_and_one_that_is_empty_is_none() -> No
 def test_the_key_stays_with_the_gateway() -> None:
     _, gateway = in_turn(answers(), {})
     assert "idempotency-key" not in gateway.upstreams.attempts[0].request.headers
+
+
+def next_life(gateway: Bench) -> Bench:
+    """Return the gateway that comes after a kill of this one, on what it had committed; it is still to be started."""
+    gateway.store.crash()
+    parts = build(
+        gateway.contract,
+        deployment(),
+        store=gateway.store,
+        entropy=KeyedEntropy(2),
+        transport=gateway.upstreams,
+        log=gateway.lines.append,
+    )
+    return replace(gateway, parts=parts, app=create_app(parts))
+
+
+@pytest.mark.parametrize("body", [CHAT, STREAMED])
+@pytest.mark.parametrize("later_s", [0.0, 50.0])
+def test_an_answer_that_was_told_before_a_kill_comes_again_after_it_until_its_time_is_over(
+    body: dict[str, Any], later_s: float
+) -> None:
+    async def test(gateway: Bench) -> tuple[Heard, Heard, Heard, Bench]:
+        first = await gateway.ask(MANAGED_CHAT, body, headers=KEY)
+        await asyncio.sleep(later_s)
+        reborn = next_life(gateway)
+        await reborn.parts.start()
+        again = await reborn.ask(MANAGED_CHAT, body, headers=KEY)
+        return first, again, await reborn.ask(MANAGED_CHAT, {**body, "n": 1}, headers=KEY), reborn
+
+    answer = stream(*chat_events()) if "stream" in body else ok(chat_answer())
+    first, again, other, gateway = bench(test, Upstreams(primary=answer), overlay={"idempotency.keep_ms": 40_000})
+    kept = later_s == 0
+    assert replayed(again) is kept
+    assert (again.body == first.body) is kept  # a bill of its own tells other balances
+    assert other.status == 422
+    assert gateway.kinds() == ["hold", "post"] * (1 if kept else 2)
+
+
+@pytest.mark.parametrize("body", [CHAT, STREAMED])
+def test_a_charge_whose_answer_a_kill_took_is_given_back_and_the_retry_is_run(body: dict[str, Any]) -> None:
+    async def test(gateway: Bench) -> tuple[Heard, Bench]:
+        first = asyncio.create_task(gateway.ask(MANAGED_CHAT, body, headers=KEY))
+        while gateway.kinds() != ["hold", "post"]:  # noqa: ASYNC110 - the books tell nobody of a commit
+            await asyncio.sleep(0.0001)
+        reborn = next_life(gateway)
+        first.cancel()
+        await reborn.parts.start()
+        return await reborn.ask(MANAGED_CHAT, body, headers=KEY), reborn
+
+    answer = stream(*chat_events()) if "stream" in body else ok(chat_answer())
+    again, gateway = bench(test, Upstreams(primary=answer))
+    assert (again.status, replayed(again)) == (200, False)
+    assert gateway.kinds() == ["hold", "post", "refund", "hold", "post"]
+    entries = gateway.parts.ledger.entries("alice")
+    assert sum(one["credits"] for one in entries[1:]) == entries[-1]["credits"]  # one charge is left
+
+
+def test_a_store_that_takes_no_answers_keeps_nobody_from_his() -> None:
+    class Full(Replays):
+        async def keep(self, call: Any, headers: Any, body: bytes) -> None:
+            assert isinstance(self._store, MemoryStore)
+            self._store.fail(1)
+            await super().keep(call, headers, body)
+
+    (first, again), _ = in_turn(
+        answers(), {}, {}, change=lambda parts: replace(parts, replays=Full(parts.contract, parts.clock, parts.store))
+    )
+    assert (first.status, again.body, replayed(again)) == (200, first.body, True)

@@ -1,4 +1,4 @@
-"""Reads the usage that an upstream told by the contract's identities, as data; its only arithmetic is sums of tokens."""
+"""Reads the usage that an upstream told, by the contract's identities, as data; it adds tokens, and prices nothing."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ def replay(ctx: click.Context, /, folder: Path) -> None:
 @click.option("--ledger", multiple=True, type=click.Path(path_type=Path), help="What the gateway charged.")
 @click.option("--client", multiple=True, type=click.Path(path_type=Path), help="What callers were told.")
 @click.option("--prices", default="", metavar="FILE|CONTRACT", help="The printed prices (see docs/audit.md).")
-@click.option("--map", "maps", multiple=True, metavar="[BOOK=]FILE|NAME", help="Which columns hold what.")
+@click.option("--map", "maps", multiple=True, metavar="[BOOK=|FILE=]MAP", help="Which columns hold what.")
 @click.option("--tolerance", type=click.IntRange(0), default=0, show_default=True, help="In quanta of the rounding.")
 @click.option("--cutoff", type=click.IntRange(0), metavar="SECONDS", help="How near its edge a period may lack a call.")
 @click.option("--out", type=click.Path(path_type=Path), help="Default: DIR/audit, or audit.")

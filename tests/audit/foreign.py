@@ -128,11 +128,14 @@ class Desk:
         self.prices = PRICES
         self.maps = [MAP]
 
-    def audit(self, *, tolerance: int = 0, cutoff: int | None = None, **books: Path | Rows) -> Result:
+    def audit(self, *, tolerance: int = 0, cutoff: int | None = None, **books: Path | list[Path] | Rows) -> Result:
         """Audit books given as files, or as rows of which CSV is made."""
         files = {}
         for book, given in books.items():
-            files[book] = [given if isinstance(given, Path) else write(self.folder / f"{book}.csv", given)]
+            if isinstance(given, list) and given and isinstance(given[0], Path):
+                files[book] = given
+            else:
+                files[book] = [given if isinstance(given, Path) else write(self.folder / f"{book}.csv", given)]
         (self.folder / "prices.toml").write_text(self.prices)
         maps = []
         for n, text in enumerate(self.maps):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from itertools import chain, islice
 from random import Random
 
+import pandas
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -21,14 +24,15 @@ from tests.audit.made import ACCOUNTS, CREDIT, Month, plain
 
 USAGES = int(os.environ.get("HARNESS_PRICED_USAGES", "20000"))
 """The session ``prices`` of nox prices a million."""
+BATCH = 50_000
 CONTRACT: Contract = load_contract()
+Tokens = tuple[int, int, int, int]
+Priced = tuple[Model, Tokens]
 MODELS = [model for model in CONTRACT.models if model.price is not None]
 
 
-def priced_by_sql(usages: list[tuple[Model, tuple[int, int, int, int]]]) -> list[int]:
+def priced_by_sql(usages: Sequence[Priced]) -> list[int]:
     """Return what the audit's SQL charges for each usage, in credits."""
-    import pandas
-
     unit = Unit()
     credit = unit.credit(CONTRACT.money.credits_per_usd)
     with Books(unit, credit=credit) as books:
@@ -50,25 +54,45 @@ def priced_by_sql(usages: list[tuple[Model, tuple[int, int, int, int]]]) -> list
         return [value for (value,) in found]
 
 
-def drawn(rng: Random) -> tuple[int, int, int, int]:
+def drawn(rng: Random) -> Tokens:
     """Return tokens of each class: mostly a few thousand, also none, one, and more than any context."""
-    most = rng.choice((0, 1, 10, 1_000, 100_000, 2_000_000, 10**10))
+    most = rng.choice((0, 1, 10, 1_000, 100_000, 2_000_000, 2**32 + 1, 10**11))
     a, b, c, d = (rng.randint(0, most) for _ in CLASSES)
     return a, b, c, d
 
 
-def test_sql_checkers_and_gateway_price_alike() -> None:
-    rng = Random("usages")
-    usages = [(rng.choice(MODELS), drawn(rng)) for _ in range(USAGES)]
-    gateway = PriceList(CONTRACT)
-    sql = priced_by_sql(usages)
-    assert len(sql) == USAGES
-    for (model, tokens), credits in zip(usages, sql, strict=True):
+def at_the_edges() -> Iterator[Priced]:
+    """Yield, for each model and class alone, the tokens around which its cost steps from one credit to the next."""
+    for model in MODELS:
         assert model.price is not None
-        checked = money.charge(CONTRACT, model.price, money.Classes(*tokens, reasoning=0))
-        fresh, read, write, output = tokens
-        served = gateway.cost(model, Usage(fresh, read, write, output))
-        assert credits == checked == served, (model.id, tokens)
+        price = model.price
+        for place, per_million in enumerate((price.input, price.cache_read, price.cache_write, price.output)):
+            tokens_a_credit = Fraction(10**6, CONTRACT.money.credits_per_usd) / Fraction(per_million or price.input)
+            for credits in (0, 1, 2, 999, 1_000_000, tokens_a_credit.denominator):
+                edge = int(tokens_a_credit * credits)
+                for tokens in range(max(0, edge - 1), edge + 3):
+                    cells = [0] * len(CLASSES)
+                    cells[place] = tokens
+                    yield model, (cells[0], cells[1], cells[2], cells[3])
+
+
+def test_sql_checkers_and_gateway_price_alike() -> None:
+    """In batches, so that a million needs no more memory than one of them."""
+    rng = Random("usages")
+    gateway = PriceList(CONTRACT)
+    every = chain(at_the_edges(), ((rng.choice(MODELS), drawn(rng)) for _ in range(USAGES)))
+    total, seen = 0, set()
+    while batch := list(islice(every, BATCH)):
+        for (model, tokens), credits in zip(batch, priced_by_sql(batch), strict=True):
+            assert model.price is not None
+            fresh, read, write, output = tokens
+            checked = money.charge(CONTRACT, model.price, money.Classes(*tokens, reasoning=0))
+            served = gateway.cost(model, Usage(fresh, read, write, output))
+            assert credits == checked == served, (model.id, tokens)
+        total += len(batch)
+        seen |= {(model.tier, model.id) for model, _ in batch}
+    assert total > USAGES
+    assert len(seen) == len(MODELS)
 
 
 def test_some_of_the_models_have_no_price_for_a_class() -> None:

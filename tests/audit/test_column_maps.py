@@ -135,6 +135,44 @@ def test_anthropics_input_leaves_cached_tokens_out(desk: Desk) -> None:
     assert (found.found, found.unreadable, found.record.exit_code) == ([], [], 0)
 
 
+OPENAI = [{"id": n, "model": "gpt", "usage": {"prompt_tokens": 10, "completion_tokens": 1}} for n in ("o1", "o2")]
+ANTHROPIC = [
+    {"id": n, "model": "claude", "usage": {"input_tokens": 10, "cache_read_input_tokens": 50, "output_tokens": 1}}
+    for n in ("a1", "a2")
+]
+"""Cached tokens stand beside the input here, and in it there: the other's map would make something else of them."""
+
+
+def test_each_file_of_a_book_may_have_a_map_of_its_own(desk: Desk) -> None:
+    desk.prices = PER_TOKEN
+    (desk.folder / "o.jsonl").write_text("".join(json.dumps(one) + "\n" for one in [*OPENAI, {"id": "x"}]))
+    (desk.folder / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in ANTHROPIC))
+    desk.maps = ["upstream=openai", "a.jsonl=anthropic", "ledger=litellm"]
+    ledger = [
+        _spend("o1", "gpt", (10, 0, 0, 1), "0.0000225"),
+        _spend("o2", "gpt", (10, 0, 0, 1), "0.0000226"),
+        _spend("a1", "claude", (10, 50, 0, 1), "0.000063"),
+        _spend("a2", "claude", (10, 50, 0, 1), "0.00020475"),
+    ]
+    found = desk.audit(upstream=[desk.folder / "o.jsonl", desk.folder / "a.jsonl"], ledger=ledger)
+    assert found.classes == [("CLASS_MISMATCH", "a2"), ("RATE_MISMATCH", "o2")]
+    assert [row[:3] for row in found.unreadable] == [("o.jsonl", 3, "model")]
+
+
+def test_a_map_for_a_file_goes_before_that_of_its_book_and_must_have_its_section() -> None:
+    given = {"upstream": [Path("x/a=b.csv"), Path("c.csv")], "ledger": [Path("l.csv")]}
+    maps = read_maps(["openai", "a=b.csv=anthropic", "ledger=litellm"], given)
+    assert [one.origin for one in maps["upstream"]] == ["anthropic", "openai"]
+    maps = read_maps(["c.csv=openai", "x/a=b.csv=anthropic", "l.csv=litellm"], given)
+    assert [one.origin for book in maps.values() for one in book] == ["anthropic", "openai", "litellm"]
+    with pytest.raises(AuditError, match=r"no map has a section \[upstream\]"):
+        read_maps(["c.csv=openai", "ledger=litellm"], given)
+    with pytest.raises(AuditError, match=r"map openai has no section \[ledger\]"):
+        read_maps(["openai", "l.csv=openai"], given)
+    with pytest.raises(AuditError, match="both have a section"):
+        read_maps(["c.csv=openai", "c.csv=anthropic", "litellm"], given)
+
+
 def test_cached_tokens_beyond_the_input_are_listed(desk: Desk) -> None:
     desk.prices = PER_TOKEN
     desk.maps = ["openai", "ledger=litellm"]
@@ -164,11 +202,16 @@ def test_the_reference_gateways_usage_log_is_held_against_what_upstreams_served(
     assert found.unreadable == []
 
 
+def files(*books: str) -> dict[str, list[Path]]:
+    """Return a file for each of ``books``."""
+    return {book: [Path(f"{book}.csv")] for book in books}
+
+
 @pytest.mark.parametrize("name", packaged())
 def test_each_packaged_map_says_what_it_is_for(name: str) -> None:
     for book in ("upstream", "ledger", "client"):
         try:
-            mapped = read_maps([name], [book])[book]
+            mapped = read_maps([name], files(book))[book][0]
         except AuditError:
             continue
         assert mapped.columns["call"]
@@ -200,19 +243,19 @@ def test_a_wrong_map_is_refused_with_what_is_wrong(tmp_path: Path, old: str, new
     assert old in MAP
     (tmp_path / "map.toml").write_text(MAP.replace(old, new, 1))
     with pytest.raises(AuditError, match=message):
-        read_maps([str(tmp_path / "map.toml")], ["upstream", "ledger"])
+        read_maps([str(tmp_path / "map.toml")], files("upstream", "ledger"))
 
 
 def test_maps_that_speak_of_one_book_need_a_word_of_which() -> None:
     with pytest.raises(AuditError, match=r"both have a section \[upstream\]"):
-        read_maps(["litellm", "openai"], ["upstream", "ledger"])
-    assert read_maps(["litellm", "openai"], ["ledger"])["ledger"].origin == "litellm"
-    maps = read_maps(["ledger=litellm", "upstream=openai"], ["upstream", "ledger"])
-    assert [maps[book].origin for book in ("upstream", "ledger")] == ["openai", "litellm"]
+        read_maps(["litellm", "openai"], files("upstream", "ledger"))
+    assert read_maps(["litellm", "openai"], files("ledger"))["ledger"][0].origin == "litellm"
+    maps = read_maps(["ledger=litellm", "upstream=openai"], files("upstream", "ledger"))
+    assert [maps[book][0].origin for book in ("upstream", "ledger")] == ["openai", "litellm"]
     with pytest.raises(AuditError, match="did you mean 'litellm'"):
-        read_maps(["litelm"], ["ledger"])
+        read_maps(["litelm"], files("ledger"))
     with pytest.raises(AuditError, match=r"no map has a section \[client\]"):
-        read_maps(["litellm"], ["ledger", "client"])
+        read_maps(["litellm"], files("ledger", "client"))
 
 
 @pytest.mark.parametrize(
@@ -257,7 +300,7 @@ def test_the_examples_of_the_documentation_are_read(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "audit.md").read_text("utf-8")
     example, kinds, prices = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     (tmp_path / "map.toml").write_text(f'{example}kind = "type"\n{kinds}')
-    maps = read_maps([str(tmp_path / "map.toml")], ["upstream", "ledger"])
-    assert maps["ledger"].kinds == {"charge": "post", "deposit": "top_up"}
+    maps = read_maps([str(tmp_path / "map.toml")], files("upstream", "ledger"))
+    assert maps["ledger"][0].kinds == {"charge": "post", "deposit": "top_up"}
     (tmp_path / "prices.toml").write_text(prices)
     assert read_prices(str(tmp_path / "prices.toml")).quantum == "0.01"

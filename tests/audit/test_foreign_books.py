@@ -486,11 +486,11 @@ def test_a_run_read_as_foreign_books_says_the_same(desk: Desk, tmp_path: Path) -
     upstream = [{"id": one["call"], "model": one["model"], "usage": one["reading"]["usage"]} for one in attempts]
     calls = {one["call"] for one in attempts}
     ledger = [span for span in spans if span["span"] == "usage" and span["call"] in calls]
-    maps = read_maps(["openai", "ledger=reference"], ["upstream", "ledger"])
     files = {
         "upstream": [write(tmp_path / "upstream.jsonl", upstream)],
         "ledger": [write(tmp_path / "ledger.jsonl", ledger)],
     }
+    maps = read_maps(["openai", "ledger=reference"], files)
     what = "SELECT class, call, expected, observed FROM discrepancies ORDER BY call"
     with read_foreign(Order(files, maps, read_prices("hypereal"))) as books:
         foreign = audit(books)

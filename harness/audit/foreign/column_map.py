@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -87,31 +87,47 @@ def packaged() -> list[str]:
     return sorted(path.stem for path in PACKAGED.glob("*.toml"))
 
 
-def read_maps(given: Iterable[str], books: Iterable[str]) -> dict[str, BookMap]:
-    """Return the map of each of ``books``, out of ``[BOOK=]NAME-or-FILE``s. Raises AuditError."""
-    found: dict[str, BookMap] = {}
-    wanted = tuple(books)
+def read_maps(given: Iterable[str], files: Mapping[str, Sequence[Path]]) -> dict[str, tuple[BookMap, ...]]:
+    """Return the map of each of a book's files, in their order. Raises AuditError.
+
+    ``given`` are ``NAME-or-FILE``s, whose sections are for the books that they name; ``BOOK=`` before one says that it
+    is for that book alone, and the name of one of ``files`` that it is for that file alone.
+    """
+    paths = [path for one in files.values() for path in one]
+    found: dict[str | Path, BookMap] = {}
     for one in given:
-        prefix, equals, rest = one.partition("=")
-        only, name = (prefix, rest) if equals and prefix in BOOKS else ("", one)
+        only, name = _target(one, paths)
         sections = _read(name)
-        if only and only not in sections:
-            raise AuditError(f"map {name} has no section [{only}]")
-        for book, section in sections.items():
-            if book not in wanted or (only and book != only):
-                continue
-            if book in found:
+        targets: dict[str | Path, str] = {book: book for book in files if book in sections}
+        if isinstance(only, Path):
+            targets = {only: next(book for book in files if only in files[book])}
+        elif only:
+            targets = {only: only}
+        for target, book in targets.items():
+            if book not in sections:
+                raise AuditError(f"map {name} has no section [{book}]")
+            if target in found:
                 raise AuditError(
-                    f"maps {found[book].origin} and {name} both have a section [{book}]",
-                    help=f"say which one is meant: --map {book}={name}",
+                    f"maps {found[target].origin} and {name} both have a section [{book}]",
+                    help=f"say which one is meant: --map {target}={name}",
                 )
-            found[book] = _book(book, name, section)
-    missing = [book for book in wanted if book not in found]
-    if missing:
-        raise AuditError(
-            f"no map has a section [{missing[0]}]", help=f"packaged: {', '.join(packaged())}; docs/audit.md has how"
-        )
-    return found
+            found[target] = _book(book, name, sections[book])
+    for book in files:
+        if any(path not in found for path in files[book]) and book not in found:
+            raise AuditError(
+                f"no map has a section [{book}]", help=f"packaged: {', '.join(packaged())}; docs/audit.md has how"
+            )
+    return {book: tuple(found[path] if path in found else found[book] for path in files[book]) for book in files}
+
+
+def _target(given: str, paths: Sequence[Path]) -> tuple[str | Path, str]:
+    """Return which book or which file a map is given for, '' for whatever it has sections of, and the map."""
+    for path in paths:
+        for name in (str(path), path.name):
+            if given.startswith(f"{name}="):
+                return path, given[len(name) + 1 :]
+    prefix, _, rest = given.partition("=")
+    return (prefix, rest) if prefix in BOOKS and rest else ("", given)
 
 
 def _read(name: str) -> dict[str, Any]:

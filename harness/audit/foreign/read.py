@@ -23,7 +23,8 @@ class Order:
     """What a foreign audit is asked: the files of each book, how to read them, what was promised."""
 
     files: Mapping[str, Sequence[Path]]
-    maps: Mapping[str, BookMap]
+    maps: Mapping[str, Sequence[BookMap]]
+    """Of each file of a book, in their order."""
     prices: PriceList
     tolerance: int = 0
     """In quanta of the rounding."""
@@ -46,16 +47,14 @@ def read_foreign(order: Order, scratch: Path | None = None) -> Books:
         books.insert("prices", [(POLICY, name, *given) for name, given in per_token.items()])
         dearest = max(one or 0 for given in per_token.values() for one in given)
         most_tokens = min(MOST_TOKENS, MOST_UNITS // (8 * max(dearest, 1)))
-        payouts = any(mapped.has_payouts for book, mapped in order.maps.items() if book == "ledger")
+        payouts = any(mapped.has_payouts for mapped in order.maps.get("ledger", ()))
         if prices.insurance is not None and not (payouts and "client" in order.files):
             books.notes.append("the insurance is not judged: it takes a ledger with payouts, and the client's book")
         for book, paths in order.files.items():
             selects = []
-            for path in paths:
-                source = open_source(books, path, order.maps[book])
-                selects.append(
-                    BookFile(books, source, order.maps[book], prices, most_tokens, payouts).select(ROWS[book])
-                )
+            for path, mapped in zip(paths, order.maps[book], strict=True):
+                source = open_source(books, path, mapped)
+                selects.append(BookFile(books, source, mapped, prices, most_tokens, payouts).select(ROWS[book]))
             books.define(TABLE[book], " UNION ALL ".join(selects))
         _open_accounts(books, order)
         settle(books, prices, order.tolerance)
@@ -72,7 +71,7 @@ def read_foreign(order: Order, scratch: Path | None = None) -> Books:
 
 def _open_accounts(books: Books, order: Order) -> None:
     """Take what an account had before its first entry for its opening, where the ledger shows balances."""
-    if "ledger" in order.maps and "balance" in order.maps["ledger"].columns:
+    if any("balance" in mapped.columns for mapped in order.maps.get("ledger", ())):
         books.db.execute(
             "INSERT INTO accounts SELECT account, arg_min(balance - change, seq) FROM entries "
             "WHERE balance IS NOT NULL GROUP BY account HAVING count(*) FILTER (kind = 'opening') = 0"

@@ -21,6 +21,8 @@ from harness.audit.foreign.text_rows import BOM, LONGEST, Row, csv_rows, json_ro
 from harness.audit.sql import identifier, literal
 
 BATCH = 50_000
+MOST_BATCHED = 32 * 2**20
+"""Characters of a batch that are enough, however few rows they are: rows may be as long as LONGEST."""
 MOST_ARRAY = 64 * 2**20
 """The largest file that is one JSON array: it has to fit in memory, unlike lines."""
 DELIMITERS = (",", ";", "\t", "|")
@@ -194,11 +196,13 @@ class Stage:
         """Stage row by row."""
         self._make(self.heads)
         batch: list[Row] = []
+        size = 0
         for row in rows:
             batch.append(row)
-            if len(batch) == BATCH:
+            size += sum(len(cell) for cell in row.cells if cell is not None)
+            if len(batch) == BATCH or size > MOST_BATCHED:
                 self._add(batch)
-                batch = []
+                batch, size = [], 0
         self._add(batch)
 
     def _add(self, batch: Sequence[Row]) -> None:

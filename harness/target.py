@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 import httpx
 
 from harness.contract import Contract
+from harness.errors import HelpfulError
 from harness.scenario import World
 
 Mode = Literal["sim", "local", "remote"]
@@ -19,13 +20,8 @@ Overlay = str | Mapping[str, Any]
 """A named overlay, or dotted contract keys to values."""
 
 
-class TargetError(Exception):
-    """A target that is not there, is no gateway, or died; ``help`` says what to do about it."""
-
-    def __init__(self, message: str, *, cause: str = "", help: str = "") -> None:  # noqa: A002 - the word users see
-        super().__init__(message)
-        self.cause = cause
-        self.help = help
+class TargetError(HelpfulError):
+    """A target that is not there, is no gateway, or died."""
 
 
 class NotATarget(TargetError):  # noqa: N818 - what it is, not that it went wrong

@@ -22,6 +22,7 @@ from typing import Any
 import duckdb
 
 from harness.audit.units import Unit
+from harness.errors import HelpfulError
 
 MEMORY = "1200MB"
 """What DuckDB may take before it goes to disk."""
@@ -56,13 +57,8 @@ TABLES = {
 }
 
 
-class AuditError(Exception):
-    """Books that cannot be audited at all; the message says which file and why, ``help`` what to do."""
-
-    def __init__(self, message: str, *, cause: str = "", help: str = "") -> None:  # noqa: A002 - as TargetError has it
-        super().__init__(message)
-        self.cause = cause
-        self.help = help
+class AuditError(HelpfulError):
+    """Books that cannot be audited at all; the message says which file."""
 
 
 class Books:

@@ -20,6 +20,8 @@ from harness.history import AttemptSpan, CallSpan, History, HistoryError, Planne
 BILLED = ("chat", "messages", "responses", "images")
 LOST = ("cut", "aborted", "open")
 """Outcomes after which nobody can tell whether the call's answer counts as one."""
+CHOP_US = 2_000
+"""How long a link that takes chunks apart may hold bytes back."""
 SCHEDULING_US = 200_000
 """How much later than it could, on sockets, a busy machine may let a process run."""
 
@@ -251,6 +253,7 @@ def latency_bounds(
     if not attempts:
         return None, None
     link_us = round(1000 * float(history.plan.options.get("latency_ms", 0) or 0))
+    link_us += CHOP_US if history.plan.options.get("chop") else 0
     dial_us = round(1000 * float(history.plan.options.get("connect_ms", 0) or 0)) + 2 * link_us
     received = call.sent + round(1000 * float(planned.detail.get("upload_ms", 0) or 0))
     ended = attempts[-1].end

@@ -141,11 +141,10 @@ class Replays:
     def _store_answer(self, call: Call, kept: Kept) -> Commit:
         """Append an answer to the store. Raises StoreError."""
         assert call.replay_key is not None
-        assert call.hold is not None
         account, word = call.replay_key
         entry = self._running[call.replay_key]
         record = {
-            "hold": call.hold.entry,
+            "hold": call.hold.entry if call.hold is not None else 0,
             "account": account,
             "key": word,
             "digest": entry.digest.hex(),

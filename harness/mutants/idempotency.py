@@ -53,6 +53,10 @@ def knows_a_key_only_once_its_call_is_over(parts: Components) -> Components:
             finally:
                 self._running = {**running, **self._running}
 
+        async def keep(self, call: Call, headers: Headers, body: bytes) -> None:
+            if call.replay_key in self._running:
+                await super().keep(call, headers, body)
+
         def leave(self, call: Call) -> None:
             if call.replay_key in self._running:
                 super().leave(call)

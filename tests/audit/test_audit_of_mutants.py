@@ -21,6 +21,7 @@ CLEAN = (
     "crashes.killed_before_the_payout",
     "idempotency.a_retry_after_a_kill",
     "idempotency.a_key_that_nothing_is_kept_for",
+    "streams.every_framing_in_pieces",
 )
 
 

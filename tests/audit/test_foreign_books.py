@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+import tracemalloc
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import duckdb
 import pytest
 
 from harness.audit import AuditError, Books, audit, read_run
-from harness.audit.foreign import Order, read_foreign, read_maps, read_prices, text_rows
+from harness.audit.foreign import Order, read_foreign, read_maps, read_prices, stage, text_rows
 from harness.audit.foreign.cells import MOST_UNITS, Cell, as_amount
 from harness.audit.units import Unit
 from tests.audit.foreign import MAP, Desk, booked, served, told, write
@@ -398,6 +399,12 @@ def _no_parquet(folder: Path) -> Path:
     return path
 
 
+def _cut_sqlite(folder: Path) -> Path:
+    path = write(folder / "u.db", served(*(f"c{n}" for n in range(2000))))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
 def _text(name: str, content: bytes) -> Any:
     def make(folder: Path) -> Path:
         (folder / name).write_bytes(content)
@@ -410,6 +417,7 @@ def _text(name: str, content: bytes) -> Any:
     ("make", "message"),
     [
         (_no_parquet, "no whole Parquet file"),
+        (_cut_sqlite, "cannot be read as SQLite"),
         (_text("u.parquet", b"id,model\n"), "no Parquet file"),
         (_text("u.db", b"SQLite format 3\0" + b"x" * 100), "cannot be read as SQLite"),
         (_text("u.csv", b"\x1f\x8b\x08"), "compressed"),
@@ -447,6 +455,45 @@ def test_a_line_of_any_length_is_passed_over_piece_by_piece() -> None:
     found = list(text_rows.lines(file))  # type: ignore[arg-type]  # all that is used of a file
     assert [(row.line, bool(row.problem)) for row in found] == [(1, True), (2, False)]
     assert file.largest <= text_rows.LONGEST + 1
+
+
+def test_a_cell_of_sqlite_that_is_too_long_spoils_its_row_and_one_beyond_memory_the_file(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "LONGEST", 2**20)
+    monkeypatch.setattr(stage, "MOST_AT_ONCE", 2**22)
+    path = write(desk.folder / "l.db", booked("a", "b" * (2**20 + 1), "c"))
+    found = desk.audit(upstream=served("a", "c"), ledger=path)
+    assert [row[:2] + row[4:] for row in found.unreadable] == [("l.db", 2, "longer than 1 MiB")]
+    assert (found.found, found.record.exit_code, found.record.clean) == ([], 2, 2)
+    path.unlink()
+    path = write(desk.folder / "l.db", booked("a", "b" * (2**22 + 1)))
+    with pytest.raises(AuditError, match="cannot be read as SQLite") as raised:
+        desk.audit(upstream=served("a"), ledger=path)
+    assert raised.value.cause == "string or blob too big"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_a_file_of_one_endless_line_is_read_in_bounded_memory(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """What ten gigabytes are to the real bounds, 64 MiB are to these."""
+    for name, bound in (("LONGEST", 2**16), ("DUCKDB_LONGEST", 2**14), ("BLOCK", 2**16)):
+        monkeypatch.setattr(text_rows, name, bound)
+    path = write(desk.folder / f"l{suffix}", booked("a"))
+    with path.open("ab") as file:
+        for _ in range(64):
+            file.write(b"x" * 2**20)
+        file.write(b"\n")
+    tracemalloc.start()
+    try:
+        found = desk.audit(upstream=served("a"), ledger=path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [(row[0], row[4]) for row in found.unreadable] == [(path.name, "longer than 0 MiB")]
+    assert (found.found, found.record.exit_code) == ([], 2)
+    assert peak < 16 * 2**20
 
 
 def test_amounts_are_read_as_python_reads_decimals(desk: Desk) -> None:

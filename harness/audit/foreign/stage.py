@@ -23,8 +23,8 @@ from harness.audit.sql import identifier, literal
 BATCH = 50_000
 MOST_BATCHED = 32 * 2**20
 """Characters of a batch that are enough, however few rows they are: rows may be as long as LONGEST."""
-MOST_ARRAY = 64 * 2**20
-"""The largest file that is one JSON array: it has to fit in memory, unlike lines."""
+MOST_AT_ONCE = 64 * 2**20
+"""The largest file that is one JSON array, and the largest row of a SQLite file: they have to fit in memory."""
 DELIMITERS = (",", ";", "\t", "|")
 
 
@@ -105,9 +105,9 @@ class Stage:
     def json_array(self) -> None:
         """Stage a file that is one JSON array of objects; a row's line is then its place in it."""
         self.heads = tuple(self.mapped.names())
-        if self.path.stat().st_size > MOST_ARRAY:
+        if self.path.stat().st_size > MOST_AT_ONCE:
             raise AuditError(
-                f"{self.path} is one JSON array of more than {MOST_ARRAY >> 20} MiB", help="use JSON lines"
+                f"{self.path} is one JSON array of more than {MOST_AT_ONCE >> 20} MiB", help="use JSON lines"
             )
         try:
             data = json.loads(self.path.read_bytes().removeprefix(BOM), parse_float=_Number, parse_int=_Number)
@@ -126,6 +126,7 @@ class Stage:
         try:
             with sqlite3.connect(uri, uri=True) as connection:
                 connection.text_factory = bytes
+                connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_AT_ONCE)
                 table = self._table(connection)
                 self.columns = tuple(
                     row[1].decode() for row in connection.execute(f"PRAGMA table_info({identifier(table)})")
@@ -235,6 +236,9 @@ def _cell(text: str | None) -> str | None:
 
 def _sqlite_rows(cursor: sqlite3.Cursor) -> Iterator[Row]:
     for number, values in enumerate(cursor, 1):
+        if any(isinstance(value, bytes) and len(value) > LONGEST for value in values):
+            yield Row(number, problem=f"longer than {LONGEST >> 20} MiB")
+            continue
         try:
             yield Row(number, [_sqlite_cell(value) for value in values])
         except UnicodeDecodeError as error:

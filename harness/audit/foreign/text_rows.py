@@ -102,9 +102,8 @@ def lines(file: BinaryIO) -> Iterator[Row]:
         if number == 1:
             line = line.removeprefix(BOM)
         if len(line) > LONGEST and not line.endswith(b"\n"):
-            size = len(line)
             while (piece := file.readline(BLOCK)) and not piece.endswith(b"\n"):
-                size += len(piece)
+                pass
             yield Row(number, problem=f"longer than {LONGEST >> 20} MiB")
             continue
         if b"\0" in line:

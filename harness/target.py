@@ -97,8 +97,8 @@ class Process(Protocol):
         """Start another one on the file as it is, or made read-only; None if it cannot be made so."""
         ...
 
-    def fill_disk(self, room_bytes: int) -> None:
-        """Let none of its files grow by more than ``room_bytes`` any more, until it is started again."""
+    def fill_disk(self, room_bytes: int) -> bool:
+        """Let none of its files grow by more than ``room_bytes`` until it is started again; False if it is down."""
         ...
 
 

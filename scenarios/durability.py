@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from harness.checkers.billing import one_charge_per_success, streams_are_billed_at_their_end
+from harness.checkers.idempotency import a_key_outlives_a_crash
 from harness.checkers.insurance import charges_outlive_a_crash_with_their_payouts, payouts_come_once
 from harness.checkers.ledger import a_start_that_would_harm_the_books_is_refused, money_is_neither_made_nor_lost
 from harness.contract import Contract
@@ -30,6 +31,7 @@ from harness.scenario import (
     responses,
     scenario,
 )
+from scenarios.idempotency import again, keyed
 
 KILLS = 5
 CLEAR_MS = 350
@@ -118,6 +120,23 @@ def killed_while_settling(contract: Contract, rng: random.Random) -> Scenario:
         workload=Workload(tuple(calls)),
         crashes=tuple(crashes),
         checks=(*BOOKS, charges_outlive_a_crash_with_their_payouts),
+        process=True,
+    )
+
+
+@scenario(part="durability", reaches=("killed",))
+def keys_outlive_a_kill(contract: Contract, rng: random.Random) -> Scenario:
+    """Killed under load of calls with keys of their own: each retry gets what was told, and no key is charged twice."""
+    firsts = [
+        keyed(contract, replace(call, id=f"first{n}"), f"key {n}")
+        for n, call in enumerate(_load(evenly(40, 500), PRICED, life=0))
+    ]
+    retries = [replace(again(first, f"again-{first.id}"), after=(first.id, _killed(1))) for first in firsts]
+    return Scenario(
+        world=WORLD,
+        workload=Workload((*firsts, *retries)),
+        crashes=(Crash(id=_killed(1), after=(firsts[15].id,), delay_ms=rng.uniform(0, 150)),),
+        checks=(*BOOKS, a_key_outlives_a_crash),
         process=True,
     )
 

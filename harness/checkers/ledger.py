@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.checker import Verdict, checker
-from harness.checkers.money import charged, due_credits, is_billable
+from harness.checkers.money import charged, due_credits, is_billable, is_replay, posts
 from harness.checkers.wire import answer_body, parsed, seen
 from harness.contract import Contract
 from harness.history import History, LedgerEntry
@@ -87,19 +87,17 @@ def _across_restart(history: History, contract: Contract, verdict: Verdict) -> N
         expected="no hold is left open after the restart",
         actual=f"open holds of {sorted(open_holds)}",
     )
-    for call in history.calls:
-        told = call.claims.get("billing")
-        if told:  # also to a caller whose answer was cut after it
-            booked = -sum(entry.credits for entry in history.entries_of(call.id) if entry.kind == "post")
-            replayed = booked == 0 and bool(history.planned[call.id].detail.get("marks"))
+    for one in seen(history, contract):
+        told = one.call.claims.get("billing")
+        if told and not is_replay(history, one):  # also to a caller whose answer was cut after it
+            booked = -sum(entry.credits for entry in posts(history, one.call.id))
             verdict.case(
                 "across_restart",
-                booked == told.get("credits_charged") or replayed,
-                call=call,
+                booked == told.get("credits_charged"),
+                call=one.call,
                 expected=f"the charge of {told.get('credits_charged')} that the client was told",
                 actual=f"{booked} in the books",
             )
-
     for one in seen(history, contract):
         if not is_billable(one) or one.plan.detail.get("marks"):  # what served a retry goes by its first call's name
             continue

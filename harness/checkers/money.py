@@ -160,6 +160,11 @@ def posts(history: History, call: str) -> tuple[LedgerEntry, ...]:
     return tuple(entry for entry in history.entries_of(call) if entry.kind == "post")
 
 
+def is_replay(history: History, one: Seen) -> bool:
+    """Say whether a call was answered with the kept answer of the call that it repeats: nothing is booked for it."""
+    return bool(one.plan.detail.get("marks")) and not posts(history, one.call.id)
+
+
 def charged(history: History, one: Seen) -> int | None:
     """Return what a call was charged by the books, else by the answer's own words; None if neither can be seen."""
     if history.has_tap("books"):

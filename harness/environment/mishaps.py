@@ -73,8 +73,8 @@ class Mishaps:
 
     async def _fill_disk(self, disk: FullDisk) -> None:
         await self._until(disk.at_ms * 1e3)
-        self._process.fill_disk(disk.room_bytes)
-        self._recorder.note("disk_full", self._now_us(), room_bytes=disk.room_bytes)
+        if self._process.fill_disk(disk.room_bytes):
+            self._recorder.note("disk_full", self._now_us(), room_bytes=disk.room_bytes)
 
     async def _second_gateway(self, second: SecondGateway) -> None:
         await self._until(second.at_ms * 1e3)

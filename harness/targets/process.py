@@ -93,12 +93,17 @@ class GatewayProcess:
                 file.chmod(mode)
         return Start(tried.refused, tried.said, [_digest(file) for file in files] == before)
 
-    def fill_disk(self, room_bytes: int) -> None:
-        """Let no file of the process grow by more than ``room_bytes``: the system then refuses it what is beyond."""
-        assert self._child is not None
+    def fill_disk(self, room_bytes: int) -> bool:
+        """Let no file of the process grow by more than ``room_bytes``: the system then refuses it what is beyond.
+
+        False if it is down: on a busy machine the instant for it may come together with that of a kill.
+        """
+        if self._child is None:
+            return False
         largest = max(file.stat().st_size for file in self._database.parent.glob(f"{self._database.name}*"))
         _, hard = resource.prlimit(self._child.process.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(self._child.process.pid, resource.RLIMIT_FSIZE, (largest + room_bytes, hard))
+        return True
 
     def _arguments(self) -> list[str]:
         return ["serve", "gateway", "--config", "-", "--database", str(self._database), *self._options]

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from harness.checker import Outcome
+from harness.checkers.billing import streams_are_billed_at_their_end
 from harness.checkers.idempotency import a_key_outlives_a_crash, a_key_runs_one_call, replays_are_not_insured
+from harness.checkers.ledger import money_is_neither_made_nor_lost
 from harness.history import Reading
 from tests.checkers.money_histories import CHAT_USAGE, CONTRACT, Book, outcome
 
@@ -191,3 +193,14 @@ def test_a_key_may_be_charged_again_when_its_time_is_over() -> None:
     book = retried(first(), sent=late, end=late + 10 * MS)
     book.post("c2", 21)
     assert a_key_outlives_a_crash(killed(book).history(), CONTRACT).clauses == {}
+
+
+def test_a_charge_that_a_replay_tells_is_its_first_calls_own() -> None:
+    book = killed(retried(first()))
+    billing = {"credits_charged": 21, "balance_before": 1_000_000, "balance_after": 999_979}
+    book.calls[:] = [replace(call, stream=True, claims={"billing": billing}) for call in book.calls]
+    assert outcome(streams_are_billed_at_their_end, book, "held_until_commit") is PASS
+    assert outcome(money_is_neither_made_nor_lost, book, "across_restart") is PASS
+    book.planned[1] = replace(book.planned[1], detail={})
+    assert outcome(streams_are_billed_at_their_end, book, "held_until_commit") is FAIL
+    assert outcome(money_is_neither_made_nor_lost, book, "across_restart") is FAIL

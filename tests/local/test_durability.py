@@ -17,6 +17,7 @@ KILLS = {
     "durability.killed_under_load": 5,
     "durability.killed_inside_streams": 5,
     SETTLING: 5,
+    "durability.keys_outlive_a_kill": 1,
     "durability.a_full_disk": 1,
     "durability.a_file_that_cannot_be_written": 1,
     "durability.two_gateways_on_one_file": 0,

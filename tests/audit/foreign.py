@@ -31,6 +31,8 @@ aliases = ["vendor/big"]
 """
 """A thousand input tokens cost a dollar: 100 credits."""
 
+SUFFIXES = (".csv", ".jsonl", ".json", ".parquet", ".db")
+"""Of the formats that books may come in."""
 MAP = """
 [upstream]
 cached = "beside"

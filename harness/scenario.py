@@ -24,9 +24,9 @@ Listener = Literal["open", "refusing", "tls_failing", "hanging"]
 ROLES = ("primary", "second", "third", "fourth", "fifth")
 """The roles of a chain's targets, in its order."""
 Auth = Literal["bearer", "x-api-key", "anthropic-api-key", "none"]
-Part = Literal["core", "ceilings", "chaos", "durability"]
+Part = Literal["core", "ceilings", "chaos", "durability", "limiter"]
 """core: what every seed is asked; ceilings: the real limits, with thousands of calls; chaos: long outages; durability:
-kills of a real process, in local mode, where it is asked for by its name."""
+kills of a real process, in local mode; limiter: what tells kinds of limiters apart; both where asked for by name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ CONTRACT = "contract.json"
 """The contract that the run's scenarios were made from; what a scenario's world makes of it stands in its plan."""
 WRITTEN = (
     *("verdict.json", "run.json", CONTRACT, "report.html", "summary.md", "junit.xml"),
-    *("power.json", "power.md", "power.svg", "power.html", "swarm.json"),
+    *("power.json", "power.md", "power.svg", "power.html", "swarm.json", "limiter.json"),
 )
 """What a run leaves in its folder besides histories."""
 

@@ -94,7 +94,8 @@ def run(ctx: click.Context, /, **options: Any) -> None:
     """Run scenarios and judge every requirement that they check.
 
     SCENARIO is a scenario's name, a scenario file's name for all in it, a pattern (failover.*), or a part of the
-    suite: core, ceilings, chaos, durability. Without any: the whole suite but durability, which needs --mode local.
+    suite: core, ceilings, chaos, durability, limiter. Without any: the whole suite but the last two (durability needs
+    --mode local).
 
     Or it is a file: a plan that harness swarm saved, a history.jsonl, or the folder of a recorded scenario. It is run
     with the target, mode, seed and mutant that it names, where the command line names no other: --mutant "" and
@@ -210,6 +211,29 @@ def audit(ctx: click.Context, /, folder: Path | None, **options: Any) -> None:
 
     files = {book: options.pop(book) for book in ("upstream", "ledger", "client")}
     ctx.exit(audit_command(folder, files, **options))
+
+
+@harness.command()
+@click.argument("folder", required=False, type=click.Path(path_type=Path), metavar="[DIR]")
+@_targets
+@click.option("--mode", type=click.Choice(["sim", "local", "remote"]), help="Default: sim; remote for a URL.")
+@click.option("--tier", type=click.Choice(["managed", "general"]), default="managed", show_default=True)
+@click.option("--model", default="", help="The model to ask; default: one of the contract's.")
+@click.option("--other-model", default="", help="Another one, to tell whether models share a limit.")
+@click.option("--limit", type=click.IntRange(2), help="About how many it lets in; sim and local: what it is set to.")
+@click.option("--window", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="In about how long.")
+@click.option("--mutant", default="", help="Make the reference gateway wrong in this one way.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: runs/<n>.")
+@click.pass_context
+def limiter(ctx: click.Context, /, **options: Any) -> None:
+    """Tell from what a gateway lets in which limiter it has, its figures and its scope, and what rules others out.
+
+    With DIR: from a recorded run in which one was asked.
+    """
+    from harness.cli.limiter import LimiterOptions, limiter_command
+
+    ctx.exit(limiter_command(LimiterOptions(**options)))
 
 
 @harness.command()

@@ -16,8 +16,8 @@ from harness.runner.shards import Shard
 from harness.scenario import SCENARIOS, NamedScenario, Part
 
 PARTS: tuple[str, ...] = get_args(Part)
-BY_NAME = "durability"
-"""The part that is run when it is asked for, and not with everything else."""
+BY_NAME = ("durability", "limiter")
+"""The parts that are run when they are asked for, and not with everything else."""
 MOST_SEEDS = 100_000
 """A run holds the record of every seed in memory."""
 
@@ -35,7 +35,7 @@ def select(names: Sequence[str], profiles: Sequence[str], requirements: Sequence
     """Return what the names, profiles and ids select. Raises click.UsageError, naming what there is."""
     catalogue = load_requirements()
     wanted = _wanted(profiles, requirements)
-    everything = [name for name, scenario in SCENARIOS.items() if scenario.part != BY_NAME]
+    everything = [name for name, scenario in SCENARIOS.items() if scenario.part not in BY_NAME]
     chosen = [name for pattern in names for name in _named(pattern)] or everything
     if wanted:
         chosen = [name for name in chosen if _checked(SCENARIOS[name], contract) & wanted]

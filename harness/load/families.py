@@ -59,6 +59,7 @@ class Family:
     """A kind of limiter, over all its parameters, and what was seen of one of them."""
 
     name = ""
+    kind = ""
     about = ""
     parameters: tuple[Parameter, ...] = (LIMIT, WINDOW)
 
@@ -93,6 +94,7 @@ class SlidingLog(Family):
     """Admits what leaves at most ``limit`` in each half-open window that ends now."""
 
     name = "sliding log"
+    kind = "sliding log"
     about = "each admission counts for one window from its own instant on"
 
     def possible(self, box: Box, case: Case) -> bool:
@@ -107,6 +109,7 @@ class CountingLog(Family):
     """A sliding log in which refused calls count as well: who keeps asking is kept out."""
 
     name = "sliding log that counts refusals"
+    kind = "sliding log"
     about = "every call, refused ones too, counts for one window from its own instant on"
 
     def possible(self, box: Box, case: Case) -> bool:
@@ -120,6 +123,7 @@ class FixedWindow(Family):
     """Admits ``limit`` in each window of a clock, and forgets them all as the next begins."""
 
     name = "fixed window"
+    kind = "fixed window"
     about = "a counter that is set to zero at fixed instants, one window apart"
     parameters = (LIMIT, WINDOW, PHASE)
 
@@ -161,6 +165,7 @@ class SlidingCounter(FixedWindow):
     """
 
     name = "sliding counter"
+    kind = "sliding counter"
     about = "two counters: this window's, and a shrinking share of the last one's"
     parameters = (LIMIT, WINDOW, PHASE, ROOM)
 
@@ -209,6 +214,7 @@ class FirstCallWindow(Family):
     """Admits ``limit`` in a window that begins with the first call after the last one was over."""
 
     name = "fixed window from the first call"
+    kind = "fixed window"
     about = "a counter that lives for one window from the call that made it (Redis INCR and EXPIRE)"
 
     def __init__(self, seen: Seen) -> None:
@@ -255,6 +261,7 @@ class TokenBucket(Family):
     """
 
     name = "token bucket"
+    kind = "token bucket"
     about = "a bucket of tokens that fills up steadily; GCRA decides the same (T = interval, tau = (burst - 1) T)"
     parameters = (BURST, INTERVAL)
 

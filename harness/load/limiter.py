@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
+from math import inf
 
 from harness.load.families import (
     FAMILIES,
     Box,
     Family,
+    FirstCallWindow,
     FixedWindow,
     Range,
     SlidingCounter,
@@ -23,23 +27,24 @@ from harness.load.observations import Case, Observation, Seen
 
 FINEST = 1e-3
 """A box of parameters this small that is not ruled out keeps its family: of a window, a thousandth."""
-COARSE = 0.02
-"""How finely the parameters of a family that is kept are told."""
-MOST_BOXES = 100_000
+MOST_BOXES = 20_000
 """A search that needed more is given up: the family is kept, for it was not ruled out."""
+TOLD_BOXES = 600
+"""Into how many boxes the parameters of a family that is kept are split, to tell their ranges."""
 CLOCKS_S = (0.001, 1.0)
 """How coarse the limiter's own clock may be: milliseconds, and where nothing fits them, whole seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What became of one family: the ranges of its parameters that were not ruled out, or what ruled all of them out.
+    """What became of one family, a variety of its kind: its ranges not ruled out, or what ruled them all out.
 
     ``against`` are ids of observations: each parameter of the family contradicts at least one of them. ``whole`` is
     False where the search was given up, so that being kept says less.
     """
 
     family: str
+    kind: str
     about: str
     fits: bool
     ranges: dict[str, Range]
@@ -83,17 +88,15 @@ def _identified(observations: Sequence[Observation], clock_s: float) -> Identifi
 def finding(family: Family) -> Finding:
     """Return whether any limiter of ``family`` explains what it was given, and which."""
     search = _Search(family)
-    fits = next(search.left(FINEST), None) is not None
-    whole = search.boxes <= MOST_BOXES
-    if not fits:
+    if not search.any_left():
         against = tuple(sorted({case.id for case in search.against}, key=_in_order(family.seen)))
-        return Finding(family.name, family.about, False, {}, against)
-    kept = list(_Search(family).left(COARSE))
+        return Finding(family.name, family.kind, family.about, False, {}, against)
+    kept = search.kept()
     ranges = {
         parameter.name: (min(box[n][0] for box in kept), max(box[n][1] for box in kept))
         for n, parameter in enumerate(family.parameters)
     }
-    return Finding(family.name, family.about, True, ranges, (), whole)
+    return Finding(family.name, family.kind, family.about, True, ranges, (), search.boxes <= MOST_BOXES)
 
 
 def _in_order(seen: Seen) -> Callable[[str], int]:
@@ -111,20 +114,43 @@ class _Search:
         self.against: set[Case] = set()
         self.boxes = 0
 
-    def left(self, finest: float) -> Iterator[Box]:
-        """Yield each box that was not ruled out and is too small to split; ``against`` are what ruled out the rest."""
+    def any_left(self) -> bool:
+        """Say whether any box was not ruled out: it is too small to split, or the search was given up."""
         stack = [self._space]
         while stack:
             box = stack.pop()
             self.boxes += 1
             if self._ruled_out(box):
                 continue
-            widest, number = max((self._family.weight(box, n), n) for n in range(len(box)))
-            if widest <= finest or self.boxes > MOST_BOXES:
-                yield box
+            widest, number = self._widest(box)
+            if widest <= FINEST or self.boxes > MOST_BOXES:
+                return True
+            stack.extend(self._halves(box, number))
+        return False
+
+    def kept(self) -> list[Box]:
+        """Return boxes that hold every limiter of the family that was not ruled out: the widest are split first."""
+        heap = [(-inf, 0, self._space)]
+        done: list[Box] = []
+        for order in count(1, 2):
+            if not heap or order > TOLD_BOXES:
+                break
+            _, _, box = heappop(heap)
+            widest, number = self._widest(box)
+            if widest <= FINEST:
+                done.append(box)
                 continue
-            for half in self._family.parameters[number].halves(box[number]):
-                stack.append((*box[:number], half, *box[number + 1 :]))
+            for n, half in enumerate(self._halves(box, number)):
+                if not self._ruled_out(half):
+                    heappush(heap, (-self._widest(half)[0], order + n, half))
+        return done + [box for _, _, box in heap]
+
+    def _widest(self, box: Box) -> tuple[float, int]:
+        return max((self._family.weight(box, n), n) for n in range(len(box)))
+
+    def _halves(self, box: Box, number: int) -> Iterator[Box]:
+        for half in self._family.parameters[number].halves(box[number]):
+            yield (*box[:number], half, *box[number + 1 :])
 
     def _ruled_out(self, box: Box) -> bool:
         for place, case in enumerate(self._judged):
@@ -134,3 +160,49 @@ class _Search:
                 self._judged.insert(0, self._judged.pop(place))
                 return True
         return False
+
+
+@dataclass(frozen=True, slots=True)
+class OverAdmission:
+    """Which kinds of limiter of a stated limit can have let in what was let in, whenever each call came."""
+
+    limit: int
+    window_s: float
+    possible: tuple[str, ...]
+    impossible: tuple[str, ...]
+    against: tuple[str, ...]
+
+    @property
+    def proved(self) -> bool:
+        """Whether more was let in than any limiter of that limit lets in, for every alignment of its windows."""
+        return not self.possible
+
+
+def over_admission(observations: Sequence[Observation], limit: int, window_s: float) -> OverAdmission:
+    """Return whether more than ``limit`` per ``window_s`` was let in, judged by what was let in alone.
+
+    Two limits' worth within an instant proves nothing by itself: a fixed window's end may lie between. It is proved
+    when a sliding log, fixed windows of every phase, a bucket of that burst and rate and two counters all let in less.
+    """
+    seen = Seen(observations, CLOCKS_S[0])
+    admitted = [case for case in seen.judged if case.admitted]
+    fixed: dict[str, Range] = {
+        "limit": (limit, limit),
+        "window": (window_s, window_s),
+        "burst": (limit, limit),
+        "interval": (window_s / limit, window_s / limit),
+    }
+    possible, impossible, against = [], [], set[Case]()
+    for kind in (SlidingLog, FixedWindow, FirstCallWindow, TokenBucket, SlidingCounter):
+        family = kind(seen)
+        space = tuple(
+            fixed.get(parameter.name, whole) for parameter, whole in zip(family.parameters, family.space(), strict=True)
+        )
+        search = _Search(family, space, admitted)
+        if search.any_left():
+            possible.append(family.name)
+        else:
+            impossible.append(family.name)
+            against |= search.against
+    ids = tuple(sorted({case.id for case in against}, key=_in_order(seen)))
+    return OverAdmission(limit, window_s, tuple(possible), tuple(impossible), ids)

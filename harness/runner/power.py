@@ -48,7 +48,7 @@ def subjects(contract: Contract, seed: int) -> list[Subject]:
     """Return every scenario that sim can run, core first and cheapest first."""
     made = []
     for named in SCENARIOS.values():
-        if named.part == "durability":
+        if named.part in ("durability", "limiter"):
             continue
         built = named(contract, seed)
         judges = frozenset(check.requirement for check in built.checks)

@@ -40,6 +40,7 @@ class LimiterOptions(TargetOptions):
     folder: Path | None = None
     mode: Mode | None = None
     tier: str = "managed"
+    path: str = ""
     model: str = ""
     other_model: str = ""
     limit: int | None = None
@@ -64,7 +65,8 @@ def limiter_command(options: LimiterOptions) -> int:
         made, contract = _made(options, target, mode, sorted(spec["keys"]))
     except ContractError as error:
         raise click.UsageError(f"the limit cannot be set so: {'; '.join(error.problems)}") from None
-    told(target.check)
+    if not options.path:  # a gateway of another API need not answer on this one's paths
+        told(target.check)
     folder = run_folder(options.out)
     with closing(Recorder()) as recorder:
         try:
@@ -99,7 +101,7 @@ def _made(options: LimiterOptions, target: Target, mode: Mode, given: list[str])
             f"--limit: {limit} calls at once are too many to ask; say about how many this gateway lets in (--limit N)"
         )
     models = _models(options, contract, (MODEL, OTHER))
-    like = chat(models[0], reply=REPLY, key="" if mode == "remote" else "a1", tier=options.tier)
+    like = chat(models[0], reply=REPLY, key="" if mode == "remote" else "a1", tier=options.tier, path=options.path)
     others: dict[str, Call] = {}
     accounts: tuple[Account, ...] = ACCOUNTS
     if mode != "remote":
@@ -169,7 +171,7 @@ def _told(history: History, options: LimiterOptions, *, promised: bool, out: Pat
     limits = history.plan.contract["text" if options.tier == "managed" else "user_rate"]
     stated = options.limit or limits["requests"], options.window or limits["window_ms"] / 1000
     over = over_admission(seen, *stated)
-    kept = _holds(found, *stated) if promised else None
+    kept = _holds(found, *stated) and _scope_holds(shared, options.tier) if promised else None
     _print(found, shared, over, kept)
     record = {
         "schema": "harness.limiter/1",
@@ -204,6 +206,12 @@ def _holds(found: Identification, limit: int, window_s: float) -> bool:
     )
 
 
+def _scope_holds(shared: list[Shared], tier: str) -> bool:
+    """Say whether no other scope was seen than the contract's: per account, and on managed paths per model."""
+    expected = {"key": True, "account": False, "model": tier == "general"}
+    return all(one.shared is None or one.shared == expected[one.differs_in] for one in shared)
+
+
 def _print(found: Identification, shared: list[Shared], over: OverAdmission, kept: bool | None) -> None:
     say(f"{_headline(found)} {told_scope(shared)}")
     say(f"  asked     {found.admitted + found.refused} calls: {found.admitted} let in, {found.refused} refused")
@@ -224,7 +232,7 @@ def _print(found: Identification, shared: list[Shared], over: OverAdmission, kep
     say(f"  over      {_over(over)}")
     if kept is not None:
         held = "is not ruled out" if kept else "is ruled out: the promise is broken"
-        say(f"  contract  a sliding log of its figures {held}")
+        say(f"  contract  a sliding log of its figures and scope {held}")
 
 
 def _headline(found: Identification) -> str:

@@ -218,6 +218,7 @@ def audit(ctx: click.Context, /, folder: Path | None, **options: Any) -> None:
 @_targets
 @click.option("--mode", type=click.Choice(["sim", "local", "remote"]), help="Default: sim; remote for a URL.")
 @click.option("--tier", type=click.Choice(["managed", "general"]), default="managed", show_default=True)
+@click.option("--path", default="", help="Remote: where chat completions are, such as /v1/chat/completions.")
 @click.option("--model", default="", help="The model to ask; default: one of the contract's.")
 @click.option("--other-model", default="", help="Another one, to tell whether models share a limit.")
 @click.option("--limit", type=click.IntRange(2), help="About how many it lets in; sim and local: what it is set to.")

@@ -125,7 +125,7 @@ class FixedWindow(Family):
     name = "fixed window"
     kind = "fixed window"
     about = "a counter that is set to zero at fixed instants, one window apart"
-    parameters = (LIMIT, WINDOW, PHASE)
+    parameters: tuple[Parameter, ...] = (LIMIT, WINDOW, PHASE)
 
     def possible(self, box: Box, case: Case) -> bool:
         first, last = self._windows(box, case)

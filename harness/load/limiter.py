@@ -143,7 +143,16 @@ class _Search:
             for n, half in enumerate(self._halves(box, number)):
                 if not self._ruled_out(half):
                     heappush(heap, (-self._widest(half)[0], order + n, half))
-        return done + [box for _, _, box in heap]
+        return self._trimmed(done + [box for _, _, box in heap])
+
+    def _trimmed(self, boxes: list[Box]) -> list[Box]:
+        """Return ``boxes`` without those at the ends of a parameter's range that a longer look rules out after all."""
+        for number in range(len(self._space)):
+            for end, sign in ((0, 1), (1, -1)):
+                boxes.sort(key=lambda box, n=number, e=end, s=sign: s * box[n][e])  # type: ignore[misc]
+                while len(boxes) > 1 and not _Search(self._family, boxes[0], self._judged).any_left():
+                    del boxes[0]
+        return boxes
 
     def _widest(self, box: Box) -> tuple[float, int]:
         return max((self._family.weight(box, n), n) for n in range(len(box)))

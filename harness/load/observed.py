@@ -67,14 +67,12 @@ def told_scope(found: Sequence[Shared]) -> str:
     """Return by what the limit is counted, as far as it was seen."""
     shared = {one.differs_in: one.shared for one in found}
     parts = []
-    if shared.get("account") is False:
-        parts.append("key" if shared.get("key") is False else "account" if shared.get("key") else "key or account")
-    elif shared.get("key") is False:
-        parts.append("key")
+    if shared.get("account") is False or shared.get("key") is False:
+        parts.append({True: "account", False: "key", None: "key or account"}[shared.get("key")])
     if shared.get("model") is False:
         parts.append("model")
+    untold = [thing for thing in ("account", "model") if shared.get(thing) is None and thing not in parts]
+    doubts = f" ({' and '.join(f'{thing}s' for thing in untold)} not told)" if untold else ""
     if parts:
-        return "per " + " and ".join(parts)
-    if shared and all(shared.get(thing) for thing in ("account", "model")):
-        return "global: all accounts and models together"
-    return "not told"
+        return f"per {' and '.join(parts)}{doubts}"
+    return f"not told{doubts}" if untold else "global: all accounts and models together"

@@ -60,6 +60,9 @@ def estimates_a_window_from_two_counters(parts: Components) -> Components:
             now = sum(entry.amount for entry in self._entries) - last
             return now + last * (self.window_us - passed_us) // self.window_us
 
+        def wait_us(self, now_us: int, amount: int) -> int:
+            return 0 if self.fits(now_us, amount) else self.window_us - now_us % self.window_us
+
     return with_requests(parts, TwoCounters)
 
 
@@ -79,6 +82,9 @@ def refills_its_window_bit_by_bit(parts: Components) -> Components:
             self._level = max(0.0, self._level - (now_us - self._since_us) * self.limit / self.window_us)
             self._since_us = now_us
             return round(self._level + 0.499)
+
+        def wait_us(self, now_us: int, amount: int) -> int:
+            return max(0, self.used(now_us) + amount - self.limit) * self.window_us // self.limit
 
         def take(self, now_us: int, amount: int) -> Entry:
             self._level += amount

@@ -53,12 +53,14 @@ def probing_scenario(
     """
     calls = [replace(like, at_ms=at * window_ms, tag=PROBE) for at in probing(limit)]
     at_ms = calls[-1].at_ms or 0.0
-    apart_ms = window_ms / (5 * limit)  # less than a bucket needs for its next token
     for scope, other in others.items():
         at_ms += 1.4 * window_ms
-        calls += [replace(like, at_ms=at_ms + n / 500 * window_ms, tag=AROUND) for n in range(limit + 2)]
-        at_ms = (calls[-1].at_ms or 0.0) + apart_ms
-        calls += [replace(other, at_ms=at_ms, tag=scope), replace(like, at_ms=at_ms + apart_ms, tag=AROUND)]
+        full = tuple(f"{scope}-{n}" for n in range(limit + 2))
+        calls += [replace(like, id=name, at_ms=at_ms + 2 * n, tag=AROUND) for n, name in enumerate(full)]
+        # Each asks when those before it were answered, so that their order is known however slow the gateway is.
+        calls.append(replace(like, id=f"{scope}-before", at_ms=None, after=full, tag=AROUND))
+        calls.append(replace(other, id=f"{scope}-other", at_ms=None, after=(f"{scope}-before",), tag=scope))
+        calls.append(replace(like, id=f"{scope}-after", at_ms=None, after=(f"{scope}-other",), tag=AROUND))
     return Scenario(
         world=World(accounts=accounts),
         workload=Workload(tuple(calls)),

@@ -31,6 +31,8 @@ MOST_BOXES = 20_000
 """A search that needed more is given up: the family is kept, for it was not ruled out."""
 TOLD_BOXES = 600
 """Into how many boxes the parameters of a family that is kept are split, to tell their ranges."""
+TRIM_BOXES = 100
+"""Into how many each of those is split at most that would make a range longer."""
 CLOCKS_S = (0.001, 1.0)
 """How coarse the limiter's own clock may be: milliseconds, and where nothing fits them, whole seconds."""
 
@@ -114,8 +116,8 @@ class _Search:
         self.against: set[Case] = set()
         self.boxes = 0
 
-    def any_left(self) -> bool:
-        """Say whether any box was not ruled out: it is too small to split, or the search was given up."""
+    def any_left(self, most: int = MOST_BOXES) -> bool:
+        """Say whether any box was not ruled out: it is too small to split, or ``most`` were looked at."""
         stack = [self._space]
         while stack:
             box = stack.pop()
@@ -123,7 +125,7 @@ class _Search:
             if self._ruled_out(box):
                 continue
             widest, number = self._widest(box)
-            if widest <= FINEST or self.boxes > MOST_BOXES:
+            if widest <= FINEST or self.boxes > most:
                 return True
             stack.extend(self._halves(box, number))
         return False
@@ -150,7 +152,7 @@ class _Search:
         for number in range(len(self._space)):
             for end, sign in ((0, 1), (1, -1)):
                 boxes.sort(key=lambda box, n=number, e=end, s=sign: s * box[n][e])  # type: ignore[misc]
-                while len(boxes) > 1 and not _Search(self._family, boxes[0], self._judged).any_left():
+                while len(boxes) > 1 and not _Search(self._family, boxes[0], self._judged).any_left(TRIM_BOXES):
                     del boxes[0]
         return boxes
 

@@ -29,7 +29,7 @@ FINEST = 1e-3
 """A box of parameters this small that is not ruled out keeps its family: of a window, a thousandth."""
 MOST_BOXES = 20_000
 """A search that needed more is given up: the family is kept, for it was not ruled out."""
-TOLD_BOXES = 600
+TOLD_BOXES = 400
 """Into how many boxes the parameters of a family that is kept are split, to tell their ranges."""
 TRIM_BOXES = 100
 """Into how many each of those is split at most that would make a range longer."""

@@ -54,7 +54,7 @@ FAMILIES = (SlidingLog, FixedWindow, FirstCallWindow, TokenBucket, SlidingCounte
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_true_family_is_never_ruled_out_whatever_is_asked(family: type[Family]) -> None:
-    for seed in range(6):
+    for seed in range(4):
         rng = Random(f"{seed}/{family.name}")
         limit, window = rng.randint(1, 7), rng.randint(S // 2, 30 * S)
         times, at = [], 0

@@ -1,0 +1,62 @@
+"""``harness limiter``: a right gateway and wrong ones are told for what they are, and so is a recorded run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+from click.testing import CliRunner
+
+from harness.cli.main import harness
+
+
+def ran(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(harness, ["limiter", *arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output
+
+
+def test_the_reference_gateway_has_a_sliding_log_and_its_record_says_so_again(tmp_path: Path) -> None:
+    code, told = ran("--limit", "5", "--out", str(tmp_path))
+    assert code == 0
+    assert told.startswith("sliding log, per account and model\n")
+    assert "not proved" in told
+    record = orjson.loads((tmp_path / "limiter.json").read_bytes())
+    assert record["promise_kept"] is True
+    (log,) = [one for one in record["identification"]["findings"] if one["fits"]]
+    assert log["ranges"]["limit"] == [5, 5]
+    assert 58 < log["ranges"]["window"][0] < 60.1
+    again, told_again = ran(str(tmp_path))
+    assert again == 0
+    assert told_again.splitlines()[:6] == told.splitlines()[:6]
+
+
+@pytest.mark.parametrize(
+    ("mutant", "headline"),
+    [
+        ("forgets_requests_at_the_minute", "fixed window, per account and model"),
+        ("refills_its_window_bit_by_bit", "token bucket, per account and model"),
+        ("keeps_a_window_for_each_key", "sliding log, per key and model"),
+    ],
+)
+def test_wrong_limiters_are_told_for_what_they_are(mutant: str, headline: str, tmp_path: Path) -> None:
+    code, told = ran("--mutant", mutant, "--out", str(tmp_path))
+    assert told.partition("\n")[0] == headline
+    assert code == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--target", "http://127.0.0.1:9", "--key", "a=x"), "too many to ask"),
+        (("--mode", "remote"), "can be run in"),
+        (("--mutant", "no_such"), "no mutant"),
+        (("--window", "0.5"), "cannot be set so"),
+        (("no-such-folder",), "no recorded history"),
+    ],
+)
+def test_what_cannot_be_asked_is_a_usage_error(arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    code, told = ran(*arguments, *(() if arguments[0] == "no-such-folder" else ("--out", str(tmp_path))))
+    assert code == 64
+    assert said in told

@@ -130,13 +130,18 @@ class FixedWindow(Family):
     def possible(self, box: Box, case: Case) -> bool:
         first, last = self._windows(box, case)
         if case.admitted:
-            if first != last:
-                return True
-            return self.seen.sure.within(self._edge(box, first)[1], case.hi) <= box[0][1]
+            return self._room(box, case, first, last)
         fewest = box[0][0]
         if last - first > MANY_WINDOWS:
             return self.seen.maybe.touching(case.lo - box[1][1], case.hi) >= fewest
         return any(self._touching(box, number, case.hi) >= fewest for number in range(first, last + 1))
+
+    def _room(self, box: Box, case: Case, first: int, last: int) -> bool:
+        """Say whether what was admitted up to ``case`` fits the windows that it was in, and the one before them."""
+        return all(
+            self.seen.sure.within(self._edge(box, number)[1], case.hi) <= (last - number + 1) * box[0][1]
+            for number in (first, first - 1)
+        )
 
     def _edge(self, box: Box, number: int) -> Range:
         """Return when the window of that number begins: the earliest and the latest of the box."""
@@ -178,7 +183,7 @@ class SlidingCounter(FixedWindow):
         first, last = self._windows(box, case)
         if case.admitted:
             if first != last:
-                return True
+                return self._room(box, case, first, last)
             begin = self._edge(box, first)
             last_window = self.seen.sure.before(self._edge(box, first - 1)[1], begin[0])
             share = self._left(box, first, case.hi)[0]
@@ -219,6 +224,7 @@ class FirstCallWindow(Family):
 
     def __init__(self, seen: Seen) -> None:
         super().__init__(seen)
+        self._widest = max((case.hi - case.lo for case in seen.cases), default=0.0)
         self._of: Range | None = None
         self._opened: list[_Opened] = []
 
@@ -226,8 +232,8 @@ class FirstCallWindow(Family):
         (fewest, limit), window = box
         if not case.admitted and self.seen.maybe.touching(case.lo - window[1], case.hi) < fewest:
             return False
-        if window[1] > 2 * window[0]:
-            return True
+        if window[1] > 2 * window[0] or window[0] < self._widest / 4:
+            return True  # when each window was opened is too open to say anything
         for opened in self._windows(window):
             if case.admitted and opened.free <= case.lo and case.hi < opened.end[0]:
                 return self.seen.sure.within(opened.free, case.hi) <= limit

@@ -150,8 +150,8 @@ class _Search:
     def _trimmed(self, boxes: list[Box]) -> list[Box]:
         """Return ``boxes`` without those at the ends of a parameter's range that a longer look rules out after all."""
         for number in range(len(self._space)):
-            for end, sign in ((0, 1), (1, -1)):
-                boxes.sort(key=lambda box, n=number, e=end, s=sign: s * box[n][e])  # type: ignore[misc]
+            for end, reverse in ((0, False), (1, True)):
+                boxes.sort(key=lambda box: box[number][end], reverse=reverse)
                 while len(boxes) > 1 and not _Search(self._family, boxes[0], self._judged).any_left(TRIM_BOXES):
                     del boxes[0]
         return boxes

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reports.record import ReportError
 
-__all__ = ["ReportError", "render_all", "render_power"]
+__all__ = ["ReportError", "render_all", "render_bench", "render_power"]
 
 
 def render_all(folder: Path) -> list[Path]:
@@ -51,6 +51,18 @@ def render_power(folder: Path) -> list[Path]:
             "power.html": power_page(record, figure),
         },
     )
+
+
+def render_bench(folder: Path) -> list[Path]:
+    """Write ``bench.md`` and ``bench.html`` into ``folder`` from its ``bench.json``; return them.
+
+    The same record renders to the same bytes. Raises ReportError if ``bench.json`` is missing or is no such record,
+    OSError if a file cannot be written.
+    """
+    from reports.bench import bench_markdown, bench_page, load_bench
+
+    record = load_bench(folder)
+    return _write(folder, {"bench.md": bench_markdown(record), "bench.html": bench_page(record)})
 
 
 def _write(folder: Path, rendered: Mapping[str, str]) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,7 @@ CONTRACT = "contract.json"
 WRITTEN = (
     *("verdict.json", "run.json", CONTRACT, "report.html", "summary.md", "junit.xml"),
     *("power.json", "power.md", "power.svg", "power.html", "swarm.json", "limiter.json"),
+    *("bench.json", "bench.md", "bench.html"),
 )
 """What a run leaves in its folder besides histories."""
 
@@ -70,7 +72,7 @@ def _clear(folder: Path) -> None:
     present = {path.name for path in folder.iterdir()}
     if (
         present
-        and not present & {"verdict.json", "power.json", "swarm.json", CONTRACT, ".probe"}
+        and not present & {"verdict.json", "power.json", "swarm.json", "bench.json", CONTRACT, ".probe"}
         and not list(folder.glob("*/history.jsonl"))
     ):
         raise OSError(f"it holds other files: {', '.join(sorted(present)[:3])}")
@@ -190,6 +192,11 @@ def _argv() -> list[str]:
         prefix = "--key=" if word.startswith("--key=") else ""
         shown.append(f"{prefix}{account}{equals}..." if given and equals else word)
     return shown
+
+
+def command_line() -> str:
+    """Return the command line as it can be typed again, customers' keys blotted out."""
+    return shlex.join(_argv())
 
 
 def environment() -> dict[str, Any]:

@@ -238,6 +238,41 @@ def limiter(ctx: click.Context, /, **options: Any) -> None:
 
 
 @harness.command()
+@click.option(
+    "--target", "targets", multiple=True, help="Repeatable: a name, or a URL; default: reference, stub, nginx."
+)
+@click.option(
+    "--measure",
+    "measures",
+    multiple=True,
+    type=click.Choice(["latency", "streams", "calls", "chunks"]),
+    help="Only this.",
+)
+@click.option("--pairs", type=click.IntRange(4), default=400, show_default=True, help="Rounds of calls.")
+@click.option(
+    "--blocks", type=click.IntRange(2, 100), default=8, show_default=True, help="Values behind each interval."
+)
+@click.option(
+    "--seconds", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True, help="Of each closed loop."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws the order of the turns.")
+@click.option("--upstreams", default="", metavar="URL", help="Mock upstreams that are served already, behind a URL.")
+@click.option("--model", default="", help="Of a target by URL: the model that is asked.")
+@click.option("--key", default="", metavar="SECRET", help="Of a target by URL; or HARNESS_KEY.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the record; default: runs/<n>.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.pass_context
+def bench(ctx: click.Context, /, **options: Any) -> None:
+    """Measure what gateways add to a call and what CPU it takes, side by side: a mock, a floor, a peer, yours.
+
+    Targets are reference, stub (its pipeline alone), nginx, litellm, portkey, aimock, and any by URL.
+    """
+    from harness.cli.bench import bench_command
+
+    ctx.exit(bench_command(**options))
+
+
+@harness.command()
 @click.argument("requirement", metavar="ID")
 def explain(requirement: str) -> None:
     """Say what a requirement asks, where it stands, what checks it, and what would break it."""

@@ -69,7 +69,7 @@ def _check_gateway(settings: Mapping[str, Any], overlay: str) -> None:
     if overlay:
         raise click.UsageError("--overlay changes the built-in contract, and --config brings one of its own")
     needed = ("contract", "deployment")
-    problems = shape_problems(settings, needed, needed)
+    problems = shape_problems(settings, (*needed, "stub"), needed)
     sound = {name: settings[name] for name in needed if isinstance(settings.get(name), dict)}
     refuse([*problems, *problems_of(**sound)])
 
@@ -77,10 +77,17 @@ def _check_gateway(settings: Mapping[str, Any], overlay: str) -> None:
 async def _gateway(
     settings: Mapping[str, Any], database: Path, change: Any, host: str, port: int, stop: asyncio.Event
 ) -> None:
+    from harness.bench.stub import StubTransport
     from harness.targets.reference import serve
 
     async with serve(
-        settings["contract"], settings["deployment"], database=database, mutate=change, host=host, port=port
+        settings["contract"],
+        settings["deployment"],
+        database=database,
+        mutate=change,
+        host=host,
+        port=port,
+        transport=StubTransport.from_json(settings["stub"]) if "stub" in settings else None,
     ) as url:
         click.echo(f"ready {url}")
         await stop.wait()

@@ -211,15 +211,19 @@ async def serve(
     mutate: Mutate | None,
     host: str,
     port: int,
+    transport: httpx.AsyncBaseTransport | None = None,
 ) -> AsyncIterator[str]:
     """Serve the gateway on a socket with a SQLite ledger at ``database``, and yield its address.
+
+    ``transport`` answers for the upstreams in place of sockets.
 
     Raises OSError for a port that is taken, ValueError for a deployment or a database that cannot be used.
     """
     gateway = importlib.import_module(GATEWAY)
     entropy = importlib.import_module(ENTROPY)
     store = importlib.import_module(SQLITE).SqliteStore(database)
-    transport = importlib.import_module(TRANSPORT).SocketTransport()
+    transport = transport or importlib.import_module(TRANSPORT).SocketTransport()
+    assert transport is not None
     components = gateway.start(
         contract, settings, store=store, entropy=entropy.SystemEntropy(), transport=transport, mutate=mutate
     )

@@ -89,7 +89,7 @@ class Bench:
         return self.raw
 
     async def _warm_up(self) -> None:
-        """Call everybody some times, so that nobody's first call is measured. Raises TargetError for who does not answer."""
+        """Call everybody some times, so that no first call is measured. Raises TargetError if one does not answer."""
         for leg in self._legs.values():
             self._progress(f"warming up {leg.subject.name}")
             for _ in range(WARM_CALLS):

@@ -196,7 +196,7 @@ def _argv() -> list[str]:
 
 def command_line() -> str:
     """Return the command line as it can be typed again, customers' keys blotted out."""
-    return shlex.join(_argv())
+    return shlex.join(["harness", *_argv()[1:]])
 
 
 def environment() -> dict[str, Any]:

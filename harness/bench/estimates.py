@@ -45,8 +45,13 @@ def ratio(above: Sequence[float], below: Sequence[float]) -> Estimate:
 
 
 def medians(values: Sequence[float], blocks: int) -> list[float]:
-    """Return the median of each of ``blocks`` runs of neighbouring values; a remainder is left out."""
+    """Return the median of each of ``blocks`` runs of neighbouring values; a remainder is left out.
+
+    Too few values for one in each block give none.
+    """
     size = len(values) // blocks
+    if not size:
+        return []
     return [median(values[start : start + size]) for start in range(0, size * blocks, size)]
 
 

@@ -232,6 +232,7 @@ async def serve(
         gateway.create_app(components),
         lifespan="on",
         access_log=False,
+        proxy_headers=False,
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=1,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -84,14 +85,19 @@ def listener(port: int) -> int | None:
                 inodes.add(f"socket:[{fields[9]}]")
     holders = []
     for folder in PROC.iterdir():
-        if folder.name.isdigit():
-            try:
-                held = {os.readlink(link) for link in (folder / "fd").iterdir()}
-            except OSError:
-                continue
-            if held & inodes:
-                holders.append(int(folder.name))
+        if folder.name.isdigit() and inodes & set(_held(folder / "fd")):
+            holders.append(int(folder.name))
     return min(holders, default=None)  # a master is older than its workers
+
+
+def _held(descriptors: Path) -> Iterator[str]:
+    """Yield what a process's descriptors stand for, as far as they may be seen and are still open."""
+    try:
+        for link in descriptors.iterdir():
+            with suppress(OSError):
+                yield os.readlink(link)
+    except OSError:
+        return
 
 
 def free_port() -> int:

@@ -97,7 +97,7 @@ class Bench:
                     raise TargetError(f"{leg.subject.name} does not answer calls", cause=leg.caller.first_failure)
             if await leg.caller.call(leg.request(stream=True), CHUNKS) is None:
                 raise TargetError(f"{leg.subject.name} does not answer streams", cause=leg.caller.first_failure)
-            await leg.caller.closed_loop(max(self._order.connections), WARM_S, leg.request)
+            await leg.caller.closed_loop(max(self._order.connections), min(WARM_S, self._order.seconds), leg.request)
 
     async def _latency(self) -> None:
         async for legs in self._rounds("latency", self._order.pairs):

@@ -1,0 +1,81 @@
+"""``harness bench`` on loopback, small: what it measures, writes and refuses."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import orjson
+import pytest
+
+from reports import ReportError, render_bench
+from tests.cli.conftest import Shell
+from tests.reports.parsed import parse
+
+SMALL = ("--pairs", "4", "--blocks", "2", "--seconds", "0.02", "-q")
+
+
+@pytest.mark.local
+def test_a_bench_measures_writes_and_tells(shell: Shell, tmp_path: Path) -> None:
+    targets = ["reference", *(["nginx"] if shutil.which("nginx", path="/usr/sbin:/usr/bin") else [])]
+    code, out, err = shell("bench", *(f"--target={name}" for name in targets), *SMALL, "--out", "b")
+    record = orjson.loads((tmp_path / "b" / "bench.json").read_bytes())
+    assert code == record["exit"]
+    assert code in (0, 1, 2), err  # what this machine is worth just now is not for a test to say
+    assert list(record["subjects"]) == ["mock", *targets]
+    told = {figure["figure"]: figure for figure in record["subjects"]["reference"]["figures"]}
+    assert set(told) == {
+        *("added latency", "added to the first chunk", "added between chunks", "latency", "CPU of a chunk"),
+        *(
+            f"{what}, {many}"
+            for what in ("CPU of a call", "calls a second")
+            for many in ("1 connection", "64 connections")
+        ),
+    }
+    assert all(figure["low"] <= figure["value"] <= figure["high"] for figure in told.values())
+    assert not [doubt for doubt in record["doubts"] if "not answered whole" in doubt]
+    assert set(record["noise"]["busy"]) == {"latency", "streams", "calls", "chunks"}
+    assert re.search(r"^reference +[-\d,.]+ ±", out, re.MULTILINE)
+    page = parse((tmp_path / "b" / "bench.html").read_text("utf-8"))
+    assert page is not None
+    assert "| reference |" in (tmp_path / "b" / "bench.md").read_text("utf-8")
+    before = [(tmp_path / "b" / name).read_bytes() for name in ("bench.md", "bench.html")]
+    render_bench(tmp_path / "b")
+    assert before == [(tmp_path / "b" / name).read_bytes() for name in ("bench.md", "bench.html")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--target", "refrence"), "did you mean 'reference'"),
+        (("--target", "http://127.0.0.1:1"), "--upstreams"),
+        (("--pairs", "9", "--blocks", "8"), "needs two at least"),
+        (("--measure", "latencies"), "latency"),
+    ],
+)
+def test_what_cannot_be_measured_is_a_usage_error(shell: Shell, arguments: tuple[str, ...], told: str) -> None:
+    code, _, err = shell("bench", *arguments)
+    assert code == 64
+    assert told in err
+
+
+@pytest.mark.local
+def test_a_program_that_is_not_installed_is_refused_by_name(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_NGINX", "/nowhere")
+    code, _, err = shell("bench", "--target", "nginx", *SMALL)
+    assert code == 64
+    assert "nginx is not here" in err
+
+
+@pytest.mark.local
+def test_mocks_that_are_not_there_are_told(shell: Shell) -> None:
+    code, _, err = shell("bench", "--target", "reference", "--upstreams", "http://127.0.0.1:1", *SMALL)
+    assert code == 69
+    assert "takes no connection" in err
+
+
+def test_a_record_that_is_none_is_not_rendered(tmp_path: Path) -> None:
+    (tmp_path / "bench.json").write_bytes(orjson.dumps({"schema": "harness.bench/1", "run": {}}))
+    with pytest.raises(ReportError, match="verdict"):
+        render_bench(tmp_path)

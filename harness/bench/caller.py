@@ -159,13 +159,14 @@ class Caller:
 
         async def loop(connection: Connection) -> int:
             answered = 0
-            while perf_counter_ns() < until:
-                if connection.closed:
-                    connection = await self.connection()
+            while True:  # once at least, however late its turn came
                 if self._sound(await connection.call(request()), chunks):
                     answered += 1
-            self.release(connection)
-            return answered
+                if perf_counter_ns() >= until:
+                    self.release(connection)
+                    return answered
+                if connection.closed:
+                    connection = await self.connection()
 
         try:
             async with asyncio.timeout(seconds + PATIENCE_S):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +13,7 @@ import click
 import orjson
 
 from harness.cli.folder import command_line, environment, run_folder
+from harness.cli.suite import target_spec
 from harness.cli.terminal import fail, live, near, say, status
 from harness.runner import EXIT_HARNESS, EXIT_USAGE
 from harness.target import NotATarget, TargetError
@@ -30,7 +30,7 @@ def bench_command(
     seed: int,
     upstreams: str,
     model: str,
-    key: str,
+    keys: tuple[str, ...],
     out: Path | None,
     quiet: bool,
 ) -> int:
@@ -42,6 +42,10 @@ def bench_command(
     from harness.bench.plan import DEFAULT_TARGETS
 
     _check(targets, pairs, blocks, upstreams)
+    try:
+        secrets = target_spec("", keys)["keys"]
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
     order = Order(
         targets=tuple(dict.fromkeys(targets)) or DEFAULT_TARGETS,
         measures=tuple(name for name in MEASURES if name in measures) if measures else tuple(MEASURES),
@@ -51,7 +55,7 @@ def bench_command(
         seed=seed,
         upstreams=upstreams,
         model=model,
-        key=key or os.environ.get("HARNESS_KEY", ""),
+        key=next(iter(secrets.values()), ""),
     )
     folder = run_folder(out)
     started = perf_counter()

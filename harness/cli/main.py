@@ -258,7 +258,7 @@ def limiter(ctx: click.Context, /, **options: Any) -> None:
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws the order of the turns.")
 @click.option("--upstreams", default="", metavar="URL", help="Mock upstreams that are served already, behind a URL.")
 @click.option("--model", default="", help="Of a target by URL: the model that is asked.")
-@click.option("--key", default="", metavar="SECRET", help="Of a target by URL; or HARNESS_KEY.")
+@click.option("--key", "keys", multiple=True, metavar="ACCOUNT[=SECRET]", help="Of a target by URL, as for run.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the record; default: runs/<n>.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @click.pass_context

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
@@ -66,6 +70,38 @@ def test_a_program_that_is_not_installed_is_refused_by_name(shell: Shell, monkey
     code, _, err = shell("bench", "--target", "nginx", *SMALL)
     assert code == 64
     assert "nginx is not here" in err
+
+
+@pytest.mark.local
+def test_a_gateway_by_its_address_is_measured_and_its_key_is_nowhere_told(shell: Shell, tmp_path: Path) -> None:
+    # A mock takes any key, and stands in for a gateway before itself.
+    with serving_mocks() as address:
+        path = f"{address}/bench/second/openai/v1/chat/completions"
+        code, out, err = shell(
+            *("bench", "--target", path, "--upstreams", address, "--key", "a=ck_hidden", "--model", "m"),
+            *("--measure", "latency", *SMALL, "--out", "b"),
+        )
+    record = orjson.loads((tmp_path / "b" / "bench.json").read_bytes())
+    assert code == record["exit"], err
+    assert list(record["subjects"]) == ["mock", path]
+    assert "--model m" in record["subjects"][path]["figures"][0]["command"]
+    written = b"".join(file.read_bytes() for file in (tmp_path / "b").iterdir())
+    assert b"ck_hidden" not in written + out.encode() + err.encode()
+
+
+@contextmanager
+def serving_mocks() -> Iterator[str]:
+    """Serve mock upstreams in a process of their own, and yield their address."""
+    arguments = [sys.executable, "-m", "harness.cli", "serve", "upstreams", "--config", "-"]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write("{}\n")
+        child.stdin.flush()
+        try:
+            yield child.stdout.readline().split()[1]
+        finally:
+            child.terminate()
 
 
 @pytest.mark.local

@@ -196,6 +196,7 @@ class Exchange(httpx.AsyncByteStream):
             if self._head_bytes > HEAD_BYTES and not self._headed:
                 self._fail(httpx.RemoteProtocolError("the answer's head is too long"))
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self.reusable = False
             self._fail(httpx.RemoteProtocolError(f"what came is no HTTP answer: {type(error).__name__}"), error)
         if self._buffered > BUFFER_BYTES and not self._paused and not self._whole:
             self._paused = True
@@ -217,6 +218,10 @@ class Exchange(httpx.AsyncByteStream):
         return not any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
 
     # What the parser tells.
+
+    def on_message_begin(self) -> None:
+        if self._whole:
+            raise ValueError("another answer, to no request")  # the parser stops here
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name, value))

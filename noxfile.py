@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import nox
@@ -154,6 +155,15 @@ def benchmark(session: nox.Session) -> None:
     _install(session)
     session.run("python", "tests/benchmarks/simulation.py", *session.posargs)
     session.run("python", "tests/benchmarks/ledger.py")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure the gateway beside nginx, and beside those of its peers that HARNESS_LITELLM and the like name."""
+    _install(session)
+    peers = [name for name in ("litellm", "portkey", "aimock") if f"HARNESS_{name.upper()}" in os.environ]
+    targets = [f"--target={name}" for name in ("reference", "stub", "nginx", *peers)]
+    session.run("harness", "bench", *(targets if peers else []), "--out", "runs/nox-bench", *session.posargs)
 
 
 @nox.session

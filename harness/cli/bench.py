@@ -60,7 +60,8 @@ def bench_command(
     folder = run_folder(out)
     started = perf_counter()
     try:
-        measured = uvloop.run(run_bench(order, _Told(quiet=quiet)))
+        with _Told(quiet=quiet) as told:
+            measured = uvloop.run(run_bench(order, told))
     except TargetError as error:
         fail(str(error), cause=error.cause, help=error.help)
         return EXIT_USAGE if isinstance(error, NotATarget) else EXIT_TARGET
@@ -114,14 +115,9 @@ def _print(record: Mapping[str, Any], folder: Path) -> None:
     from reports.bench import columns, rows
 
     table = [("", *columns(record)), *rows(record)]
-    widths = [max(len(row[place]) for row in table) for place in range(len(table[0]))]
-    for row in table:
-        say(
-            "  ".join(
-                cell.ljust(width) if not place else cell.rjust(width)
-                for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-        )
+    first, *widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for name, *cells in table:
+        say("  ".join([name.ljust(first), *(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))]))
     say("latencies in us, added by pairs; CPU in us; each with the half width of its 95 % interval")
     for goal in record["goals"]:
         ratio = goal["ratio"]
@@ -147,6 +143,13 @@ class _Told:
         self._quiet = quiet
         self._live = live()
         self._last = ""
+
+    def __enter__(self) -> _Told:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live and not self._quiet:
+            say("\r\x1b[K", err=True, newline=False)
 
     def __call__(self, text: str) -> None:
         if self._quiet:

@@ -222,10 +222,9 @@ async def serve(
     gateway = importlib.import_module(GATEWAY)
     entropy = importlib.import_module(ENTROPY)
     store = importlib.import_module(SQLITE).SqliteStore(database)
-    transport = transport or importlib.import_module(TRANSPORT).SocketTransport()
-    assert transport is not None
+    upstreams: httpx.AsyncBaseTransport = transport or importlib.import_module(TRANSPORT).SocketTransport()
     components = gateway.start(
-        contract, settings, store=store, entropy=entropy.SystemEntropy(), transport=transport, mutate=mutate
+        contract, settings, store=store, entropy=entropy.SystemEntropy(), transport=upstreams, mutate=mutate
     )
     listener = socket.create_server((host, port), backlog=2048)
     config = uvicorn.Config(
@@ -250,5 +249,5 @@ async def serve(
     finally:
         server.should_exit = True
         await serving
-        await transport.aclose()
+        await upstreams.aclose()
         await store.close()

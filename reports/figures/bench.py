@@ -44,7 +44,8 @@ def _bars(
     unit: str,
     found: Sequence[tuple[str, Sequence[Mapping[str, Any] | None]]],
 ) -> Figure:
-    made, (axes,) = canvas(0.7 + _ROW_IN * len(found), left=0.1)
+    names = [label(subject) for subject, _ in found]
+    made, (axes,) = canvas(0.7 + _ROW_IN * len(found), left=0.03 + 0.0068 * max(map(len, names)))
     rows = []
     for number, kind in enumerate(kinds):
         for place, (subject, figures) in enumerate(found):
@@ -60,7 +61,7 @@ def _bars(
         axes.set_xscale("log")
         axes.set_xlim(left=min(values) / 2)
         plain_numbers(axes.xaxis)
-    axes.set_yticks(range(len(found)), [label(subject) for subject, _ in found])
+    axes.set_yticks(range(len(found)), names)
     axes.set_ylim(len(found) - 0.4, -0.6)
     axes.set_xlabel(unit)
     axes.legend(loc="lower right")

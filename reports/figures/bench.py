@@ -45,7 +45,8 @@ def _bars(
     found: Sequence[tuple[str, Sequence[Mapping[str, Any] | None]]],
 ) -> Figure:
     names = [label(subject) for subject, _ in found]
-    made, (axes,) = canvas(0.7 + _ROW_IN * len(found), left=0.03 + 0.0068 * max(map(len, names)))
+    height = 0.95 + _ROW_IN * len(found)
+    made, (axes,) = canvas(height, left=0.03 + 0.0068 * max(map(len, names)))
     rows = []
     for number, kind in enumerate(kinds):
         for place, (subject, figures) in enumerate(found):
@@ -64,7 +65,8 @@ def _bars(
     axes.set_yticks(range(len(found)), names)
     axes.set_ylim(len(found) - 0.4, -0.6)
     axes.set_xlabel(unit)
-    axes.legend(loc="lower right")
+    made.subplots_adjust(top=1 - 0.32 / height)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 0.98), ncols=2)
     svg = finished(made, name, f"{title} of {', '.join(subject for subject, _ in found)}")
     caption = (
         "Bars are means over blocks, lines their 95 % intervals; the axis is logarithmic where all are above zero."

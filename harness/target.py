@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -63,6 +63,20 @@ class Wiring:
     mutant: str = ""
 
 
+async def lines_of(stream: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
+    """Yield the lines of a body as it comes, their ends kept, so that no more than one of them is in memory."""
+    rest = b""
+    async for piece in stream:
+        *whole, rest = (rest + piece).splitlines(keepends=True) or [b""]
+        if rest.endswith(b"\n"):
+            whole.append(rest)
+            rest = b""
+        for line in whole:
+            yield line
+    if rest:
+        yield rest
+
+
 ASGIApp = Callable[[Any, Any, Any], Any]
 
 
@@ -106,8 +120,8 @@ class Process(Protocol):
 class Running:
     """A started gateway: reached by ``app`` (sim) or ``base_url`` (sockets).
 
-    ``books`` reads the ledger and usage spans, a line each, ``at`` in microseconds since the wiring's zero; None if the
-    target shows none. ``alive`` raises TargetError once the gateway is gone. ``crash(after_appends, crashed)``
+    ``books`` yields the ledger and usage spans, a line each, ``at`` in microseconds since the wiring's zero; None if
+    the target shows none. ``alive`` raises TargetError once the gateway is gone. ``crash(after_appends, crashed)``
     makes the store crash (at once, or inside a later append) and calls ``crashed``; ``restart`` builds the gateway
     again on what was committed; ``fail_store(n)`` makes the store refuse the next ``n`` appends: all sim only.
     ``process`` is the gateway's own one where it can be killed and started again: local only.
@@ -116,7 +130,7 @@ class Running:
 
     base_url: str = ""
     app: ASGIApp | None = None
-    books: Callable[[httpx.AsyncBaseTransport, str], Awaitable[bytes]] | None = None
+    books: Callable[[httpx.AsyncBaseTransport, str], AsyncGenerator[bytes, None]] | None = None
     alive: Callable[[], None] = field(default=lambda: None)
     crash: Callable[[int | None, Callable[[], None]], None] | None = None
     restart: Callable[[], Awaitable[ASGIApp]] | None = None

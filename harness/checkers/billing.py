@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 from harness.checker import Verdict, checker
@@ -140,6 +141,7 @@ def failed_calls_are_free(history: History, contract: Contract, verdict: Verdict
 )
 def answers_tell_the_charge(history: History, contract: Contract, verdict: Verdict) -> None:
     """Every Enterprise answer tells what it cost and the posted balance before and after, in one serial order."""
+    beside_holds = _beside_holds(history)
     for one, paid in _served(history, contract):
         if one.tier != "enterprise" or one.route is None or not isinstance(due(one, contract), Classes):
             continue
@@ -164,7 +166,7 @@ def answers_tell_the_charge(history: History, contract: Contract, verdict: Verdi
             actual=f"{told['balance_before']} - {told['credits_charged']} and {told['balance_after']}",
         )
         for post in posts(history, one.call.id):
-            if _holds_open(history, post.account, post.entry):
+            if post.entry in beside_holds:
                 verdict.case(
                     "holds_excluded",
                     (told["balance_before"], told["balance_after"]) == (post.balance - post.credits, post.balance),
@@ -175,18 +177,19 @@ def answers_tell_the_charge(history: History, contract: Contract, verdict: Verdi
     _serial_order(history, contract, verdict)
 
 
-def _holds_open(history: History, account: str, entry: int) -> bool:
-    """Say whether another call of ``account`` held credits when ``entry`` was posted."""
-    held: set[str] = set()
-    for other in history.ledger:
-        if other.entry >= entry:
-            break
-        if other.account == account and other.kind == "hold":
-            held.add(other.call)
-        elif other.account == account and other.kind in ("post", "void"):
-            held.discard(other.call)
-    mine = next((e.call for e in history.ledger if e.entry == entry), "")
-    return bool(held - {mine})
+def _beside_holds(history: History) -> frozenset[int]:
+    """Return the posts that were made while another call of their account held credits, by their entries' numbers."""
+    held: defaultdict[str, set[str]] = defaultdict(set)
+    found: list[int] = []
+    for entry in history.ledger:
+        ours = held[entry.account]
+        if entry.kind == "hold":
+            ours.add(entry.call)
+        elif entry.kind in ("post", "void"):
+            if entry.kind == "post" and len(ours) > (entry.call in ours):
+                found.append(entry.entry)
+            ours.discard(entry.call)
+    return frozenset(found)
 
 
 def _serial_order(history: History, contract: Contract, verdict: Verdict) -> None:

@@ -19,7 +19,7 @@ def slots_are_bounded(history: History, contract: Contract, verdict: Verdict) ->
     """At no instant are more calls of a model in flight upstream than its concurrency limit."""
     for name, pool in admissions(history, contract).pools.items():
         limit = pool.limits.concurrency
-        flying, draining = _in_flight(pool, edge_us(history))
+        flying, draining = in_flight(pool, edge_us(history))
         peak, at_us = flying.peak()
         if peak >= limit:
             verdict.case("cap", peak <= limit, expected=f"{limit} of {name} in flight", actual=peak, at_us=at_us)
@@ -36,7 +36,7 @@ def slots_are_bounded(history: History, contract: Contract, verdict: Verdict) ->
         _failing_over(pool, contract, verdict)
 
 
-def _in_flight(pool: Pool, edge: int) -> tuple[StepSum, StepSum]:
+def in_flight(pool: Pool, edge: int) -> tuple[StepSum, StepSum]:
     """Return how many attempts were certainly in flight, and how many of those whose client had gone."""
     flying, draining = StepSum(), StepSum()
     for one in pool.entries:

@@ -24,6 +24,7 @@ def list_command(what: str) -> None:
         "requirements": _requirements,
         "targets": _targets,
         "mutants": _mutants,
+        "shapes": _shapes,
     }[what]()
     width = max((len(name) for name, _ in rows), default=0)
     for name, text in rows:
@@ -107,3 +108,10 @@ def _mutants() -> list[tuple[str, str]]:
     from harness.mutants import MUTANTS
 
     return [(name, f"{mutant.breaks}  {mutant.lie}") for name, mutant in sorted(MUTANTS.items())]
+
+
+def _shapes() -> list[tuple[str, str]]:
+    import harness.load.shapes  # noqa: F401 - registers them
+    from harness.load.shape import SHAPES
+
+    return [(shape.name, shape.promise) for _, shape in sorted(SHAPES.items())]

@@ -28,6 +28,8 @@ WRITTEN = (
     *("verdict.json", "run.json", CONTRACT, "report.html", "summary.md", "junit.xml"),
     *("power.json", "power.md", "power.svg", "power.html", "swarm.json", "limiter.json"),
     *("bench.json", "bench.md", "bench.html"),
+    *("load.html", "load.md"),
+    *(f"load-{what}.{kind}" for what in ("calls", "seconds") for kind in ("csv", "parquet")),
 )
 """What a run leaves in its folder besides histories."""
 

@@ -108,6 +108,36 @@ def run(ctx: click.Context, /, **options: Any) -> None:
 
 
 @harness.command()
+@click.argument("shape")
+@_targets
+@click.option("--mode", type=click.Choice(["local", "remote"]), help="Default: local; remote for a URL.")
+@click.option("--minutes", type=click.FloatRange(0, min_open=True), default=None, help="Default: the shape's own.")
+@click.option("--arrivals", type=click.Choice(["constant", "poisson", "gamma"]), help="Default: the shape's own.")
+@click.option("--trace", type=click.Path(path_type=Path), help="For the shape trace: an arrival trace, CSV or JSONL.")
+@click.option("--overlay", default="", help="A named overlay of the contract, or a TOML file of one.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Locust processes.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--mutant", default="", help="Make the reference gateway wrong in this one way.")
+@click.option(
+    "--objective", "objectives", multiple=True, metavar="WHAT=MS", help="latency, ttft or per-token: goodput."
+)
+@click.option("--web", type=click.IntRange(1, 65535), metavar="PORT", help="Locust's own page, beside the load.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: runs/<n>.")
+@click.option("-q", "--quiet", is_flag=True, help="Verdict and failures only.")
+@click.pass_context
+def load(ctx: click.Context, /, **options: Any) -> None:
+    """Load a gateway with Locust, and prove what it held.
+
+    SHAPE is a shape of load, such as ceiling-text, probe-rpm, storm or agents: harness list shapes, docs/load.md.
+    """
+    from harness.cli.load import LoadOptions, load_command
+
+    options["minutes"] = options["minutes"] or 0
+    options["arrivals"] = options["arrivals"] or ""
+    ctx.exit(load_command(LoadOptions(**options)))
+
+
+@harness.command()
 @click.argument("names", nargs=-1, metavar="[MUTANT]...")
 @click.option("--full", is_flag=True, help="Every mutant through the whole core, not only to its first kill.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
@@ -283,7 +313,8 @@ def explain(requirement: str) -> None:
 
 @harness.command("list")
 @click.argument(
-    "what", type=click.Choice(["scenarios", "checkers", "branches", "faults", "requirements", "targets", "mutants"])
+    "what",
+    type=click.Choice(["scenarios", "checkers", "branches", "faults", "requirements", "targets", "mutants", "shapes"]),
 )
 def list_(what: str) -> None:
     """List what there is."""

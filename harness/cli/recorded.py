@@ -24,6 +24,8 @@ from harness.scenario import SCENARIOS
 
 def judge_command(folder: Path) -> int:
     """Judge and render a run folder, or one scenario's folder in it, again."""
+    from reports.load import render_load
+
     load()
     folders = recorded(folder)
     before = verdict_of(folder)
@@ -61,6 +63,8 @@ def judge_command(folder: Path) -> int:
     )
     try:
         write(folder, verdict, again=True)
+        if plan.options.get("load"):
+            render_load(folder, folders[0])
     except OSError as error:
         fail(f"the verdict could not be written to {folder}", cause=error.strerror or str(error))
         return EXIT_USAGE

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import httpx
 import orjson
 
-from harness.target import TargetError
+from harness.target import TargetError, lines_of
 
 _TIMEOUTS = {"timeout": {"connect": 10.0, "read": 60.0, "write": 60.0, "pool": 10.0}}
 
@@ -30,15 +31,32 @@ class UpstreamControl:
         """End every injection now."""
         await self._ask("POST", "/heal", {})
 
-    async def journal(self) -> list[bytes]:
-        """Return the attempts and faults so far, a span's line each."""
-        return (await self._ask("GET", "/journal", None)).splitlines(keepends=True)
+    async def journal(self) -> AsyncGenerator[bytes, None]:
+        """Yield the attempts and faults so far, a span's line each, as they come. Raises TargetError."""
+        response = await self._answer("GET", "/journal", None)
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        try:
+            async with aclosing(lines_of(response.stream)) as lines:
+                async for line in lines:
+                    yield line
+        except httpx.TransportError as error:
+            raise self._gone(error) from error
+        finally:
+            await response.aclose()
 
     async def body(self, digest: str) -> bytes:
         """Return a request body as the upstream received it."""
         return await self._ask("GET", f"/bodies/{digest}", None)
 
     async def _ask(self, method: str, path: str, value: Mapping[str, Any] | None) -> bytes:
+        response = await self._answer(method, path, value)
+        try:
+            return await response.aread()
+        except httpx.TransportError as error:
+            raise self._gone(error) from error
+
+    async def _answer(self, method: str, path: str, value: Mapping[str, Any] | None) -> httpx.Response:
+        """Return the answer, its body not yet read. Raises TargetError for a refusal, and where none comes."""
         content = b"" if value is None else orjson.dumps(value)
         request = httpx.Request(
             method,
@@ -49,14 +67,17 @@ class UpstreamControl:
         )
         try:
             response = await self._transport.handle_async_request(request)
-            body = await response.aread()
+            refused = await response.aread() if response.status_code != 200 else b""
         except httpx.TransportError as error:
-            raise TargetError(
-                f"the mock upstreams did not answer at {self._base}", cause=str(error), help="are they running?"
-            ) from error
+            raise self._gone(error) from error
         if response.status_code != 200:
             raise TargetError(
                 f"the mock upstreams refused {method} {path}",
-                cause=f"{response.status_code}: {body[:300].decode(errors='replace')}",
+                cause=f"{response.status_code}: {refused[:300].decode(errors='replace')}",
             )
-        return body
+        return response
+
+    def _gone(self, error: httpx.TransportError) -> TargetError:
+        return TargetError(
+            f"the mock upstreams did not answer at {self._base}", cause=str(error), help="are they running?"
+        )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import httpx
 import orjson
@@ -16,7 +17,7 @@ from harness.environment.secrets import random_secrets
 from harness.environment.sim import roles_of
 from harness.environment.stage import Kill, Stage
 from harness.history import Recorder
-from harness.scenario import Crash, Scenario
+from harness.scenario import Crash, Scenario, World
 from harness.target import Process, Start, Target, TargetError, Unsupported, UpstreamAddress, Wiring
 from harness.targets.child import start_child
 
@@ -64,10 +65,24 @@ def socket_transport() -> httpx.AsyncHTTPTransport:
 async def _run(
     scenario: Scenario, target: Target, contract: Contract, seed: int, recorder: Recorder, mutant: str
 ) -> None:
+    async with local_stage(scenario.name, scenario.world, target, contract, seed=seed, mutant=mutant) as stage:
+        if (scenario.crashes or scenario.process) and stage.crash is None:
+            raise Unsupported("it cannot be killed and started again on what it had committed")
+        await Performance(scenario, stage, recorder, seed).run()
+
+
+@asynccontextmanager
+async def local_stage(
+    name: str, world: World, target: Target, contract: Contract, *, seed: int, mutant: str = ""
+) -> AsyncIterator[Stage]:
+    """Start mocks and gateway for the run called ``name``, and stop them on the way out.
+
+    Raises Unsupported for a world that the target has not got, TargetError if a child does not start or dies.
+    """
     loop = asyncio.get_running_loop()
     roles = roles_of(contract)
-    listeners = {role: scenario.world.listeners.get(role, "open") for role in roles}
-    world = with_probe_account(scenario.world)
+    listeners = {role: world.listeners.get(role, "open") for role in roles}
+    world = with_probe_account(world)
     secrets = random_secrets(world)
     log: list[str] = []
     async with (
@@ -76,8 +91,8 @@ async def _run(
     ):
         upstreams = {
             role: UpstreamAddress(
-                f"{mocks.named[role]}/{scenario.name}/{role}/openai",
-                f"{mocks.named[role]}/{scenario.name}/{role}/anthropic",
+                f"{mocks.named[role]}/{name}/{role}/openai",
+                f"{mocks.named[role]}/{name}/{role}/anthropic",
                 f"up-{role}-{seed}",
             )
             for role in roles
@@ -104,7 +119,7 @@ async def _run(
                 base_url=running.base_url,
                 transport=transport,
                 running=running,
-                control=UpstreamControl(transport, mocks.base_url, scenario.name),
+                control=UpstreamControl(transport, mocks.base_url, name),
                 upstreams=upstreams,
                 secrets=secrets,
                 zero_s=None,
@@ -114,10 +129,8 @@ async def _run(
                 log=log,
             )
             stage.crash = _crasher(running.process) if running.process is not None else None
-            if (scenario.crashes or scenario.process) and stage.crash is None:
-                raise Unsupported("it cannot be killed and started again on what it had committed")
             try:
-                await Performance(scenario, stage, recorder, seed).run()
+                yield stage
             except TargetError as error:
                 if mocks.process.returncode is not None:  # ours, and no fault of the gateway's
                     raise RuntimeError(f"the mock upstreams died (exit {mocks.process.returncode})") from error

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
 from harness.checkers.recovery import bound_ms
 from harness.clients import build, drive, next_try_s, with_tries
+from harness.contract import Contract
 from harness.environment.mishaps import Mishaps
 from harness.environment.plan import default_key, injections_of, plan_of
 from harness.environment.probes import recovers, recovery_calls, with_probe_account
 from harness.environment.stage import Stage
-from harness.history import ATTEMPT, Recorder, stamp_of
+from harness.environment.taps import Taps
+from harness.history import Recorder
 from harness.scenario import Call, Scenario, Workload
 
 LEAD_S = 0.05
@@ -42,7 +41,7 @@ class Performance:
         and for a crash that the gateway is back from."""
         self._tries: dict[str, list[dict[str, Any]]] = {}
         """The spans of each turn's tries so far."""
-        self._secret_bytes = {secret.encode(): key for key, secret in stage.secrets.items()}
+        self._taps = Taps(stage, recorder, self.now_us)
 
     def now_us(self) -> int:
         """Return the time since the run's zero in whole microseconds."""
@@ -86,7 +85,7 @@ class Performance:
             await stage.control.heal()
         await self._recover()
         self.recorder.note("end", self.now_us())
-        await self._collect()
+        await self._taps.collect(self._zero_s, bodies=self.scenario.bodies)
 
     async def _until(self, at_us: float) -> None:
         delay = self._zero_s + at_us / 1e6 - self._loop.time()
@@ -157,16 +156,16 @@ class Performance:
             stage.base_url,
             self.now_us,
             key=key,
-            limit_s=self._limit_s,
+            limit_s=limit_s(stage.contract),
             bodies=self.scenario.bodies,
         )
-        self._scan("answer", call.id, answer, "\n".join(span["headers"].values()).encode())
+        self._taps.scan("answer", call.id, answer, "\n".join(span["headers"].values()).encode())
         if span["claims"].get("leaked"):
             # The driver has blotted out the caller's own key already: only its word tells of it.
             self.recorder.note("secret_seen", self.now_us(), where="answer", key=key, call=call.id)
         if self.scenario.bodies:
             span["request_sha"] = self.recorder.body(sent)
-            span["answer_sha"] = self.recorder.body(self._without_secrets(answer))
+            span["answer_sha"] = self.recorder.body(self._taps.without_secrets(answer))
         self.recorder.span("call", span["end"], span)
         if call.turn:
             self._tries.setdefault(call.turn, []).append(span)
@@ -177,62 +176,11 @@ class Performance:
         if call.id in self._done:
             self._done[call.id].set_result(span)
 
-    @property
-    def _limit_s(self) -> float:
-        contract = self.stage.contract
-        longest = contract.timeouts.text_call_ms + contract.text.queue_wait_ms + contract.timeouts.drain_ms
-        return longest / 1e3 + 30.0
 
-    async def _collect(self) -> None:
-        """Read the upstreams' journal, the gateway's books and its log into the history."""
-        stage = self.stage
-        wanted: set[str] = set()
-        if stage.control is not None:
-            for line in await stage.control.journal():
-                self.recorder.line(stamp_of(line), line)
-                if self.scenario.bodies and line.startswith(ATTEMPT):
-                    wanted.add(orjson.loads(line)["request_sha"])
-                self._scan_line("upstream", line)
-            for sha in sorted(wanted - {""} - set(self.recorder.bodies)):
-                body = await stage.control.body(sha)
-                self._scan("upstream", "", body)
-                self.recorder.body(body)
-        if stage.running.books is not None:
-            shift_us = round((stage.gateway_zero_s - self._zero_s) * 1e6)
-            books = await stage.running.books(stage.transport, stage.base_url)
-            for line in books.splitlines(keepends=True):
-                if shift_us:
-                    span = orjson.loads(line)
-                    span["at"] += shift_us
-                    line = orjson.dumps(span, option=orjson.OPT_APPEND_NEWLINE)
-                self.recorder.line(stamp_of(line), line)
-                self._scan_line("books", line)
-        crashes = Counter(told for said in stage.log if (told := stage.running.crashed(said)))
-        for told, count in crashes.items():
-            self.recorder.note("gateway_crash", self.now_us(), error=told, count=count)
-        for said in stage.log:
-            self._scan("log", "", said.encode())
-        if "log" in stage.running.taps:
-            self.recorder.note("log", self.now_us(), lines=len(stage.log))
-
-    def _without_secrets(self, body: bytes) -> bytes:
-        if b"ck_" in body:
-            for secret in self._secret_bytes:
-                body = body.replace(secret, b"[credential]")
-        return body
-
-    def _scan_line(self, where: str, line: bytes) -> None:
-        if b"ck_" in line:
-            self._scan(where, orjson.loads(line)["call"], line)
-
-    def _scan(self, where: str, call: str, *texts: bytes) -> None:
-        """Note every place where a customer's secret turns up: the history itself never holds one."""
-        for text in texts:
-            if b"ck_" not in text:
-                continue
-            for secret, key in self._secret_bytes.items():
-                if secret in text:
-                    self.recorder.note("secret_seen", self.now_us(), where=where, key=key, call=call)
+def limit_s(contract: Contract) -> float:
+    """Return how long a call may take before its client leaves it: longer than any gateway of ``contract`` needs."""
+    longest = contract.timeouts.text_call_ms + contract.text.queue_wait_ms + contract.timeouts.drain_ms
+    return longest / 1e3 + 30.0
 
 
 def _at_ms(call: Call) -> float:

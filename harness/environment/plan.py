@@ -104,7 +104,7 @@ def plan_of(
             }
             for role, address in stage.upstreams.items()
         ],
-        "calls": [_planned(call, world) for call in calls],
+        "calls": [planned(call, world) for call in calls],
         "injections": list(injections),
         "skew_us": stage.skew_us,
         "taps": [
@@ -123,7 +123,8 @@ def _wall(stage: Stage, zero_s: float) -> dict[str, int]:
     return {"wall_us": round((stage.epoch_s + zero_s - stage.gateway_zero_s) * 1e6)}
 
 
-def _planned(call: Call, world: World) -> dict[str, Any]:
+def planned(call: Call, world: World) -> dict[str, Any]:
+    """Return a call as the plan has it."""
     told = zip(_DETAILS.items(), _detail_values(call), strict=True)
     detail = {name: value for (name, default), value in told if value != default}
     if call.secret is not None:

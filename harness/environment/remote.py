@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import httpx
 
@@ -13,7 +15,7 @@ from harness.environment.perform import Performance
 from harness.environment.probes import PROBE_ACCOUNT
 from harness.environment.stage import Stage
 from harness.history import Recorder
-from harness.scenario import Scenario
+from harness.scenario import Scenario, World
 from harness.target import Target, Unsupported, Wiring
 
 
@@ -33,24 +35,30 @@ def run_remotely(scenario: Scenario, target: Target, contract: Contract, *, seed
 
 
 async def _run(scenario: Scenario, target: Target, contract: Contract, seed: int, recorder: Recorder) -> None:
-    loop = asyncio.get_running_loop()
-    wiring = Wiring(
-        mode="remote",
-        contract=contract,
-        world=scenario.world,
-        secrets={},
-        upstreams={},
-        seed=seed,
-        zero_s=loop.time(),
-        epoch_s=0,
-    )
-    async with target.start(wiring) as running, socket_transport() as transport:
-        control = _control(transport, running.upstreams_url) if running.upstreams_url else None
-        if control is None and scenario.injections:
+    async with remote_stage(scenario.world, target, contract, seed=seed) as stage:
+        if stage.control is None and scenario.injections:
             raise Unsupported(
                 "it injects faults, and the mock upstreams behind this gateway are not known (--upstreams)"
             )
-        stage = Stage(
+        probes = PROBE_ACCOUNT in {key.removesuffix("-key") for key in stage.secrets}
+        await Performance(scenario, stage, recorder, seed, probes=probes).run()
+
+
+@asynccontextmanager
+async def remote_stage(world: World, target: Target, contract: Contract, *, seed: int) -> AsyncIterator[Stage]:
+    """Find the gateway that ``target`` names. Raises Unsupported for a world that it has not got, TargetError."""
+    wiring = Wiring(
+        mode="remote",
+        contract=contract,
+        world=world,
+        secrets={},
+        upstreams={},
+        seed=seed,
+        zero_s=asyncio.get_running_loop().time(),
+        epoch_s=0,
+    )
+    async with target.start(wiring) as running, socket_transport() as transport:
+        yield Stage(
             mode="remote",
             target=target.name,
             mutant="",
@@ -59,7 +67,7 @@ async def _run(scenario: Scenario, target: Target, contract: Contract, seed: int
             base_url=running.base_url,
             transport=transport,
             running=running,
-            control=control,
+            control=_control(transport, running.upstreams_url) if running.upstreams_url else None,
             upstreams={},
             secrets=running.secrets,
             zero_s=None,
@@ -68,8 +76,6 @@ async def _run(scenario: Scenario, target: Target, contract: Contract, seed: int
             skew_us=SKEW_US,
             log=[],
         )
-        probes = PROBE_ACCOUNT in {key.removesuffix("-key") for key in running.secrets}
-        await Performance(scenario, stage, recorder, seed, probes=probes).run()
 
 
 def _control(transport: httpx.AsyncBaseTransport, url: str) -> UpstreamControl:

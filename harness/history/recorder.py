@@ -88,8 +88,12 @@ class Recorder:
 
     def lines(self) -> Iterator[bytes]:
         """Yield the plan's line, then every span's by (end, order of arrival)."""
-        self._write_out()
         yield self._plan
+        yield from self.spans()
+
+    def spans(self) -> Iterator[bytes]:
+        """Yield every span's line by (end, order of arrival)."""
+        self._write_out()
         for index in sorted(range(len(self._ends)), key=self._ends.__getitem__):
             self._spool.seek(self._offsets[index])
             yield self._spool.readline()

@@ -11,6 +11,7 @@ from typing import Any
 
 from harness.branches import BRANCHES, branches_reached
 from harness.checker import Checker, ClauseResult, Outcome, Verdict, worst
+from harness.checkers.load_generator import shortcomings
 from harness.contract import Contract
 from harness.contract.requirements import matches
 from harness.environment.raised import BROKEN_OFF
@@ -148,8 +149,11 @@ def _crashes(history: History) -> list[dict[str, Any]]:
 
 
 def _lateness(history: History) -> list[str]:
+    """Say in what the generator fell short: then what a run did not show may be its own fault."""
     if history.plan.mode == "sim":
         return []
+    if "load" in history.plan.options:
+        return [f"generator: {why}" for why in shortcomings(history)]
     late = max((note.detail["max_us"] for note in history.notes if note.kind == "lateness"), default=0)
     return [f"the generator was up to {late / 1e3:.0f} ms late"] if late > LATENESS_BOUND_US else []
 

@@ -203,7 +203,13 @@ def replay_command(record: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     """
     if record.get("again"):
         return shlex.join(["harness", "run", *record["again"]])
-    parts = ["harness", "run", record["scenario"], "--mode", run.get("mode", "sim"), "--seed", str(record["seed"])]
+    what = ["load", record["scenario"].removeprefix("load.")] if "load" in run else ["run", record["scenario"]]
+    parts = ["harness", *what, "--mode", run.get("mode", "sim"), "--seed", str(record["seed"])]
+    for option, asked in run.get("load", {}).items():
+        if asked and option in ("minutes", "arrivals", "trace", "workers"):
+            parts += [f"--{option}", f"{asked:g}" if isinstance(asked, float) else str(asked)]
+    if "load" in run and run.get("overlay"):
+        parts += ["--overlay", run["overlay"]]
     if run.get("target", "reference") != "reference":
         parts += ["--target", run["target"]]
     for option in ("contract", "claims", "upstreams", "mutant"):

@@ -6,8 +6,8 @@ import asyncio
 import hashlib
 import importlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import orjson
 import uvicorn
 
 from harness.contract import ContractError, contract_from_json, contract_to_json
-from harness.target import ASGIApp, Mode, Mutate, Running, TargetError, Wiring
+from harness.target import ASGIApp, Mode, Mutate, Running, TargetError, Wiring, lines_of
 from harness.targets.process import serving_process
 from harness.targets.promised import Promised
 from harness.targets.registry import Spec, target
@@ -165,8 +165,8 @@ def crashed_in(line: str) -> str:
     return f"{told['crash']} at {', '.join(told['at'][-1:]) or 'an unknown place'}"
 
 
-def _books_reader(token: str) -> Callable[[httpx.AsyncBaseTransport, str], Awaitable[bytes]]:
-    async def read(transport: httpx.AsyncBaseTransport, base_url: str) -> bytes:
+def _books_reader(token: str) -> Callable[[httpx.AsyncBaseTransport, str], AsyncGenerator[bytes, None]]:
+    async def read(transport: httpx.AsyncBaseTransport, base_url: str) -> AsyncGenerator[bytes, None]:
         request = httpx.Request(
             "GET",
             f"{base_url}/internal/books",
@@ -175,12 +175,17 @@ def _books_reader(token: str) -> Callable[[httpx.AsyncBaseTransport, str], Await
         )
         try:
             response = await transport.handle_async_request(request)
-            body = await response.aread()
+            try:
+                if response.status_code != 200:
+                    raise TargetError("the gateway's books could not be read", cause=f"status {response.status_code}")
+                assert isinstance(response.stream, httpx.AsyncByteStream)
+                async with aclosing(lines_of(response.stream)) as lines:
+                    async for line in lines:
+                        yield line
+            finally:
+                await response.aclose()
         except httpx.TransportError as error:
             raise TargetError("the gateway's books could not be read", cause=repr(error)) from error
-        if response.status_code != 200:
-            raise TargetError("the gateway's books could not be read", cause=f"status {response.status_code}")
-        return body
 
     return read
 

@@ -50,7 +50,7 @@ def test_a_wrong_word_names_the_right_one_and_exits_64(shell: Shell, arguments: 
     assert out == ""
 
 
-@pytest.mark.parametrize("what", ["scenarios", "checkers", "faults", "requirements", "targets", "mutants"])
+@pytest.mark.parametrize("what", ["scenarios", "checkers", "faults", "requirements", "targets", "mutants", "shapes"])
 def test_lists_have_one_line_per_thing(shell: Shell, what: str) -> None:
     code, out, _ = shell("list", what)
     lines = out.splitlines()

@@ -15,7 +15,7 @@ import pytest
 from client_streams import CHAT_WHOLE, HYPEREAL, JSON, SSE, STREAMS, WHOLE, chunk, events
 
 from harness.clients import build, drive
-from harness.clients.driver import BLOT, CHUNKS_KEPT
+from harness.clients.exchange import BLOT, CHUNKS_KEPT
 from harness.contract import load_contract
 from harness.history import CallSpan, Reading, Recorder
 from harness.scenario import Call, chat, models, raw

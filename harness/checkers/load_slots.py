@@ -1,0 +1,44 @@
+"""GOV-02 and RATE-02 under real load: the slots, and the quota of whom a storm is none of his business."""
+
+from __future__ import annotations
+
+from harness.checker import Verdict, checker
+from harness.checkers.admissions import admissions, edge_us
+from harness.checkers.refusals import no_slot_free, reasons
+from harness.checkers.slots import in_flight
+from harness.contract import Contract
+from harness.history import History
+
+INNOCENT = "innocent"
+"""The word in the tag of a call of somebody who asks for no more than he may."""
+
+
+@checker("GOV-02", "cap")
+def slots_stay_bounded_under_load(history: History, contract: Contract, verdict: Verdict) -> None:
+    """However many calls come, the upstreams never see more of a model at once than it has slots."""
+    if not history.has_tap("journal"):
+        return
+    for name, pool in admissions(history, contract).pools.items():
+        flying, _ = in_flight(pool, edge_us(history))
+        peak, at_us = flying.peak()
+        limit = pool.limits.concurrency
+        verdict.case("cap", peak <= limit, expected=f"{limit} of {name} in flight", actual=peak, at_us=at_us)
+
+
+@checker("RATE-02", "quota_apart")
+def innocents_are_served(history: History, contract: Contract, verdict: Verdict) -> None:
+    """Whoever stays within his quota is let in, however another account storms."""
+    found = admissions(history, contract)
+    for window in found.windows.values():
+        for one in window.entries:
+            if INNOCENT not in one.seen.words:
+                continue
+            # A slot that the storm held, or a full queue, is no breach of the quota's promise.
+            wrong = one.refused and not reasons(one, found) and no_slot_free(one, found) is False
+            verdict.case(
+                "quota_apart",
+                True if one.admitted else False if wrong else None,
+                call=one.id,
+                expected=f"{one.account} let in, who asked for little",
+                actual=one.status or "no answer",
+            )

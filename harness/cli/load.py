@@ -1,0 +1,202 @@
+"""``harness load``: a shape of load against a gateway, live while it goes on, and a run folder like any other's."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter  # noqa: TID251 - how long the command took, for the person who waits
+from typing import Any
+
+import click
+
+from harness.checker import CHECKERS
+from harness.cli.chosen import TargetOptions, check_mutant, chosen_target, told
+from harness.cli.folder import run_folder, write
+from harness.cli.run import assumed
+from harness.cli.suite import load as load_suite
+from harness.cli.terminal import fail, near, say
+from harness.cli.text import print_verdict
+from harness.contract import Contract, ContractError, load_requirements, with_overlays
+from harness.environment.load import LoadRun, run_load
+from harness.load.shape import SHAPES, Asked, Load, Shape
+from harness.runner import EXIT_HARNESS, EXIT_UNREACHABLE, EXIT_USAGE, build_verdict, rejudge
+from harness.target import Mode, TargetError, Unsupported
+
+OBJECTIVES = ("latency", "ttft", "per-token")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadOptions(TargetOptions):
+    """What ``harness load`` was asked."""
+
+    shape: str
+    mode: Mode | None = None
+    minutes: float = 0
+    arrivals: str = ""
+    trace: Path | None = None
+    overlay: str = ""
+    workers: int = 1
+    seed: int = 0
+    mutant: str = ""
+    objectives: tuple[str, ...] = ()
+    web: int | None = None
+    out: Path | None = None
+    quiet: bool = False
+
+
+def load_command(options: LoadOptions) -> int:
+    """Run the shape, judge it, write the run folder, print the verdict and return the exit code."""
+    import harness.load.shapes  # noqa: F401 - registers them
+
+    load_suite()
+    shape = _shape(options.shape)
+    objective = _objective(options.objectives)
+    check_mutant(options.mutant, options.target)
+    target, spec = chosen_target(options)
+    mode: Mode = options.mode or ("remote" if options.by_address else "local")
+    if mode not in target.modes:
+        have = " or ".join(one for one in target.modes if one != "sim") or "sim alone, which is no place for load"
+        raise click.UsageError(f"--mode {mode}: target {options.target} can be loaded in {have}")
+    asked = Asked(options.seed, options.minutes, options.arrivals, str(options.trace) if options.trace else "")
+    try:
+        base = target.contract([options.overlay] if options.overlay else [])
+        made = shape.build(base, asked)
+        contract = with_overlays(base, [made.world.overlay]) if made.world.overlay else base
+    except ValueError as error:
+        fail(f"{shape.name} cannot be made", cause=str(error), help="harness load --help")
+        return EXIT_USAGE
+    except ContractError as error:
+        raise click.UsageError("; ".join(error.problems)) from None
+    told(target.check)
+    folder = run_folder(options.out)
+    run = LoadRun(
+        shape=shape,
+        asked=asked,
+        target=target,
+        base=base,
+        mode=mode,
+        workers=options.workers,
+        folder=folder / f"load.{shape.name}-{asked.seed}",
+        mutant=options.mutant,
+        locust=_web(options.web),
+    )
+    asked_of = {
+        "target": options.target,
+        "mode": mode,
+        "seeds": [asked.seed, asked.seed],
+        "mutant": options.mutant,
+        "overlay": options.overlay,
+        "contract": options.contract_path,
+        "claims": options.claims_path,
+        "upstreams": options.upstreams_url,
+        "keys": sorted(spec["keys"]) if options.by_address else [],
+        "selection": [run.name],
+        "load": {**asked.as_data(), "workers": options.workers, "objective": objective},
+    }
+    return _execute(run, made, contract, asked_of, options)
+
+
+def _execute(run: LoadRun, made: Load, contract: Contract, asked: dict[str, Any], options: LoadOptions) -> int:
+    from harness.cli.load_progress import LoadProgress
+
+    started, before_s = perf_counter(), _children_s()
+    error: dict[str, Any] | None = None
+    with LoadProgress(made, quiet=options.quiet) as progress:
+        try:
+            if not asyncio.run(run_load(run, made, contract, progress.told)):
+                asked["interrupted"] = True
+        except Unsupported as reason:
+            fail(f"{run.name} cannot be run against this target", cause=str(reason))
+            return EXIT_USAGE
+        except TargetError as gone:
+            error = {"kind": "target", "message": str(gone), "cause": gone.cause, "help": gone.help}
+    if not (run.folder / "history.jsonl").is_file():
+        assert error is not None
+        fail(error["message"], cause=error["cause"], help=error["help"])
+        return EXIT_UNREACHABLE
+    record = _judged(run, error)
+    asked["load"]["cores"] = _cores(before_s, made)
+    asked.update(planned=1, seconds=round(perf_counter() - started, 2))
+    verdict = build_verdict(
+        asked, [record], load_requirements(), run.target.claims, expected=frozenset(), assumed=assumed(contract)
+    )
+    try:
+        write(run.folder.parent, verdict, contract=run.base)
+    except OSError as broken:
+        print_verdict(verdict, None)  # it is known, though it cannot be kept
+        fail(f"the record could not be written to {run.folder.parent}", cause=broken.strerror or str(broken))
+        return EXIT_HARNESS
+    print_verdict(verdict, run.folder.parent)
+    _print_load(run, asked["load"]["cores"])
+    return int(verdict["exit"])
+
+
+def _print_load(run: LoadRun, cores: float) -> None:
+    """Print what the load came to in numbers, and where the rest of them is."""
+    from reports.load import render_load
+
+    told = render_load(run.folder.parent, run.folder)
+    say(
+        f"load    {told['sent']:,} of {told['planned']:,} sent, {told['rate']:g} a second; {told['ok']:,} answered, "
+        f"{told['refused']:,} refused, {told['failed']:,} failed; {told['tokens']:,} tokens served; {cores:g} cores"
+    )
+    for name, words in (("response", "latency"), ("ttft", "first token"), ("late", "lateness")):
+        if told[name]:
+            half, _, most_of_them, most = told[name]
+            say(f"        {words}: p50 {half:,.1f} ms, p99 {most_of_them:,.1f} ms, most {most:,.1f} ms")
+    if told["objective"]:
+        say(f"        goodput: {told['good']:,} calls, {told['goodput']:g} a second, with {told['objective']}")
+    say(f"load    {run.folder.parent / 'load.html'}")
+
+
+def _children_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _cores(before_s: float, made: Load) -> float:
+    """Return how many cores mocks, gateway and generators took in all, their starts included."""
+    return round((_children_s() - before_s) / (made.length_ms / 1e3), 2)
+
+
+def _judged(run: LoadRun, error: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the record of the load as it was recorded; a target that died is an error, whatever it did before."""
+    record = rejudge(run.folder, CHECKERS)
+    record.update(part="load", promise=run.shape.promise, cpu_s=0.0)
+    if error is not None:
+        record.update(outcome="error", error=dict(error))
+    elif record["errors"]:
+        message = f"{len(record['errors'])} checkers crashed"
+        record.update(outcome="error", error={"kind": "harness", "message": message})
+    return record
+
+
+def _shape(name: str) -> Shape:
+    if name not in SHAPES:
+        raise click.UsageError(f"no shape {name!r}{near(name, SHAPES)}; there are {', '.join(sorted(SHAPES))}")
+    return SHAPES[name]
+
+
+def _objective(given: Sequence[str]) -> dict[str, float]:
+    """Return the bounds in milliseconds by what is bounded. Raises UsageError."""
+    found: dict[str, float] = {}
+    for one in given:
+        name, _, text = one.partition("=")
+        try:
+            bound_ms = float(text)
+        except ValueError:
+            bound_ms = 0.0
+        if name not in OBJECTIVES or not 0 < bound_ms < float("inf"):
+            raise click.UsageError(f"--objective {one}: give {', '.join(f'{name}=MS' for name in OBJECTIVES)}")
+        found[name] = bound_ms
+    return found
+
+
+def _web(port: int | None) -> tuple[str, ...]:
+    """Return Locust's options for its page, on loopback alone: it can stop a load, and asks nobody who he is."""
+    if port is None:
+        return ()
+    return "--autostart", "--autoquit", "0", "--web-host", "127.0.0.1", "--web-port", str(port)

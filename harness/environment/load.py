@@ -1,0 +1,221 @@
+"""One load on a stage: Locust started beside it, told when to begin, watched, and its records put together as a run."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.contract import Contract, contract_to_json
+from harness.environment.local import local_stage
+from harness.environment.perform import limit_s
+from harness.environment.plan import plan_of, planned
+from harness.environment.probes import with_probe_account
+from harness.environment.remote import remote_stage
+from harness.environment.stage import Stage
+from harness.environment.taps import Taps
+from harness.history import Recorder
+from harness.load.collect import add_rows, add_unknown, write_history
+from harness.load.order import Order
+from harness.load.process import Workers, generators
+from harness.load.shape import NEEDS, Asked, Load, Shape
+from harness.scenario import Scenario, Workload
+from harness.target import Mode, Target, TargetError
+
+LEAD_S = 0.5
+"""From the order to go to the load's zero: by then every worker has its first calls made."""
+WATCH_S = 0.25
+STOPPING_S = 5.0
+"""How long workers may take to end once they were told to."""
+Watch = Callable[[Mapping[str, Any]], None]
+"""Is told, a few times a second, how far the load is."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRun:
+    """What is to be run: a shape as asked, against a target, by so many workers, into a folder."""
+
+    shape: Shape
+    asked: Asked
+    target: Target
+    base: Contract
+    """The contract that the shape is made from."""
+    mode: Mode
+    workers: int
+    folder: Path
+    mutant: str = ""
+    locust: tuple[str, ...] = ()
+    """More of Locust's own options."""
+
+    @property
+    def name(self) -> str:
+        return f"load.{self.shape.name}"
+
+
+async def run_load(run: LoadRun, load: Load, contract: Contract, watch: Watch) -> bool:
+    """Run ``load`` under ``contract`` and write its history into the run's folder; return whether it ran to its end.
+
+    A cancellation stops it and is no error: what there is is collected. Raises Unsupported for a world that the target
+    has not got, TargetError if the target does not start, or dies meanwhile: then too the history is written.
+    """
+    made = _scenario(run, load)
+    if run.mode == "local":
+        stage_of = local_stage(run.name, load.world, run.target, contract, seed=run.asked.seed, mutant=run.mutant)
+    else:
+        stage_of = remote_stage(load.world, run.target, contract, seed=run.asked.seed)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    async with stage_of as stage:
+        with closing(Recorder()) as recorder:
+            return await _Loading(run, load, made, stage, recorder, watch).run()
+
+
+def _scenario(run: LoadRun, load: Load) -> Scenario:
+    """Return the load as a scenario whose calls are not in memory."""
+    return Scenario(
+        world=load.world,
+        workload=Workload(()),
+        checks=load.checks,
+        recovers=False,
+        name=run.name,
+        promise=run.shape.promise,
+    )
+
+
+class _Loading:
+    """A load under way."""
+
+    def __init__(
+        self, run: LoadRun, load: Load, made: Scenario, stage: Stage, recorder: Recorder, watch: Watch
+    ) -> None:
+        self._run = run
+        self._load = load
+        self._made = made
+        self._stage = stage
+        self._recorder = recorder
+        self._watch = watch
+        self._loop = asyncio.get_running_loop()
+        self._zero_s = 0.0
+        self._stop = asyncio.Event()
+        self._died: TargetError | None = None
+        self._lost: dict[int, int] = {}
+        """Workers that were lost, and when that was found."""
+        self._rows = [run.folder / f"rows-{index}.jsonl" for index in range(run.workers)]
+
+    def now_us(self) -> int:
+        """Return the time since the load's zero in whole microseconds."""
+        return round((self._loop.time() - self._zero_s) * 1e6)
+
+    async def run(self) -> bool:
+        """Run the load, wait for what is under way, and collect; return whether it ran to its end."""
+        run, stage = self._run, self._stage
+        with self._interruptible():
+            async with generators([self._order(i) for i in range(run.workers)], run.folder, run.locust) as workers:
+                self._zero_s = self._loop.time() + LEAD_S
+                if stage.control is not None:
+                    await stage.control.start(zero_s=self._zero_s, seed=run.asked.seed, injections=[], bodies=False)
+                self._recorder.note("start", 0)
+                workers.go(round(self._zero_s * 1e6))
+                await self._until_ended(workers)
+                told = {name: value for name, value in workers.progress().items() if name != "pids"}
+                self._recorder.note("generators", self.now_us(), **told, workers=run.workers)
+                self._lost = {worker.index: worker.lost_us for worker in workers.all if worker.lost_us is not None}
+            await self._settle()
+        self._recorder.note("end", self.now_us())
+        await self._collect()
+        if self._died is not None:
+            raise self._died
+        return not self._stop.is_set()
+
+    def _order(self, index: int) -> Order:
+        run, stage = self._run, self._stage
+        keys = {account.id: account.all_keys()[0].id for account in self._load.world.accounts}
+        return Order(
+            shape=run.shape.name,
+            asked=run.asked.as_data(),
+            contract=contract_to_json(run.base),
+            base_url=stage.base_url,
+            keys={account: (key, stage.secrets[key]) for account, key in keys.items()},
+            rows=str(self._rows[index]),
+            index=index,
+            workers=run.workers,
+            limit_s=limit_s(stage.contract),
+        )
+
+    async def _until_ended(self, workers: Workers) -> None:
+        """Wait until all workers are done; stop them when asked to, and when the gateway is gone."""
+        ended = self._loop.create_task(workers.ended(self.now_us))
+        told_s: float | None = None
+        while not ended.done():
+            await asyncio.wait({ended}, timeout=WATCH_S)
+            self._watch({**workers.progress(), "planned": self._load.count, "now_us": self.now_us()})
+            try:
+                self._stage.running.alive()
+            except TargetError as error:
+                self._died = self._died or error
+            if told_s is None and (self._stop.is_set() or self._died is not None):
+                workers.stop()
+                told_s = self._loop.time()
+            if told_s is not None and self._loop.time() > told_s + STOPPING_S:
+                ended.cancel()
+                break
+        with suppress(asyncio.CancelledError):
+            await ended
+
+    async def _settle(self) -> None:
+        """Give drains and settlements the time that the contract gives them."""
+        contract = self._stage.contract
+        with suppress(TimeoutError):
+            settle_ms = contract.timeouts.drain_ms + contract.insurance.settle_within_ms
+            await asyncio.wait_for(self._stop.wait(), settle_ms / 1e3)
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Take Ctrl-C as the wish to stop: what was recorded until then is collected and judged."""
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        for number in numbers:
+            self._loop.add_signal_handler(number, self._stop.set)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                self._loop.remove_signal_handler(number)
+
+    def _asking(self, taps: Collection[str]) -> Scenario:
+        """Return the load as a scenario that asks for what the taps that were read can show."""
+        checks = (check for check in self._made.checks if NEEDS.get(check.name) in (None, *taps))
+        return replace(self._made, checks=tuple(checks))
+
+    async def _collect(self) -> None:
+        """Put rows, journal and books together as the run's history."""
+        run, load, stage = self._run, self._load, self._stage
+        taps = Taps(stage, self._recorder, self.now_us)
+        add_rows(self._recorder, self._rows, lambda line: taps.scan("answer", "", line))
+        for index, lost_us in self._lost.items():
+            share = load.share(stage.contract, index, run.workers)
+            add_unknown(self._recorder, self._rows[index], share, sent_by_us=lost_us, end_us=self.now_us())
+        try:
+            await taps.collect(self._zero_s)
+        except TargetError as error:
+            self._died = self._died or error  # whose books can be read no more
+        world = with_probe_account(load.world) if run.mode == "local" else load.world
+        # What could not be read is no tap of this run: nothing in it must not be taken for nothing done.
+        seen = {*stage.running.taps} - {"books"} | taps.read
+        plan = plan_of(self._asking(seen), world, (), (), stage, seed=run.asked.seed, zero_s=self._zero_s)
+        plan["taps"] = [tap for tap in plan["taps"] if tap in seen]
+        plan["options"]["load"] = {
+            "shape": run.shape.name,
+            **run.asked.as_data(),
+            "workers": run.workers,
+            "count": load.count,
+            "length_ms": load.length_ms,
+            "bound_us": load.bound_us,
+            "windows": [asdict(window) for window in load.windows],
+            "steps": [dict(step) for step in load.steps],
+        }
+        write_history(run.folder, plan, (planned(call, world) for call in load.calls(stage.contract)), self._recorder)
+        for rows in self._rows:
+            rows.unlink(missing_ok=True)

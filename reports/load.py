@@ -1,0 +1,197 @@
+"""A load as a page, as Markdown and as tables: what was planned, sent and seen, over time; it finds nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from markupsafe import Markup
+
+from reports.load_rows import Rows, read_rows
+from reports.text import line
+
+if TYPE_CHECKING:
+    import pandas
+
+CALLS, SECONDS = "load-calls", "load-seconds"
+
+
+def render_load(run: Path, folder: Path) -> Mapping[str, Any]:
+    """Write ``load.html`` and ``load.md``, a row per call and a row per second as CSV and Parquet, into ``run``.
+
+    ``folder`` holds the load's history, and ``run`` its ``verdict.json``. Returns the figures that are worth a line on
+    a terminal. The same run renders to the same pages. Raises HistoryError, OSError.
+    """
+    from reports.figures.load import FIGURES, draw_load, per_bin
+    from reports.templates import environment, html
+
+    rows = read_rows(folder)
+    verdict = orjson.loads((run / "verdict.json").read_bytes())
+    context = _context(rows, verdict)
+    drawn = draw_load(rows)
+    drawings = [{"kind": {"name": name, "title": title}, "figure": drawn[name]} for name, (title, _) in FIGURES.items()]
+    shown = [drawing for drawing in drawings if drawing["figure"] is not None]
+    page = html("load.html.j2", {**context, "drawings": shown, "sections": _sections(shown)})
+    (run / "load.html").write_text(page, encoding="utf-8", newline="\n")
+    text = environment(markdown=True).get_template("load.md.j2").render(context).rstrip() + "\n"
+    (run / "load.md").write_text(text, encoding="utf-8", newline="\n")
+    _tables(run, {CALLS: rows.calls, SECONDS: per_bin(rows).reset_index()})
+    told: Mapping[str, Any] = context["told"]
+    return told
+
+
+def _tables(run: Path, frames: Mapping[str, pandas.DataFrame]) -> None:
+    """Write each frame as CSV, and as Parquet for whoever goes on with it."""
+    import duckdb
+
+    with duckdb.connect() as db:
+        for name, frame in frames.items():
+            frame.to_csv(run / f"{name}.csv", index=False, lineterminator="\n")
+            db.register("frame", frame)
+            path = str(run / f"{name}.parquet").replace("'", "''")
+            db.execute(f"COPY (SELECT * FROM frame) TO '{path}' (FORMAT parquet)")  # noqa: S608 - our own path, quoted
+            db.unregister("frame")
+
+
+def _sections(drawings: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [
+        ("numbers", "Numbers"),
+        *((f"fig-{one['kind']['name']}", one["kind"]["title"]) for one in drawings),
+        ("method", "Method"),
+    ]
+
+
+def _context(rows: Rows, verdict: Mapping[str, Any]) -> dict[str, Any]:
+    run = verdict["run"]
+    told = summary(rows, run.get("load", {}).get("objective") or {})
+    return {
+        "head": {
+            "verdict": verdict["verdict"],
+            "word": str(verdict["verdict"]).upper(),
+            "sentence": f"{told['shape']}: {told['ok']:,} of {told['planned']:,} calls answered",
+            "tally": [
+                ("sent", f"{told['sent']:,}", "sent"),
+                ("ok", f"{told['ok']:,}", "answered"),
+                ("refused", f"{told['refused']:,}", "refused"),
+                ("failed", f"{told['failed']:,}", "failed"),
+            ],
+            "skip": ("numbers", "the numbers"),
+            "command": line(verdict["scenarios"][0]["replay"], 400) if verdict["scenarios"] else "",
+            "target": line(run["target"]),
+            "facts": [
+                ("target", line(run["target"])),
+                ("mode", line(run["mode"])),
+                ("seed", str(rows.plan["seed"])),
+                ("workers", str(rows.load["workers"])),
+                ("cores", str(run.get("load", {}).get("cores", ""))),
+                ("exit", str(verdict["exit"])),
+            ],
+            "notes": [line(f"Why: {why}.", 500) for why in verdict.get("why", ())],
+            "exit": verdict["exit"],
+            "footer": Markup("Rendered from <code>verdict.json</code> and the recorded load."),
+        },
+        "numbers": list(_numbers(told)),
+        "surfaces": list(_surfaces(rows)),
+        "told": told,
+        "windows": [
+            (w["word"], w["account"], f"{w['requests']:,}", f"{w['tokens']:,}", w["over"] or "–")
+            for w in rows.load["windows"]
+        ],
+    }
+
+
+def good(calls: pandas.DataFrame, objective: Mapping[str, float]) -> pandas.Series[bool]:
+    """Say of each call whether it was answered whole and met all of ``objective`` (ms): at most so long is met.
+
+    ``latency`` and ``ttft`` count from the scheduled time, ``per-token`` is the time per token after the first. What
+    was not measured is not met.
+    """
+    tokens = calls["output_tokens"].where(calls["output_tokens"] > 1)
+    first = calls["first_content_us"].where(calls["stream"].astype(bool))  # an answer all at once has no first token
+    measured = {
+        "latency": calls["end_us"] - calls["planned_us"],
+        "ttft": first - calls["planned_us"],
+        "per-token": (calls["end_us"] - first) / (tokens - 1),
+    }
+    met = calls["outcome"] == "ok"
+    for name, bound_ms in objective.items():
+        met &= (measured[name] <= bound_ms * 1e3).fillna(False).astype(bool)
+    return met
+
+
+def summary(rows: Rows, objective: Mapping[str, float]) -> dict[str, Any]:
+    """Return what a load came to in numbers: counts, rates, goodput, lateness and latencies (ms)."""
+    calls = rows.calls
+    sent = calls[calls["sent_us"].notna()]
+    ok = sent[sent["outcome"] == "ok"]
+    counts = sent["outcome"].value_counts()
+    late = ((sent["sent_us"] - sent["planned_us"]) / 1e3).clip(lower=0).astype(float)
+    span_s = max(float(sent["sent_us"].max() - sent["sent_us"].min()) / 1e6, 1e-6) if len(sent) else 0.0
+    told: dict[str, Any] = {
+        "shape": rows.load["shape"],
+        "planned": len(calls),
+        "sent": len(sent),
+        "ok": len(ok),
+        "refused": int(counts.get("refused", 0)),
+        "failed": int(sum(counts.get(name, 0) for name in ("error", "cut", "open", "aborted"))),
+        "admitted": int(sent["upstream_us"].notna().sum()),
+        "tokens": int(calls["tokens"].fillna(0).sum()),
+        "rate": round(len(sent) / span_s, 1) if span_s else 0.0,
+        "objective": ", ".join(f"{name} at most {bound:g} ms" for name, bound in objective.items()),
+        "good": int(good(sent, objective).sum()) if objective else 0,
+        "workers_lost": int(rows.notes.get("generators", {}).get("lost", 0)),
+    }
+    told["goodput"] = round(told["good"] / span_s, 1) if span_s else 0.0
+    for name, values in (
+        ("late", late),
+        ("response", (ok["end_us"] - ok["planned_us"]) / 1e3),
+        ("service", (ok["end_us"] - ok["sent_us"]) / 1e3),
+        ("ttft", ((ok["first_content_us"] - ok["planned_us"]) / 1e3)[ok["stream"].astype(bool)]),
+        ("queue", (ok["upstream_us"] - ok["sent_us"]) / 1e3),
+    ):
+        known = values.dropna().astype(float)
+        told[name] = [round(float(known.quantile(share)), 2) for share in (0.5, 0.95, 0.99, 1.0)] if len(known) else []
+    return told
+
+
+def _numbers(told: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield rows: what, and its median, p95, p99 and most."""
+    for name, words in (
+        ("response", "whole answer, from the scheduled time (ms)"),
+        ("service", "whole answer, from the send (ms)"),
+        ("ttft", "first token of a stream, from the scheduled time (ms)"),
+        ("queue", "from the send to the upstream: gateway and queue (ms)"),
+        ("late", "lateness of the generator (ms)"),
+    ):
+        if told[name]:
+            yield (words, *(f"{value:,.2f}" for value in told[name]))
+
+
+def _surfaces(rows: Rows) -> Iterator[tuple[str, ...]]:
+    """Yield what streams and whole answers of each surface came to: ends, first token, time per token, tokens a second.
+
+    Time per token is (end - first token) / (tokens - 1), of answers with two or more, as AIPerf and vLLM have it.
+    """
+    sent = rows.calls[rows.calls["sent_us"].notna()]
+    for (surface, stream), own in sent.groupby(["surface", "stream"], sort=True):
+        ok = own[own["outcome"] == "ok"]
+        first = ((ok["first_content_us"] - ok["sent_us"]) / 1e3).dropna().astype(float) if stream else ok["status"][:0]
+        long = ok[(ok["output_tokens"] > 1) & ok["first_content_us"].notna()]
+        each = ((long["end_us"] - long["first_content_us"]) / 1e3 / (long["output_tokens"] - 1)).astype(float)
+        gap = (ok["longest_gap_us"] / 1e3).dropna().astype(float)
+        speed = (ok["output_tokens"] / ((ok["end_us"] - ok["sent_us"]) / 1e6)).dropna().astype(float)
+        yield (
+            f"{surface}, streamed" if stream else str(surface),
+            f"{len(own):,}",
+            f"{len(ok):,}",
+            f"{int((own['outcome'] == 'cut').sum()):,}",
+            f"{int((own['outcome'] == 'error').sum()):,}",
+            *(_quantiles(values) if stream else "–" for values in (first, each, gap)),
+            _quantiles(speed),
+        )
+
+
+def _quantiles(values: pandas.Series[Any]) -> str:
+    return " / ".join(f"{values.quantile(share):,.4g}" for share in (0.5, 0.95, 0.99)) if len(values) else "–"

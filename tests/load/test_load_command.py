@@ -1,0 +1,172 @@
+"""``harness load`` end to end on loopback, with ceilings that are reached in three seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+import harness.load.shapes  # noqa: F401 - registers them
+from harness.checker import CHECKERS
+from harness.cli.suite import load as load_suite
+from harness.cli.suite import make_target, target_spec
+from harness.environment.load import LoadRun, run_load
+from harness.history import read_history
+from harness.load.shape import SHAPES, Asked
+from harness.runner import rejudge
+from tests.load.tiny import LIMITS, tiny
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.local
+
+
+@pytest.fixture
+def overlay(tmp_path: Path) -> str:
+    path = tmp_path / "tiny.toml"
+    path.write_text("".join(f"{name} = {value}\n" for name, value in LIMITS.items()))
+    return str(path)
+
+
+def command(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "harness.cli", "load", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def children_of(pid: int) -> set[int]:
+    """Return the processes below ``pid``, however deep."""
+    parents: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text()
+            except OSError:
+                continue
+            parents.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(entry.name))
+    found: set[int] = set()
+    left = [pid]
+    while left:
+        below = parents.get(left.pop(), [])
+        found.update(below)
+        left += below
+    return found
+
+
+def test_a_gateway_that_lets_one_too_many_in_is_caught_by_the_probe_and_leaves_an_ordinary_run(
+    overlay: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    process = command("probe-rpm", "--overlay", overlay, "--mutant", "admits_one_too_many", "--out", str(out))
+    said, complained = process.communicate(timeout=60)
+    assert process.returncode == 1, (said, complained)
+    assert "GOV-04" in said
+    assert "harness load probe-rpm --mode local --seed 0" in said
+    assert "--mutant admits_one_too_many" in said
+    history = read_history(out / "load.probe-rpm-0")
+    assert len(history.plan.calls) == len(history.calls) == len(history.attempts) == 51
+    assert {entry.account for entry in history.ledger} >= {"a"}
+    verdict = orjson.loads((out / "verdict.json").read_bytes())
+    assert verdict["requirements"]["GOV-04"]["clauses"]["next_refused"]["outcome"] == "fail"
+    written = {path.name for path in out.iterdir()}
+    assert written >= {"load.html", "load.md", "load-calls.csv", "load-calls.parquet", "report.html"}
+    assert not list(out.glob("*/rows-*"))
+
+
+def test_ctrl_c_keeps_the_rows_and_leaves_no_process_behind(overlay: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = command("soak", "--overlay", overlay, "--out", str(out))
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "sent" in line:
+            break
+    below = children_of(process.pid)
+    assert len(below) >= 3  # upstreams, gateway, Locust
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert not [pid for pid in below if Path(f"/proc/{pid}").exists()]
+    history = read_history(out / "load.soak-0")
+    assert len(history.calls) < len(history.plan.calls)
+    assert orjson.loads((out / "verdict.json").read_bytes())["verdict"] == "inconclusive"
+
+
+def test_a_starved_and_a_lost_worker_make_the_verdict_inconclusive_and_keep_the_rows(tmp_path: Path) -> None:
+    load_suite()
+    contract = tiny()
+    asked = Asked()
+    shape = SHAPES["ceiling-text"]
+    run = LoadRun(
+        shape=shape,
+        asked=asked,
+        target=make_target(target_spec("reference")),
+        base=contract,
+        mode="local",
+        workers=2,
+        folder=tmp_path / "load.ceiling-text-0",
+    )
+    hurt: set[str] = set()
+
+    def hurting(at: Mapping[str, Any]) -> None:
+        """Stop one generator for a while, and kill the other one, as soon as both have sent something."""
+        starved, lost = at["pids"]
+        if at["sent"] > 4 and "starved" not in hurt:
+            os.kill(starved, signal.SIGSTOP)
+            hurt.add("starved")
+        elif "starved" in hurt and "lost" not in hurt:
+            os.kill(starved, signal.SIGCONT)
+            os.kill(lost, signal.SIGKILL)
+            hurt.add("lost")
+
+    assert asyncio.run(run_load(run, shape.build(contract, asked), contract, hurting))
+    record = rejudge(run.folder, CHECKERS)
+    told = "; ".join(record["doubts"])
+    assert record["outcome"] == "inconclusive", record["checks"]
+    assert "generator: lateness p99" in told
+    assert "generator: 1 of 2 workers were lost" in told
+    history = read_history(run.folder)
+    assert 4 < sum(call.outcome == "ok" for call in history.calls) < 50
+    assert all(history.call[attempt.call] for attempt in history.attempts)  # nothing came from nowhere
+    assert len(history.plan.calls) == 50
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["ceiling-txt"], "did you mean 'ceiling-text'"),
+        (["trace"], "give one with --trace"),
+        (["storm", "--minutes", "3"], "takes no --minutes"),
+        (["ceiling-text", "--trace", "some.csv"], "takes no --trace"),
+        (["agents", "--arrivals", "gamma"], "takes no --arrivals"),
+        (["trace", "--trace", "none.csv"], "none.csv: No such file"),
+        (["ceiling-text", "--mode", "remote"], "can be loaded in local"),
+        (["ceiling-text", "--target", "http://127.0.0.1:9", "--key", "a=ck_x"], "no gateway answered"),
+        (["ceiling-text", "--minutes", "0"], "minutes"),
+        (["ceiling-text", "--objective", "ttft=0"], "--objective ttft=0: give latency=MS"),
+        (["ceiling-text", "--overlay", "none.toml"], "none.toml"),
+    ],
+)
+def test_what_cannot_be_loaded_is_refused_before_anything_starts(
+    arguments: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from harness.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["harness", "load", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code in (64, 69)
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

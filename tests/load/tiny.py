@@ -1,0 +1,18 @@
+"""A contract whose ceilings are reached in seconds, for tests of load."""
+
+from __future__ import annotations
+
+from harness.contract import Contract, load_contract
+
+LIMITS = {
+    "text.window_ms": 3_000,
+    "text.requests": 50,
+    "text.tokens": 133_340,
+    "timeouts.drain_ms": 100,
+    "insurance.settle_within_ms": 100,
+}
+
+
+def tiny() -> Contract:
+    """Return it: 50 requests and 133,340 tokens in three seconds."""
+    return load_contract(overlays=[LIMITS])

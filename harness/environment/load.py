@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from harness.history import Recorder
 from harness.load.collect import add_rows, add_unknown, write_history
 from harness.load.order import Order
 from harness.load.process import Workers, generators
-from harness.load.shape import NEEDS, Asked, Load, Shape
+from harness.load.shape import Asked, Load, Shape
 from harness.scenario import Scenario, Workload
 from harness.target import Mode, Target, TargetError
 
@@ -184,11 +184,6 @@ class _Loading:
             for number in numbers:
                 self._loop.remove_signal_handler(number)
 
-    def _asking(self, taps: Collection[str]) -> Scenario:
-        """Return the load as a scenario that asks for what the taps that were read can show."""
-        checks = (check for check in self._made.checks if NEEDS.get(check.name) in (None, *taps))
-        return replace(self._made, checks=tuple(checks))
-
     async def _collect(self) -> None:
         """Put rows, journal and books together as the run's history."""
         run, load, stage = self._run, self._load, self._stage
@@ -204,7 +199,7 @@ class _Loading:
         world = with_probe_account(load.world) if run.mode == "local" else load.world
         # What could not be read is no tap of this run: nothing in it must not be taken for nothing done.
         seen = {*stage.running.taps} - {"books"} | taps.read
-        plan = plan_of(self._asking(seen), world, (), (), stage, seed=run.asked.seed, zero_s=self._zero_s)
+        plan = plan_of(self._made, world, (), (), stage, seed=run.asked.seed, zero_s=self._zero_s)
         plan["taps"] = [tap for tap in plan["taps"] if tap in seen]
         plan["options"]["load"] = {
             "shape": run.shape.name,

@@ -83,15 +83,6 @@ class Shape:
     build: Build
 
 
-NEEDS: dict[str, str] = {}
-"""The tap without which a check sees nothing to judge, by the check's name: where it is missing, it is not asked."""
-
-
-def register_need(*checks: Checker, tap: str) -> None:
-    """Say that ``checks`` need ``tap`` (books, journal)."""
-    NEEDS.update((check.name, tap) for check in checks)
-
-
 SHAPES: dict[str, Shape] = {}
 """All shapes by name, filled by ``@shape`` as ``harness.load.shapes`` is imported."""
 

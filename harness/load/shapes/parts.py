@@ -18,7 +18,7 @@ from harness.checkers.remaining import (
 from harness.checkers.tokens import reservations_are_told, token_windows_hold
 from harness.contract import Contract
 from harness.load.schedule import ARRIVALS
-from harness.load.shape import Asked, register_need
+from harness.load.shape import Asked
 from harness.load.sizes import LEAST_INPUT, sized, text_model
 from harness.scenario import Account, Call, Reply, World
 
@@ -34,9 +34,6 @@ HEADERS = (
 )
 GOVERNOR = (request_windows_hold, token_windows_hold, *HEADERS)
 PROOF = (the_rate_is_held, the_tokens_are_held, each_call_reaches_one_upstream_once, *GOVERNOR, *MONEY)
-
-register_need(one_charge_per_success, money_is_neither_made_nor_lost, tap="books")
-register_need(each_call_reaches_one_upstream_once, slots_stay_bounded_under_load, tap="journal")
 
 
 def world(*accounts: str, **overlay: Any) -> World:

@@ -327,6 +327,10 @@ def test_no_credential_header_may_reach_an_upstream(contract: Contract, header: 
     assert header in contract.lawful.dropped_headers
 
 
+def test_no_upstream_is_waited_for_to_ask_for_a_body(contract: Contract) -> None:
+    assert "expect" in contract.lawful.dropped_headers
+
+
 def test_every_block_says_its_source_and_origin(contract: Contract) -> None:
     blocks = [getattr(contract, field.name) for field in dataclasses.fields(contract)]
     rows: list[Any] = [*(block for block in blocks if dataclasses.is_dataclass(block)), *contract.errors]

@@ -18,6 +18,10 @@ class Clock:
         """Return whole microseconds since the run's zero."""
         return round((asyncio.get_running_loop().time() - self._zero_s) * 1e6)
 
+    def wall_us(self) -> int:
+        """Return the wall time in whole microseconds since 1970: what outlives a restart is stamped with it."""
+        return self._epoch_s * 1_000_000 + self.now_us()
+
     def wall_s(self) -> float:
         """Return the wall time in seconds since 1970."""
         return self._epoch_s + asyncio.get_running_loop().time() - self._zero_s

@@ -21,6 +21,8 @@ from harness.gateway.ledger import Ledger
 from harness.gateway.store import Commit, Record, Store, StoreError
 
 KEPT_BYTES = 256 << 20
+ENTRY_BYTES = 1 << 10
+"""What an entry takes beside its key, headers and body, about."""
 KEY_BYTES = 255
 REPLAYED = (b"idempotent-replayed", b"true")
 
@@ -44,6 +46,12 @@ class _Entry:
     stored: Kept | None = None
     """What the store has."""
 
+    def size(self, key: tuple[str, str]) -> int:
+        """Return about how many bytes of memory the entry takes."""
+        kept = self.kept
+        assert kept is not None
+        return ENTRY_BYTES + len(key[1]) + len(kept.body) + sum(len(name) + len(value) for name, value in kept.headers)
+
 
 class Replays:
     """One entry per account and key. What is not kept in the end leaves no trace, so that a retry runs."""
@@ -64,7 +72,7 @@ class Replays:
 
         Ends when all that is committed. Raises StoreError.
         """
-        since_us = self._clock.now_us() - self._keep_us
+        since_us = self._clock.wall_us() - self._keep_us
         answered = set()
         for _, record in self._store.load("answer"):
             answered.add(record["hold"])
@@ -125,7 +133,7 @@ class Replays:
             return
         entry, tape = self._running[key], call.client.tape
         if tape is not None and tape.whole and self.lasts(call):
-            entry.at_us = self._clock.now_us()
+            entry.at_us = self._clock.wall_us()
             entry.kept = Kept(tape.status, tape.headers, b"".join(tape.pieces), call.outcome)
             if entry.kept != entry.stored:
                 with suppress(StoreError):
@@ -152,7 +160,7 @@ class Replays:
             "headers": [[name.decode("latin-1"), value.decode("latin-1")] for name, value in kept.headers],
             "body": kept.body.decode("latin-1"),
             "outcome": kept.outcome,
-            "at": self._clock.now_us(),
+            "at": self._clock.wall_us(),
         }
         commit = Commit(self._store.append("answer", record))
         entry.stored = kept
@@ -160,23 +168,20 @@ class Replays:
 
     def _remember(self, key: tuple[str, str], entry: _Entry) -> None:
         """Keep an entry as the newest, and no more than the bound."""
-        assert entry.kept is not None
         if key in self._kept:
             self._pop(key)
         self._kept[key] = entry
-        self._bytes += len(entry.kept.body)
+        self._bytes += entry.size(key)
         while self._bytes > self._limit:
             self._pop(next(iter(self._kept)))
 
     def _forget_old(self) -> None:
-        since_us = self._clock.now_us() - self._keep_us
+        since_us = self._clock.wall_us() - self._keep_us
         while self._kept and next(iter(self._kept.values())).at_us <= since_us:
             self._pop(next(iter(self._kept)))
 
     def _pop(self, key: tuple[str, str]) -> None:
-        entry = self._kept.pop(key)
-        assert entry.kept is not None
-        self._bytes -= len(entry.kept.body)
+        self._bytes -= self._kept.pop(key).size(key)
 
 
 def _restored(record: Record) -> _Entry:

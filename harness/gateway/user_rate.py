@@ -41,7 +41,7 @@ class UserRate:
             headers={
                 names.rate_limit: str(limits.requests),
                 names.rate_remaining: "0",
-                names.rate_reset: str(-(-(round(self._clock.wall_s() * 1e6) + wait_us) // 1_000_000)),
+                names.rate_reset: str(-(-(self._clock.wall_us() + wait_us) // 1_000_000)),
                 names.retry_after: str(seconds),
             },
         )

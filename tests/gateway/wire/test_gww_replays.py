@@ -37,6 +37,8 @@ from harness.gateway.replays import Replays
 from harness.gateway.store import MemoryStore
 
 KEY = {"idempotency-key": "k1"}
+SMALL_BYTES = 4_500
+"""Room for two answers, and not for three."""
 STREAMED = {**CHAT, "stream": True}
 
 
@@ -183,12 +185,12 @@ def test_a_key_is_new_when_its_time_is_over() -> None:
 
 def test_what_is_kept_is_bounded_and_the_oldest_goes_first() -> None:
     def small(parts: Components) -> Components:
-        return replace(parts, replays=Replays(parts.contract, parts.clock, parts.store, limit_bytes=1_500))
+        return replace(parts, replays=Replays(parts.contract, parts.clock, parts.store, limit_bytes=SMALL_BYTES))
 
     keys = [{"headers": {"idempotency-key": name}} for name in ("a", "b", "c", "c", "a")]
     heard, gateway = in_turn(answers(5), *keys, change=small)
     assert [replayed(one) for one in heard] == [False, False, False, True, False]
-    assert gateway.parts.replays._bytes <= 1_500
+    assert gateway.parts.replays._bytes <= SMALL_BYTES
 
 
 def test_a_key_that_is_too_long_is_refused_and_one_that_is_empty_is_none() -> None:
@@ -204,12 +206,12 @@ def test_the_key_stays_with_the_gateway() -> None:
     assert "idempotency-key" not in gateway.upstreams.attempts[0].request.headers
 
 
-def next_life(gateway: Bench) -> Bench:
+def next_life(gateway: Bench, **changes: Any) -> Bench:
     """Return the gateway that comes after a kill of this one, on what it had committed; it is still to be started."""
     gateway.store.crash()
     parts = build(
         gateway.contract,
-        deployment(),
+        replace(deployment(), **changes),
         store=gateway.store,
         entropy=KeyedEntropy(2),
         transport=gateway.upstreams,
@@ -238,6 +240,18 @@ def test_an_answer_that_was_told_before_a_kill_comes_again_after_it_until_its_ti
     assert (again.body == first.body) is kept  # a bill of its own tells other balances
     assert other.status == 422
     assert gateway.kinds() == ["hold", "post"] * (1 if kept else 2)
+
+
+@pytest.mark.parametrize(("away_s", "kept"), [(30, True), (50, False)])
+def test_a_time_of_keeping_is_of_the_walls_clock_however_a_process_counts_its_own(away_s: int, kept: bool) -> None:
+    async def test(gateway: Bench) -> Heard:
+        await gateway.ask(MANAGED_CHAT, CHAT, headers=KEY)
+        now_s = asyncio.get_running_loop().time()
+        reborn = next_life(gateway, zero_s=now_s, epoch_s=deployment().epoch_s + away_s)
+        await reborn.parts.start()
+        return await reborn.ask(MANAGED_CHAT, CHAT, headers=KEY)
+
+    assert replayed(bench(test, answers(), overlay={"idempotency.keep_ms": 40_000})) is kept
 
 
 @pytest.mark.parametrize("body", [CHAT, STREAMED])

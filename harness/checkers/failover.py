@@ -43,8 +43,10 @@ def failures(history: History, contract: Contract) -> Iterator[Failed]:
             if attempt is speaker:
                 break
             failure = failure_of(attempt, one.call, contract)
-            if failure is not None and failure.cause not in ("unknown", "abandoned", "client_fault"):
-                yield one, index, failure
+            if failure is None or failure.cause in ("unknown", "abandoned", "client_fault"):
+                continue
+            if failure.timed_out or not perhaps_too_late(attempt, history, contract):
+                yield one, index, failure  # else it may have been left for its silence
 
 
 def moved_on(failed: Failed, history: History, contract: Contract) -> bool | None:

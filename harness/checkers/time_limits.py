@@ -67,11 +67,14 @@ def _silence_limit(
             return
         silent_us = attempt.left[1] - _last_word(attempt, one, slack)
         too_soon = silent_us < limit_us - slack
+        too_late = silent_us > limit_us + slack + _NOTICE_US
+        if too_late and "silence" in attempt.fault.split("+"):
+            return  # it spoke once more after a first silence: nobody noted when
         # Left too soon by either limit: the call's own had not come either.
         for broken in ("silence_limit", clause) if too_soon else ("silence_limit",):
             verdict.case(
                 broken,
-                not too_soon and silent_us <= limit_us + slack + _NOTICE_US,
+                not too_soon and not too_late,
                 call=one.call,
                 attempts=(attempt,),
                 expected=f"{limit_us} us of patience with {attempt.upstream}",

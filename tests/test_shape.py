@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, TypedDict
@@ -20,6 +21,10 @@ class Item(TypedDict):
 class Point:
     x: float
     y: float = 0
+
+
+class Tree(TypedDict):
+    inner: NotRequired[list[Tree]]
 
 
 class Whole(TypedDict):
@@ -65,6 +70,11 @@ def test_what_is_wrong_is_told_with_place_value_and_what_is_allowed(changed: dic
         ([1, "a"], list[int | str], True),
         ({"a": 1}, Mapping[str, Any], True),
         ([], Mapping[str, Any], False),
+        ([], tuple[()], True),
+        ([1], tuple[()], False),
+        ([1, 2], set[int], True),
+        (["a"], frozenset[int], False),
+        ({}, frozenset[int], False),
         (1, Literal[True], False),
         (Point(1), Point, True),
         ("x" * 100, Any, True),
@@ -72,3 +82,22 @@ def test_what_is_wrong_is_told_with_place_value_and_what_is_allowed(changed: dic
 )
 def test_a_value_fits_a_type_or_not(value: object, hint: Any, wanted: bool) -> None:
     assert fits(value, hint) is wanted
+
+
+def test_what_is_nested_too_deeply_is_a_problem_and_no_error() -> None:
+    value: Any = {}
+    for _ in range(600):
+        value = {"inner": [value]}
+    (said,) = problems(value, Tree, "it")
+    assert said.endswith(": nested too deeply; 100 levels are allowed")
+    endless: list[Any] = []
+    for _ in range(5_000):
+        endless = [endless]
+    assert list(problems(endless, int, "it")) == [
+        "it: cannot be a list that is nested too deeply to be shown; it is a whole number"
+    ]
+
+
+def test_a_type_whose_shape_is_unknown_is_said_to_be_so() -> None:
+    with pytest.raises(TypeError, match="no type whose shape can be told"):
+        fits([], deque[int])

@@ -66,10 +66,13 @@ class Subject:
         return f"POST {self.path} HTTP/1.1\r\n{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 
-def program(name: str, variable: str, *, help: str) -> str:  # noqa: A002 - the word users see
-    """Return the program's path: what the environment says, or what is on the path. Raises Missing."""
+def program(name: str, variable: str, *, help: str, run: bool = True) -> str:  # noqa: A002 - the word users see
+    """Return the program's path: what the environment says, or what is on the path. Raises Missing.
+
+    What is not to be ``run`` itself but by another program need not be executable.
+    """
     found = os.environ.get(variable) or shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
-    if not found or not Path(found).exists():
+    if not found or not Path(found).is_file() or not os.access(found, os.X_OK if run else os.R_OK):
         raise Missing(f"{name} is not here", cause=f"it is not on the path, and {variable} names none", help=help)
     return found
 
@@ -128,15 +131,15 @@ def _descends(pid: int, ancestor: int) -> bool:
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
+    """End it and all of its session, also where it ended by itself."""
     if process.returncode is None:
         with suppress(ProcessLookupError):
             process.terminate()
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), STOP_S)
-        except TimeoutError:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # its own session: it and its workers, nobody else
-            await process.wait()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # its own session: it and its workers, who may outlive it, nobody else
+    await process.wait()
 
 
 def _end_with_parent() -> None:

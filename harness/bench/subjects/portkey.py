@@ -32,7 +32,7 @@ _HELP = (
 @asynccontextmanager
 async def portkey(site: Site) -> AsyncIterator[Subject]:
     """Start it on loopback; where to send a call is told to it with the call."""
-    server = program("portkey-start-server.js", "HARNESS_PORTKEY", help=_HELP)
+    server = program("portkey-start-server.js", "HARNESS_PORTKEY", help=_HELP, run=False)
     try:
         node = program("node", "HARNESS_NODE", help="install Node.js")
     except Missing as error:

@@ -20,14 +20,16 @@ from harness.environment.local import run_locally
 from harness.environment.remote import run_remotely
 from harness.environment.sim import run_in_sim
 from harness.history import History, HistoryError, Recorder, read_history
-from harness.load.limiter import Finding, Identification, OverAdmission, identify, over_admission
+from harness.load.families import SlidingLog
+from harness.load.limiter import Finding, Identification, OverAdmission, explains, identify, over_admission
+from harness.load.observations import Observation, Seen
 from harness.load.observed import Shared, observations, scopes, told_scope
 from harness.runner import EXIT_FAIL, EXIT_HARNESS, EXIT_INCONCLUSIVE, EXIT_OK, EXIT_UNREACHABLE, EXIT_USAGE
 from harness.scenario import Account, Call, Scenario, chat
 from harness.target import Mode, Target, TargetError, Unsupported
 
 RECORD = "limiter.json"
-PROMISED = "sliding log"
+PROMISED = SlidingLog
 """What GOV-04 and RATE-01 promise: it must be among what was not ruled out, with the contract's own figures."""
 SHOWN = 8
 """So many of the calls that rule a kind out are named."""
@@ -48,12 +50,18 @@ class LimiterOptions(TargetOptions):
     mutant: str = ""
     seed: int = 0
     out: Path | None = None
+    said: frozenset[str] = frozenset()
+    """The names of the options that the command line has."""
 
 
 def limiter_command(options: LimiterOptions) -> int:
     """Ask the target, or read the folder, print which limiter it is, and return the exit code."""
     load()
     if options.folder is not None:
+        if useless := sorted(options.said - {"folder"}):
+            raise click.UsageError(
+                f"{', '.join(map(_option, useless))}: of no use with a recorded run, which says itself what was asked"
+            )
         history = _recorded(options.folder)
         return _told(history, options, promised=False, out=None)
     check_mutant(options.mutant, options.target)
@@ -83,6 +91,16 @@ def limiter_command(options: LimiterOptions) -> int:
     promised = not options.by_address or bool(options.claims_path)
     claimed = matches(target.claims, "GOV-04" if options.tier == "managed" else "RATE-01", "sliding")
     return _told(history, options, promised=promised and claimed, out=folder)
+
+
+def _option(field: str) -> str:
+    """Return the option that gives a field."""
+    return {
+        "contract_path": "--contract",
+        "claims_path": "--claims",
+        "upstreams_url": "--upstreams",
+        "keys": "--key",
+    }.get(field, f"--{field.replace('_', '-')}")
 
 
 def _made(options: LimiterOptions, target: Target, mode: Mode, given: list[str]) -> tuple[Scenario, Contract]:
@@ -168,11 +186,15 @@ def _told(history: History, options: LimiterOptions, *, promised: bool, out: Pat
 
     seen = observations(history, PROBE)
     found, shared = identify(seen), scopes(history, SCOPES)
-    limits = history.plan.contract["text" if options.tier == "managed" else "user_rate"]
-    stated = options.limit or limits["requests"], options.window or limits["window_ms"] / 1000
-    over = over_admission(seen, *stated)
-    kept = _holds(found, *stated) and _scope_holds(shared, options.tier) if promised else None
-    _print(found, shared, over, kept)
+    tier = _tier(history, PROBE)
+    limits = history.plan.contract["text" if tier == "managed" else "user_rate"]
+    contract = limits["requests"], limits["window_ms"] / 1000
+    # What was given of a gateway that is already there is a guess at its limit, and no promise of it.
+    over = over_admission(seen, options.limit or contract[0], options.window or contract[1])
+    kept = kept_promise(seen, found, shared, tier, *contract) if promised else None
+    _print(found, shared, over)
+    if promised:
+        say(f"  contract  {_promise(kept, *contract)}")
     record = {
         "schema": "harness.limiter/1",
         "target": history.plan.target,
@@ -196,14 +218,31 @@ def _told(history: History, options: LimiterOptions, *, promised: bool, out: Pat
     return EXIT_OK if found.refused and len({one.kind for one in found.kept}) == 1 else EXIT_INCONCLUSIVE
 
 
-def _holds(found: Identification, limit: int, window_s: float) -> bool:
-    """Say whether a sliding log of the contract's figures was not ruled out."""
-    log = next(one for one in found.findings if one.family == PROMISED)
-    edge = 2e-3
-    return log.fits and all(
-        low - edge <= value <= high + edge
-        for (low, high), value in ((log.ranges["limit"], limit), (log.ranges["window"], window_s))
-    )
+def _tier(history: History, tag: str) -> str:
+    """Return which of the two limits the calls of that tag asked."""
+    details = (call.detail for call in history.planned.values() if call.detail.get("tag") == tag)
+    return next((str(detail["tier"]) for detail in details if detail.get("tier")), "managed")
+
+
+def kept_promise(
+    seen: list[Observation], found: Identification, shared: list[Shared], tier: str, limit: int, window_s: float
+) -> bool | None:
+    """Say whether the contract's own limiter was not ruled out; None where it was never asked for more than it gives.
+
+    A refusal below that is of something else: another limit, or one of a gateway that is set otherwise.
+    """
+    if Seen(seen).most_within(window_s) <= limit:
+        return None
+    if not explains(PROMISED, seen, found.clock_s, limit, window_s) or not _scope_holds(shared, tier):
+        return False
+    return True if found.refused else None
+
+
+def _promise(kept: bool | None, limit: int, window_s: float) -> str:
+    figures = f"a sliding log of its figures ({limit} in {window_s:g} s) and scope"
+    if kept is None:
+        return f"not judged: what was asked does not put {figures} to the test"
+    return f"{figures} {'is not ruled out' if kept else 'is ruled out: the promise is broken'}"
 
 
 def _scope_holds(shared: list[Shared], tier: str) -> bool:
@@ -212,7 +251,7 @@ def _scope_holds(shared: list[Shared], tier: str) -> bool:
     return all(one.shared is None or one.shared == expected[one.differs_in] for one in shared)
 
 
-def _print(found: Identification, shared: list[Shared], over: OverAdmission, kept: bool | None) -> None:
+def _print(found: Identification, shared: list[Shared], over: OverAdmission) -> None:
     say(f"{_headline(found)} {told_scope(shared)}")
     say(f"  asked     {found.admitted + found.refused} calls: {found.admitted} let in, {found.refused} refused")
     if found.clock_s >= 1:
@@ -230,9 +269,6 @@ def _print(found: Identification, shared: list[Shared], over: OverAdmission, kep
         word = {True: "shared", False: "apart", None: "not told"}[scope.shared]
         say(f"  {scope.differs_in + 's':<9} {word}: {scope.call} {scope.why}")
     say(f"  over      {_over(over)}")
-    if kept is not None:
-        held = "is not ruled out" if kept else "is ruled out: the promise is broken"
-        say(f"  contract  a sliding log of its figures and scope {held}")
 
 
 def _headline(found: Identification) -> str:

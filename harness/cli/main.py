@@ -260,11 +260,12 @@ def audit(ctx: click.Context, /, folder: Path | None, **options: Any) -> None:
 def limiter(ctx: click.Context, /, **options: Any) -> None:
     """Tell from what a gateway lets in which limiter it has, its figures and its scope, and what rules others out.
 
-    With DIR: from a recorded run in which one was asked.
+    With DIR, and no option: from a recorded run in which one was asked.
     """
     from harness.cli.limiter import LimiterOptions, limiter_command
 
-    ctx.exit(limiter_command(LimiterOptions(**options)))
+    said = frozenset(name for name in options if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE)
+    ctx.exit(limiter_command(LimiterOptions(said=said, **options)))
 
 
 @harness.command()

@@ -189,6 +189,30 @@ class OverAdmission:
         return not self.possible
 
 
+def explains(
+    kind: type[Family], observations: Sequence[Observation], clock_s: float, limit: int, window_s: float
+) -> bool:
+    """Say whether a limiter of that kind and of just those figures can have decided as was seen.
+
+    What ``identify`` tells are ranges of each figure by itself: not every pair of them was left.
+    """
+    return _search_at(kind(Seen(observations, clock_s)), limit, window_s).any_left()
+
+
+def _search_at(family: Family, limit: int, window_s: float, judged: Sequence[Case] | None = None) -> _Search:
+    """Return the search among the limiters of ``family`` that have these figures, whatever their further ones."""
+    fixed: dict[str, Range] = {
+        "limit": (limit, limit),
+        "window": (window_s, window_s),
+        "burst": (limit, limit),
+        "interval": (window_s / limit, window_s / limit),
+    }
+    space = tuple(
+        fixed.get(parameter.name, whole) for parameter, whole in zip(family.parameters, family.space(), strict=True)
+    )
+    return _Search(family, space, judged)
+
+
 def over_admission(observations: Sequence[Observation], limit: int, window_s: float) -> OverAdmission:
     """Return whether more than ``limit`` per ``window_s`` was let in, judged by what was let in alone.
 
@@ -197,19 +221,10 @@ def over_admission(observations: Sequence[Observation], limit: int, window_s: fl
     """
     seen = Seen(observations, CLOCKS_S[0])
     admitted = [case for case in seen.judged if case.admitted]
-    fixed: dict[str, Range] = {
-        "limit": (limit, limit),
-        "window": (window_s, window_s),
-        "burst": (limit, limit),
-        "interval": (window_s / limit, window_s / limit),
-    }
     possible, impossible, against = [], [], set[Case]()
     for kind in (SlidingLog, FixedWindow, FirstCallWindow, TokenBucket, SlidingCounter):
         family = kind(seen)
-        space = tuple(
-            fixed.get(parameter.name, whole) for parameter, whole in zip(family.parameters, family.space(), strict=True)
-        )
-        search = _Search(family, space, admitted)
+        search = _search_at(family, limit, window_s, admitted)
         if search.any_left():
             possible.append(family.name)
         else:

@@ -91,3 +91,7 @@ class Seen:
     def judged(self) -> list[Case]:
         """The cases that a limiter has to explain."""
         return [case for case in self.cases if case.admitted is not None]
+
+    def most_within(self, window_s: float) -> int:
+        """Return the most calls that can have come within one window, whatever became of them."""
+        return max((self.asked.touching(case.lo - window_s, case.hi) for case in self.cases), default=0)

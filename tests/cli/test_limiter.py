@@ -8,7 +8,10 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
+from harness.cli.limiter import kept_promise
 from harness.cli.main import harness
+from harness.load.limiter import identify
+from harness.load.observations import Observation
 
 
 def ran(*arguments: str) -> tuple[int, str]:
@@ -54,9 +57,37 @@ def test_wrong_limiters_are_told_for_what_they_are(mutant: str, headline: str, t
         (("--mutant", "no_such"), "no mutant"),
         (("--window", "0.5"), "cannot be set so"),
         (("no-such-folder",), "no recorded history"),
+        (("no-such-folder", "--limit", "6"), "--limit: of no use with a recorded run"),
+        (("no-such-folder", "--tier", "managed", "--key", "a=x"), "--key, --tier: of no use"),
     ],
 )
 def test_what_cannot_be_asked_is_a_usage_error(arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:
     code, told = ran(*arguments, *(() if arguments[0] == "no-such-folder" else ("--out", str(tmp_path))))
     assert code == 64
     assert said in told
+
+
+def test_a_recorded_run_says_itself_which_limit_was_asked(tmp_path: Path) -> None:
+    _, told = ran("--tier", "general", "--limit", "5", "--out", str(tmp_path))
+    assert "more than 5 in" in told
+    _, again = ran(str(tmp_path))
+    (over,) = [line for line in told.splitlines() if line.startswith("  over ")]
+    assert over in again.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("asked", "admits", "refuses", "kept"),
+    [
+        (7, 6, True, None),  # the contract's ten were never asked for, whatever was guessed
+        (11, 10, True, True),
+        (11, 9, True, False),
+        (11, 11, False, False),
+    ],
+)
+def test_the_promise_is_the_contracts_figures_and_not_the_guess(
+    asked: int, admits: int, refuses: bool, kept: bool | None
+) -> None:
+    seen = [Observation(f"c{n}", n, n, n < admits) for n in range(asked)]
+    found = identify(seen)
+    assert bool(found.refused) is refuses
+    assert kept_promise(seen, found, [], "managed", 10, 60.0) is kept

@@ -15,7 +15,7 @@ from harness.load.families import (
     SlidingLog,
     TokenBucket,
 )
-from harness.load.limiter import finding, identify, over_admission
+from harness.load.limiter import explains, finding, identify, over_admission
 from harness.load.observations import Observation, Seen
 from scenarios.limiter import probing
 from tests.load.limiters import (
@@ -161,3 +161,23 @@ def test_what_is_none_of_them_is_said_to_be_none() -> None:
 
     times = [round(at * 60 * S) for at in probing(6)]
     assert identify(asked(renewing, times, Random(1))).kept == ()
+
+
+def test_figures_that_each_fit_by_themselves_need_not_fit_together() -> None:
+    at = {0.63: True, 1.18: True, 4.72: True, 5.69: True, 7.61: True, 8.02: False}
+    seen = [Observation(f"c{n}", round(s * S), round(s * S), let_in) for n, (s, let_in) in enumerate(at.items())]
+    ranges = finding(SlidingLog(Seen(seen, 0.001))).ranges
+    assert ranges["limit"][0] <= 1 <= ranges["limit"][1]
+    assert ranges["window"][0] <= 0.771 <= ranges["window"][1]
+    assert not explains(SlidingLog, seen, 0.001, 1, 0.771)
+    assert explains(SlidingLog, seen, 0.001, 1, 0.5)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_true_figures_always_explain_what_their_limiter_did(family: type[Family]) -> None:
+    for seed in range(6):
+        rng = Random(f"{seed}/point/{family.name}")
+        limit, window = rng.randint(1, 7), rng.randint(2, 30) * 420 * S // 100
+        times = [rng.randrange(6 * window) for _ in range(12 * limit)]
+        seen = asked(made(family, limit, window, rng), times, rng, blur_us=window // 50)
+        assert explains(family, seen, 0.001, limit, window / S), (seed, limit, window)

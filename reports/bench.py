@@ -24,7 +24,8 @@ _RECORD: Mapping[str, type] = {
 }
 _RUN: Mapping[str, type] = {"command": str, "machine": dict, "left_out": list, "seed": int, "version": str}
 _FIGURE: Mapping[str, type] = {"figure": str, "unit": str, "measure": str, "command": str, "blocks": int}
-_GOAL: Mapping[str, type] = {"goal": str, "of": str, "against": str, "bound": str, "ratio": dict, "outcome": str}
+_GOAL: Mapping[str, type] = {"goal": str, "of": str, "against": str, "bound": str, "outcome": str}
+_MEASURED_GOAL: Mapping[str, type] = {**_GOAL, "ratio": dict}
 _SHORT = {
     "added latency": "added",
     "added to the first chunk": "first chunk",
@@ -57,7 +58,8 @@ def _problems(data: Record) -> Iterator[str]:
     if flaws:
         return
     for number, goal in enumerate(data["goals"]):
-        yield from fields(f"goals[{number}]", goal, _GOAL)
+        unmeasured = isinstance(goal, dict) and goal.get("ratio", ...) is None
+        yield from fields(f"goals[{number}]", goal, _GOAL if unmeasured else _MEASURED_GOAL)
     for name, one in data["subjects"].items():
         missing = list(fields(f"subjects.{name}", one, {"about": str, "figures": list}))
         yield from missing
@@ -176,10 +178,14 @@ def _sections(context: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "method", "Method"
 
 
+def ratio(goal: Record) -> str:
+    """Return a goal's ratio with its interval, or nothing where it could not be measured."""
+    found = goal["ratio"]
+    return f"{found['value']:g} ({found['low']:g} to {found['high']:g})" if found else ""
+
+
 def _goal(goal: Record) -> tuple[str, ...]:
-    ratio = goal["ratio"]
-    told = f"{ratio['value']:g} ({ratio['low']:g} to {ratio['high']:g})"
-    return line(goal["of"]), line(goal["goal"]), told, goal["bound"], goal["outcome"]
+    return line(goal["of"]), line(goal["goal"]), ratio(goal) or NONE, goal["bound"], goal["outcome"]
 
 
 def _controls(noise: Record) -> Iterator[tuple[str, ...]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from harness.bench.estimates import Estimate, ratio
 from harness.bench.measure import Loop, Raw
-from harness.bench.plan import CHUNKS, DIRECT
+from harness.bench.plan import CHUNKS, DIRECT, Order
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,8 @@ class Goal:
         return f"at most {self.most:g}" if self.most is not None else f"at least {self.least:g}"
 
 
+MEASURED_BY = {"cpu": "calls", "rate": "calls", "chunk": "chunks"}
+"""Which measure gives a goal's figure."""
 GOALS = (
     Goal(
         "CPU of a call, against its own pipeline with the upstream leg in process", "reference", "stub", "cpu", most=2
@@ -57,26 +59,38 @@ def rates(loops: Sequence[Loop]) -> list[float]:
     return [loop.calls / loop.seconds for loop in loops if loop.calls]
 
 
-def judged(raw: Raw, connections: int) -> list[dict[str, Any]]:
-    """Return every goal that this run can tell: its ratio, its bound and its outcome."""
+def asked(order: Order) -> Iterator[Goal]:
+    """Yield every goal that ``order`` asks for: both of its subjects and its measure are in it."""
+    names = {DIRECT, *order.targets}
+    for goal in GOALS:
+        if {goal.one, goal.other} <= names and MEASURED_BY[goal.figure] in order.measures:
+            yield goal
+
+
+def judged(raw: Raw, order: Order) -> list[dict[str, Any]]:
+    """Return every goal that was asked for: its ratio, its bound and its outcome.
+
+    A goal whose figures could not be told of both has no ratio and is inconclusive: it was not held.
+    """
+    connections = max(order.connections)
     read: Mapping[str, Callable[[str], list[float]]] = {
         "cpu": lambda name: cpu_us(raw.calls.get((name, connections), ())),
         "rate": lambda name: rates(raw.calls.get((name, connections), ())),
         "chunk": lambda name: cpu_us(raw.chunks.get(name, ()), CHUNKS),
     }
     found = []
-    for goal in GOALS:
+    for goal in asked(order):
         one, other = read[goal.figure](goal.one), read[goal.figure](goal.other)
-        if len(one) == len(other) >= 2 and min(*one, *other) > 0:
-            estimated = ratio(one, other)
-            found.append(
-                {
-                    "goal": goal.text,
-                    "of": goal.one,
-                    "against": goal.other,
-                    "bound": goal.bound,
-                    "ratio": estimated.as_json(),
-                    "outcome": goal.judge(estimated),
-                }
-            )
+        told = len(one) == len(other) >= 2 and min(*one, *other) > 0
+        estimated = ratio(one, other) if told else None
+        found.append(
+            {
+                "goal": goal.text,
+                "of": goal.one,
+                "against": goal.other,
+                "bound": goal.bound,
+                "ratio": estimated.as_json() if estimated else None,
+                "outcome": goal.judge(estimated) if estimated else "inconclusive",
+            }
+        )
     return found

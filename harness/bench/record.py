@@ -26,7 +26,7 @@ def build_record(order: Order, measured: Measured, run: Mapping[str, Any]) -> di
     raw = measured.raw
     noise = _noise(raw)
     doubts = list(_doubts(raw, noise))
-    goals = judged(raw, max(order.connections))
+    goals = judged(raw, order)
     verdict = _verdict(doubts, [goal["outcome"] for goal in goals])
     return {
         "schema": SCHEMA,

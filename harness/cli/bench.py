@@ -112,7 +112,7 @@ def _finish(folder: Path, record: Mapping[str, Any]) -> int:
 
 def _print(record: Mapping[str, Any], folder: Path) -> None:
     """Print the table, the goals, and what the figures are worth."""
-    from reports.bench import columns, rows
+    from reports.bench import columns, ratio, rows
 
     table = [("", *columns(record)), *rows(record)]
     first, *widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -120,10 +120,9 @@ def _print(record: Mapping[str, Any], folder: Path) -> None:
         say("  ".join([name.ljust(first), *(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))]))
     say("latencies in us, added by pairs; CPU in us; each with the half width of its 95 % interval")
     for goal in record["goals"]:
-        ratio = goal["ratio"]
         say(
             f"\n{status(goal['outcome'])} {goal['of']}: {goal['goal']}\n"
-            f"  ratio     {ratio['value']:g} ({ratio['low']:g} to {ratio['high']:g}), {goal['bound']}"
+            f"  ratio     {ratio(goal) or 'not measured: some block has no figure of both'}, {goal['bound']}"
         )
     for text in record["run"]["left_out"]:
         say(f"  left out  {text}")

@@ -81,6 +81,23 @@ def test_a_broken_bound_fails() -> None:
 
 
 @pytest.mark.parametrize(
+    "reference",
+    [[], [Loop(100, 1.0, None)] * 4, loops(300)[:3], [Loop(0, 1.0, 0.1)] * 4, [Loop(100, 1.0, 0.0)] * 4],
+    ids=["none", "CPU untold", "a block too few", "no call", "less than a tick"],
+)
+def test_a_bound_that_was_asked_and_not_measured_is_no_pass(reference: list[Loop]) -> None:
+    made = record(raw(calls={("reference", 64): reference, ("stub", 64): loops(200)}))
+    assert (made["verdict"], made["exit"]) == ("inconclusive", 2)
+    assert [(goal["ratio"], goal["outcome"]) for goal in made["goals"]] == [(None, "inconclusive")]
+
+
+@pytest.mark.parametrize("order", [replace(ORDER, targets=("reference",)), replace(ORDER, measures=("latency",))])
+def test_a_bound_that_was_not_asked_is_not_told(order: Order) -> None:
+    made = build_record(order, Measured(SUBJECTS, (), raw(calls={})), {})
+    assert (made["verdict"], made["goals"]) == ("pass", [])
+
+
+@pytest.mark.parametrize(
     ("given", "why"),
     [
         ({"usage": {"calls": Usage(0.4, 0.0)}}, "others used 0.40 cores while calls"),

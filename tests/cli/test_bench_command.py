@@ -115,3 +115,16 @@ def test_a_record_that_is_none_is_not_rendered(tmp_path: Path) -> None:
     (tmp_path / "bench.json").write_bytes(orjson.dumps({"schema": "harness.bench/1", "run": {}}))
     with pytest.raises(ReportError, match="verdict"):
         render_bench(tmp_path)
+
+
+def test_a_bound_without_a_ratio_is_rendered_and_one_without_the_field_is_refused(tmp_path: Path) -> None:
+    goal = {"goal": "CPU", "of": "reference", "against": "stub", "bound": "at most 2", "outcome": "inconclusive"}
+    run = {"command": "harness bench", "machine": {}, "left_out": [], "seed": 0, "version": "1"}
+    record = {"schema": "harness.bench/1", "run": run, "verdict": "inconclusive", "exit": 2, "doubts": [], "noise": {}}
+    record |= {"subjects": {}, "goals": [{**goal, "ratio": None}]}
+    (tmp_path / "bench.json").write_bytes(orjson.dumps(record))
+    render_bench(tmp_path)
+    assert "| reference | CPU | – | at most 2 | inconclusive |" in (tmp_path / "bench.md").read_text("utf-8")
+    (tmp_path / "bench.json").write_bytes(orjson.dumps({**record, "goals": [goal]}))
+    with pytest.raises(ReportError, match="ratio"):
+        render_bench(tmp_path)

@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import orjson
+
 MEASURES: Mapping[str, str] = {
     "latency": "one unstreamed call after the other: what is added to each",
     "streams": "one stream after the other: what is added to the first chunk and between chunks",
@@ -62,8 +64,8 @@ def request_body(model: str, call: str, *, stream: bool) -> bytes:
     pace = f" chunks={CHUNKS} gap={GAP_S:g}" if stream else ""
     prompt = f"[call:{call}{pace} in=1000 out={CHUNKS}] Say what you would say."
     streamed = b',"stream":true,"stream_options":{"include_usage":true}' if stream else b""
-    return b'{"model":"%b","messages":[{"role":"user","content":"%b"}],"max_tokens":%d%b}' % (
-        model.encode(),
+    return b'{"model":%b,"messages":[{"role":"user","content":"%b"}],"max_tokens":%d%b}' % (
+        orjson.dumps(model),
         prompt.encode(),
         CHUNKS,
         streamed,

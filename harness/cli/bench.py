@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter  # noqa: TID251 - how long the command took, for the person who waits
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 import orjson
 
+from harness.cli.chosen import check_unsecret
 from harness.cli.folder import command_line, environment, run_folder
 from harness.cli.suite import target_spec
 from harness.cli.terminal import fail, live, near, say, status
@@ -41,7 +44,8 @@ def bench_command(
     from harness.bench.machine import describe
     from harness.bench.plan import DEFAULT_TARGETS
 
-    _check(targets, pairs, blocks, upstreams)
+    _check(targets, pairs, blocks)
+    _check_addresses(targets, upstreams, model, keys)
     try:
         secrets = target_spec("", keys)["keys"]
     except ValueError as error:
@@ -77,23 +81,49 @@ def bench_command(
     return _finish(folder, build_record(order, measured, run))
 
 
-def _check(targets: Sequence[str], pairs: int, blocks: int, upstreams: str) -> None:
+def _check(targets: Sequence[str], pairs: int, blocks: int) -> None:
     """Raise UsageError for what cannot be measured."""
     from harness.bench.subjects import SUBJECTS
 
     for name in targets:
-        if "://" in name:
-            if not upstreams:
-                raise click.UsageError(
-                    f"--target {name}: what it adds can be told only against the mock upstreams behind it; serve them "
-                    "(harness serve upstreams), put the gateway before them, and give their address with --upstreams"
-                )
-        elif name not in SUBJECTS:
+        if "://" not in name and name not in SUBJECTS:
             raise click.UsageError(
                 f"no target {name!r}{near(name, SUBJECTS)}; there are {', '.join(SUBJECTS)}, or a URL"
             )
     if pairs < 2 * blocks:
         raise click.UsageError(f"--pairs {pairs}: each of the {blocks} blocks needs two at least")
+
+
+def _check_addresses(targets: Sequence[str], upstreams: str, model: str, keys: Sequence[str]) -> None:
+    """Raise UsageError for an address that cannot be called, and for what is given of one and would not be used."""
+    urls = [name for name in targets if "://" in name]
+    for url in urls:
+        _check_address("--target", url, "http://HOST:PORT/PATH")
+        if not upstreams:
+            raise click.UsageError(
+                f"--target {url}: what it adds can be told only against the mock upstreams behind it; serve them "
+                "(harness serve upstreams), put the gateway before them, and give their address with --upstreams"
+            )
+    if upstreams:
+        _check_address("--upstreams", upstreams, "http://HOST:PORT")
+    if (model or keys) and not urls:
+        raise click.UsageError("--model and --key go with --target URL alone")
+    if len(keys) > 1:
+        raise click.UsageError("--key: every call is made with one key; give one")
+
+
+def _check_address(option: str, address: str, form: str) -> None:
+    """Raise UsageError unless ``address`` is of that form, its port and path left out or not."""
+    check_unsecret(option, address)
+    wanted = f"{option}: give it as {form}: plain http, a port from 1 to 65535, visible ASCII, and nothing after that"
+    try:
+        parts = urlsplit(address)
+        port = parts.port
+    except ValueError as error:
+        raise click.UsageError(f"{wanted} ({error})") from None
+    beyond = "?" in address or "#" in address or (not form.endswith("/PATH") and parts.path.strip("/"))
+    if parts.scheme != "http" or not parts.hostname or port == 0 or beyond or not re.fullmatch("[!-~]+", address):
+        raise click.UsageError(wanted)
 
 
 def _finish(folder: Path, record: Mapping[str, Any]) -> int:

@@ -39,9 +39,8 @@ def chosen_target(options: TargetOptions) -> tuple[Target, dict[str, Any]]:
         raise click.UsageError("--key and --upstreams go with --target URL alone")
     if options.claims_path and options.target == "reference":
         raise click.UsageError("--claims goes with a gateway of yours: the reference gateway has claims of its own")
-    for option, address in (("--target", options.target), ("--upstreams", options.upstreams_url)):
-        if "://" in address and "@" in address.partition("://")[2].partition("/")[0]:
-            raise click.UsageError(f"{option}: give the address without a user and password: they would be recorded")
+    check_unsecret("--target", options.target)
+    check_unsecret("--upstreams", options.upstreams_url)
     claims = _claims(options.claims_path) if options.claims_path else ()
     try:
         spec = target_spec(options.target, options.keys, options.upstreams_url, options.contract_path, claims)
@@ -87,6 +86,12 @@ def check_mutant(name: str, target: str) -> None:
         raise click.UsageError(f"no mutant {name!r}{near(name, MUTANTS)}; harness list mutants shows them")
     if target != "reference":
         raise click.UsageError("a mutant is the reference gateway made wrong: it goes with --target reference alone")
+
+
+def check_unsecret(option: str, address: str) -> None:
+    """Raise click.UsageError for an address with a user and password in it."""
+    if "://" in address and "@" in address.partition("://")[2].partition("/")[0]:
+        raise click.UsageError(f"{option}: give the address without a user and password: they would be recorded")
 
 
 def _claims(path: str) -> tuple[str, ...]:

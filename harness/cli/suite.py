@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,7 +34,8 @@ def target_spec(
 ) -> dict[str, Any]:
     """Return a target as data that can be sent to a worker.
 
-    A key is ACCOUNT=SECRET, or ACCOUNT alone, whose secret is in the environment. ValueError for any other.
+    A key is ACCOUNT=SECRET, or ACCOUNT alone, whose secret is in the environment. ValueError for any other, and for a
+    secret that no header can carry.
     """
     given = {}
     for pair in keys:
@@ -45,6 +47,9 @@ def target_spec(
         given[account] = secret
     if not given and os.environ.get("HARNESS_KEY"):
         given["a"] = os.environ["HARNESS_KEY"]
+    for account, secret in given.items():
+        if not re.fullmatch("[!-~]+", secret):  # it becomes a header's value
+            raise ValueError(f"the key of account {account}: a secret is visible ASCII, without spaces and line ends")
     return {
         "name": name,
         "keys": given,

@@ -18,6 +18,7 @@ from tests.cli.conftest import Shell
 from tests.reports.parsed import parse
 
 SMALL = ("--pairs", "4", "--blocks", "2", "--seconds", "0.02", "-q")
+TO_MOCKS = ("--upstreams", "http://127.0.0.1:1")
 
 
 @pytest.mark.local
@@ -56,12 +57,32 @@ def test_a_bench_measures_writes_and_tells(shell: Shell, tmp_path: Path) -> None
         (("--target", "http://127.0.0.1:1"), "--upstreams"),
         (("--pairs", "9", "--blocks", "8"), "needs two at least"),
         (("--measure", "latencies"), "latency"),
+        ((*TO_MOCKS, "--target", "http://user:hidden@127.0.0.1:1"), "--target: give the address without a user"),
+        (
+            ("--target", "http://127.0.0.1:1", "--upstreams", "http://user:hidden@h"),
+            "--upstreams: give the address wit",
+        ),
+        (("--upstreams", "http://127.0.0.1:abc"), "--upstreams: give it as http://HOST:PORT: plain http"),
+        (("--upstreams", "http://127.0.0.1:1/below"), "--upstreams: give it as http://HOST:PORT: plain http"),
+        (("--upstreams", "127.0.0.1:1"), "--upstreams: give it as http://HOST:PORT: plain http"),
+        ((*TO_MOCKS, "--target", "http://127.0.0.1:99999"), "a port from 1 to 65535"),
+        ((*TO_MOCKS, "--target", "http://127.0.0.1:0"), "a port from 1 to 65535"),
+        ((*TO_MOCKS, "--target", "http://[::1/v1"), "http://HOST:PORT/PATH"),
+        ((*TO_MOCKS, "--target", "http://127.0.0.1:1/v1?team=x"), "nothing after that"),
+        ((*TO_MOCKS, "--target", "http://127.0.0.1:1/v1 x"), "visible ASCII"),
+        ((*TO_MOCKS, "--target", "https://127.0.0.1:1/v1"), "plain http"),
+        (("--target", "reference", "--key", "a=hidden"), "go with --target URL alone"),
+        (("--target", "reference", "--model", "m"), "go with --target URL alone"),
+        ((*TO_MOCKS, "--target", "http://127.0.0.1:1", "--key", "a=hidden", "--key", "b=hidden"), "give one"),
+        ((*TO_MOCKS, "--target", "http://127.0.0.1:1", "--key", "a=hidden\r\nx: y"), "a secret is visible ASCII"),
     ],
 )
 def test_what_cannot_be_measured_is_a_usage_error(shell: Shell, arguments: tuple[str, ...], told: str) -> None:
     code, _, err = shell("bench", *arguments)
     assert code == 64
-    assert told in err
+    assert told in " ".join(err.split())
+    assert "hidden" not in err
+    assert not (shell.folder / "runs").exists()
 
 
 @pytest.mark.local

@@ -58,10 +58,15 @@ class Subject:
     about: str
     answers: bool = False
 
+    @property
+    def authority(self) -> str:
+        """Host and port as a header has them: an address of IPv6 in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
     def request(self, call: str, *, stream: bool) -> bytes:
         """Return the bytes of one call."""
         body = request_body(self.model, call, stream=stream)
-        given = {"host": f"{self.host}:{self.port}", "content-type": "application/json", **self.headers}
+        given = {"host": self.authority, "content-type": "application/json", **self.headers}
         head = "".join(f"{name}: {value}\r\n" for name, value in given.items())
         return f"POST {self.path} HTTP/1.1\r\n{head}content-length: {len(body)}\r\n\r\n".encode() + body
 

@@ -52,7 +52,5 @@ def _subject(address: str, pid: int | None) -> Subject:
 def forget(subject: Subject) -> bytes:
     """Return the request that lets the mocks begin the run anew, so that their journal of it does not grow."""
     body = b'{"zero_s":0}'
-    return (
-        f"POST /control/{RUN}/start HTTP/1.1\r\nhost: {subject.host}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
-        + body
-    )
+    head = f"POST /control/{RUN}/start HTTP/1.1\r\nhost: {subject.authority}\r\ncontent-length: {len(body)}\r\n\r\n"
+    return head.encode() + body

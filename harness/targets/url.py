@@ -130,9 +130,10 @@ def _base_url(given: str) -> str:
     """Return an http or https address without a final slash. Raises NotATarget."""
     try:
         url = httpx.URL(given)
-        if url.scheme in ("http", "https") and url.host and not url.query and not url.fragment:
+        lawful = url.port is None or 0 < url.port < 1 << 16
+        if url.scheme in ("http", "https") and url.host and lawful and not url.query and not url.fragment:
             return given.rstrip("/")
-        cause = "a scheme http or https, a host, and nothing after the path are wanted"
+        cause = "a scheme http or https, a host, a port from 1 to 65535, and nothing after the path are wanted"
     except httpx.InvalidURL as error:
         cause = str(error)
     raise NotATarget(f"{given} is no address of a gateway", cause=cause, help="give it as https://gateway.example")

@@ -53,6 +53,8 @@ def test_wrong_limiters_are_told_for_what_they_are(mutant: str, headline: str, t
     ("arguments", "said"),
     [
         (("--target", "http://127.0.0.1:9", "--key", "a=x"), "too many to ask"),
+        (("--target", "http://127.0.0.1:99999", "--key", "a=x"), "a port from 1 to 65535"),
+        (("--target", "http://127.0.0.1:9", "--key", "a=x\r\ny: z"), "a secret is visible ASCII"),
         (("--mode", "remote"), "can be run in"),
         (("--mutant", "no_such"), "no mutant"),
         (("--window", "0.5"), "cannot be set so"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -103,7 +104,8 @@ class _Loading:
         self._died: TargetError | None = None
         self._lost: dict[int, int] = {}
         """Workers that were lost, and when that was found."""
-        self._rows = [run.folder / f"rows-{index}.jsonl" for index in range(run.workers)]
+        self._folder = run.folder.absolute()
+        self._rows = [self._folder / f"rows-{index}.jsonl" for index in range(run.workers)]
 
     def now_us(self) -> int:
         """Return the time since the load's zero in whole microseconds."""
@@ -113,7 +115,7 @@ class _Loading:
         """Run the load, wait for what is under way, and collect; return whether it ran to its end."""
         run, stage = self._run, self._stage
         with self._interruptible():
-            async with generators([self._order(i) for i in range(run.workers)], run.folder, run.locust) as workers:
+            async with generators([self._order(i) for i in range(run.workers)], self._folder, run.locust) as workers:
                 self._zero_s = self._loop.time() + LEAD_S
                 if stage.control is not None:
                     await stage.control.start(zero_s=self._zero_s, seed=run.asked.seed, injections=[], bodies=False)
@@ -135,7 +137,7 @@ class _Loading:
         keys = {account.id: account.all_keys()[0].id for account in self._load.world.accounts}
         return Order(
             shape=run.shape.name,
-            asked=run.asked.as_data(),
+            asked={**run.asked.as_data(), "trace": os.path.abspath(run.asked.trace) if run.asked.trace else ""},
             contract=contract_to_json(run.base),
             base_url=stage.base_url,
             keys={account: (key, stage.secrets[key]) for account, key in keys.items()},

@@ -68,10 +68,12 @@ class Generator:
             if told["kind"] == "go":
                 self._zero_us = told["zero_us"]
                 helpers = [gevent.spawn(self._listen), gevent.spawn(self._report)]
-                self._dispatch(load.share(contract, order.index, order.workers), contract)
-                self._calls.join(timeout=STOPPING_S if self._stop.is_set() else None)
-                self._calls.kill(block=True)
-                gevent.killall(helpers)
+                try:
+                    self._dispatch(load.share(contract, order.index, order.workers), contract)
+                    self._calls.join(timeout=STOPPING_S if self._stop.is_set() else None)
+                finally:
+                    self._calls.kill(block=True)
+                    gevent.killall(helpers)
         with suppress(OSError):
             self._line.write("done", **self._progress(), stopped=self._stop.is_set())
         self._pool.close()

@@ -41,6 +41,10 @@ class Line:
         value: dict[str, Any] = orjson.loads(text)
         return value
 
+    def close(self) -> None:
+        """Close it: whatever the harness has not heard by then, it never will."""
+        self._socket.close()
+
     def write(self, kind: str, **value: Any) -> None:
         """Send an object. Raises OSError when nobody reads any more."""
         self._socket.sendall(orjson.dumps({"kind": kind, **value}, option=orjson.OPT_APPEND_NEWLINE))

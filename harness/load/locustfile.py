@@ -6,6 +6,8 @@ Locust counts, draws and writes for whoever watches; no verdict rests on its num
 
 from __future__ import annotations
 
+import traceback
+
 from locust import User, constant, task
 from locust.exception import StopUser
 
@@ -23,8 +25,13 @@ class Caller(User):
 
     @task
     def send_all(self) -> None:
-        """Send everything once, then end the process."""
+        """Send everything once, then end the process, however that went."""
         if GENERATOR.started:
             raise StopUser
-        GENERATOR.run(self.environment.events.request.fire)
-        self.environment.runner.quit()
+        try:
+            GENERATOR.run(self.environment.events.request.fire)
+        except Exception:
+            traceback.print_exc()  # now: Locust would tell it after the quit, which ends this greenlet
+        finally:
+            LINE.close()  # the harness need not wait for the process's end to know
+            self.environment.runner.quit()

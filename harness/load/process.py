@@ -19,6 +19,10 @@ from harness.load.order import FD, PARENT, Order
 
 READY_LIMIT_S = 60.0
 STOP_LIMIT_S = 5.0
+SILENCE_LIMIT_S = 60.0
+"""A generator tells twice a second how far it is: one that says nothing for so long does nothing any more."""
+LAST_WORDS_S = 1.0
+"""How long what a generator said before its end may take to be read."""
 LONGEST_LINE = 1 << 24
 
 
@@ -42,15 +46,15 @@ class Worker:
             self.writer.write(orjson.dumps({"kind": kind, **value}, option=orjson.OPT_APPEND_NEWLINE))
 
     async def hear(self) -> str:
-        """Take the next thing that it says and return its kind, ``""`` once it is gone."""
+        """Take the next thing that it says and return its kind, ``""`` once it is gone.
+
+        What was cut short by its end, and what is no object of the line's, is its end too.
+        """
         try:
-            line = await self.reader.readline()
-        except (OSError, ValueError):
-            line = b""
-        if not line:
+            said = orjson.loads(await self.reader.readline())
+            kind = str(said.pop("kind"))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             return ""
-        said = orjson.loads(line)
-        kind = str(said.pop("kind"))
         if kind in ("progress", "done"):
             self.told = said
         return kind
@@ -112,18 +116,34 @@ class Workers:
 
 
 async def _until_done(worker: Worker, now_us: Callable[[], int]) -> None:
-    while kind := await worker.hear():
-        if kind == "done":
-            worker.done = True
-            return
-    worker.lost_us = now_us()
+    """Return when it is done or lost: its line or its process ended, or it was silent for too long."""
+    listening = asyncio.create_task(_listen(worker))
+    gone = asyncio.create_task(worker.process.wait())
+    try:
+        await asyncio.wait({listening, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({listening}, timeout=LAST_WORDS_S)
+    finally:
+        listening.cancel()
+        gone.cancel()
+    if not worker.done:
+        worker.lost_us = now_us()
+
+
+async def _listen(worker: Worker) -> None:
+    """Hear it until it is done, gone or silent."""
+    with suppress(TimeoutError):
+        while kind := await asyncio.wait_for(worker.hear(), SILENCE_LIMIT_S):
+            if kind == "done":
+                worker.done = True
+                return
 
 
 @asynccontextmanager
 async def generators(orders: Sequence[Order], logs: Path, locust: Sequence[str] = ()) -> AsyncIterator[Workers]:
     """Start a generator per order and yield them once all are ready; kill what is left of them on the way out.
 
-    ``locust`` are more options for Locust's command line. Raises RuntimeError if one does not become ready.
+    ``logs`` is the folder of what they print, and where they run: it and the paths in orders are absolute. ``locust``
+    are more options for Locust's command line. Raises RuntimeError if one does not become ready.
     """
     async with AsyncExitStack() as stack:
         workers = [await stack.enter_async_context(_started(order, logs, locust)) for order in orders]
@@ -156,7 +176,8 @@ async def _started(order: Order, logs: Path, locust: Sequence[str]) -> AsyncIter
             stderr=said,
             start_new_session=True,  # a Ctrl-C goes to the harness, which then stops its children
             pass_fds=(theirs.fileno(),),
-            env={**_environment(), FD: str(theirs.fileno()), PARENT: str(os.getpid())},
+            cwd=logs,
+            env={**_environment(), "HOME": str(logs), FD: str(theirs.fileno()), PARENT: str(os.getpid())},
         )
     reader, writer = await asyncio.open_connection(sock=ours, limit=LONGEST_LINE)
     worker = Worker(order.index, process, reader, writer, log)
@@ -168,8 +189,13 @@ async def _started(order: Order, logs: Path, locust: Sequence[str]) -> AsyncIter
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment without what would change Locust's settings behind the harness's back."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("LOCUST_")}
+    """Return the environment without what would change Locust's settings behind the harness's back.
+
+    It also reads files in its home and in its working directory, and so has the load's folder for both: what it imports
+    must be named whole.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("LOCUST_")}
+    return {**kept, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
 
 
 async def _end(worker: Worker) -> None:

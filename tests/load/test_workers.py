@@ -1,0 +1,113 @@
+"""The harness's end of the line to a load generator: whatever becomes of the process, the wait for it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from harness.contract import contract_to_json
+from harness.load import process as module
+from harness.load.order import Order
+from harness.load.process import Worker, Workers, generators
+from harness.load.shape import Asked
+from tests.load.tiny import tiny
+
+PROGRESS = b'{"kind":"progress","sent":3,"ended":2,"outcomes":{"ok":2},"late_us":1,"cpu_s":0.1,"starved":0}\n'
+
+
+@asynccontextmanager
+async def saying(words: bytes, *, closes: bool, runs: str = "cat") -> AsyncIterator[Worker]:
+    """Yield a worker whose process is ``runs``, and which says ``words``."""
+    ours, theirs = socket.socketpair()
+    process = await asyncio.create_subprocess_exec(runs, stdin=asyncio.subprocess.PIPE)
+    reader, writer = await asyncio.open_connection(sock=ours)
+    with theirs:
+        theirs.sendall(words)
+        if closes:
+            theirs.close()
+        try:
+            yield Worker(0, process, reader, writer, Path("none"))
+        finally:
+            writer.close()
+            assert process.stdin is not None
+            process.stdin.close()
+            await process.wait()
+
+
+@pytest.mark.parametrize(
+    ("words", "closes", "runs"),
+    [
+        (PROGRESS, True, "cat"),
+        (PROGRESS + PROGRESS[:40], True, "cat"),  # killed while it wrote
+        (PROGRESS + b"[]\n", True, "cat"),
+        (PROGRESS, False, "true"),  # its process ended, though somebody holds its line open
+        (PROGRESS, False, "cat"),  # it lives and says nothing
+    ],
+)
+def test_a_worker_that_ends_or_falls_silent_before_it_is_done_is_lost(
+    words: bytes, closes: bool, runs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LAST_WORDS_S", 0.01)
+    if runs == "cat":
+        monkeypatch.setattr(module, "SILENCE_LIMIT_S", 0.01)
+
+    async def main() -> Workers:
+        async with saying(words, closes=closes, runs=runs) as worker:
+            workers = Workers([worker])
+            await asyncio.wait_for(workers.ended(lambda: 7), 30)
+            return workers
+
+    workers = asyncio.run(main())
+    assert [worker.lost_us for worker in workers.all] == [7]
+    assert workers.progress()["sent"] == 3
+    assert workers.lost == 1
+
+
+def test_what_a_worker_said_before_its_process_ended_is_heard() -> None:
+    async def main() -> Workers:
+        async with saying(PROGRESS + PROGRESS.replace(b"progress", b"done"), closes=False, runs="true") as worker:
+            await worker.process.wait()
+            workers = Workers([worker])
+            await asyncio.wait_for(workers.ended(lambda: 7), 30)
+            return workers
+
+    assert asyncio.run(main()).lost == 0
+
+
+@pytest.mark.local
+def test_a_generator_that_fails_is_lost_and_says_why_and_no_file_of_a_person_sets_up_its_locust(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".locust.conf").write_text("users = many")
+    (tmp_path / "locust.conf").write_text("run-time = soon")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    order = Order(
+        shape="ceiling-text",
+        asked=Asked().as_data(),
+        contract=contract_to_json(tiny()),
+        base_url="http://127.0.0.1:9",
+        keys={},
+        rows=str(tmp_path / "rows.jsonl"),
+        index=0,
+        workers=1,
+        limit_s=1,
+    )
+
+    async def main() -> Workers:
+        async with generators([order], folder) as workers:
+            workers.go(0)
+            await asyncio.wait_for(workers.ended(lambda: 7), 30)
+            assert "KeyError" in workers.all[0].log.read_text()
+            return workers
+
+    assert asyncio.run(main()).lost == 1

@@ -53,6 +53,8 @@ class Connection(asyncio.Protocol):
         self._parser: Any = None
         self._timing = Timing(0)
         self._body: list[bytes] = []
+        self._whole = True
+        """Whether the answer is there, so that whatever comes now is nobody's."""
         self._answer: asyncio.Future[Timing] | None = None
         self.closed = False
 
@@ -60,6 +62,7 @@ class Connection(asyncio.Protocol):
         """Send ``request`` and return what will be its timing; status 0 if the connection breaks first."""
         self._parser = httptools.HttpResponseParser(self)
         self._body = []
+        self._whole = False
         self._answer = asyncio.get_running_loop().create_future()
         self._timing = Timing(perf_counter_ns())
         self._transport.write(request)
@@ -75,16 +78,25 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         now = perf_counter_ns()
+        if self._whole:
+            self._end()
+            return
         bodies = len(self._body)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
-            self._transport.abort()
-            return
+            self._end()
+            if not self._whole:
+                return
         if len(self._body) > bodies:
             self._timing.last_ns = now
             if not bodies:
                 self._timing.first_ns = now
+
+    def _end(self) -> None:
+        """Use it no more."""
+        self.closed = True
+        self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
@@ -92,12 +104,20 @@ class Connection(asyncio.Protocol):
 
     # What the parser tells.
 
+    def on_message_begin(self) -> None:
+        if self._whole:  # a second answer, and one call was made
+            self._end()
+
     def on_body(self, body: bytes) -> None:
-        self._body.append(body)
+        if not self._whole:
+            self._body.append(body)
 
     def on_message_complete(self) -> None:
-        timing = self._timing
-        timing.status = self._parser.get_status_code()
+        timing, status = self._timing, self._parser.get_status_code()
+        if self._whole or status < 200:
+            return
+        self._whole = True
+        timing.status = status
         timing.body = b"".join(self._body)
         if not self._parser.should_keep_alive():
             self.closed = True

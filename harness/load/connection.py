@@ -12,6 +12,7 @@ import ssl
 import time  # noqa: TID251 - the generator runs in real time, in a process of its own
 from collections import deque
 from contextlib import suppress
+from typing import Any
 from urllib.parse import urlsplit
 
 import httptools
@@ -24,10 +25,12 @@ IDLE_S = 1.0
 _READ = 1 << 16
 _NO_BODY = (204, 304)
 _OUT_OF_SOCKETS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL)
+_Address = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
+"""What ``getaddrinfo`` tells of one address."""
 
 
 class Pool:
-    """Keep-alive connections to one address, the one used last first.
+    """Keep-alive connections to one gateway, the one used last first.
 
     Raises ValueError for what is no address, OSError for one that nobody knows.
     """
@@ -38,9 +41,7 @@ class Pool:
             raise ValueError(f"{base_url} is no address of a gateway")
         port = parts.port or (443 if parts.scheme == "https" else 80)
         # Once: a name is not looked up for each connection.
-        family, kind, protocol, _, address = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)[0]
-        self._socket = family, kind, protocol
-        self._address = address
+        self._addresses = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._name = parts.hostname
         self._host = parts.netloc.rpartition("@")[2]
@@ -83,16 +84,27 @@ class Pool:
         if self._idle:
             return self._idle.pop()[1]
         self.opened += 1
-        plain = socket.socket(*self._socket)
+        return Connection(self._connected())
+
+    def _connected(self) -> socket.socket:
+        """Return a new socket to the first address that takes one; each is tried once. Raises OSError."""
+        for at in self._addresses[:-1]:
+            with suppress(OSError):
+                return self._connected_to(at)
+        return self._connected_to(self._addresses[-1])
+
+    def _connected_to(self, at: _Address) -> socket.socket:
+        family, kind, protocol, _, address = at
+        plain = socket.socket(family, kind, protocol)
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            plain.connect(self._address)
+            plain.connect(address)
             if self._tls is not None:
                 plain = self._tls.wrap_socket(plain, server_hostname=self._name)
         except BaseException:  # a greenlet that is killed while it connects leaves nothing open either
             plain.close()
             raise
-        return Connection(plain)
+        return plain
 
     def _message(self, request: Request) -> bytes:
         query = f"?{request.query}" if request.query else ""
@@ -104,7 +116,7 @@ class Pool:
 
 
 class Connection:
-    """One connection; it reads one answer after the other."""
+    """One connection; it reads one answer after the other, and what comes behind one is no other call's."""
 
     def __init__(self, plain: socket.socket) -> None:
         self._socket = plain
@@ -127,7 +139,8 @@ class Connection:
     def read(self, exchange: Exchange) -> bool:
         """Read one answer, and say whether the connection can be used again. Raises OSError, EOFError, HttpParserError.
 
-        An answer without any framing ends where the connection does.
+        An answer without any framing ends where the connection does. One with more behind it than there should be is
+        whole, and the connection's last.
         """
         self._exchange, self._done, self._framed = exchange, False, False
         self._headers = []
@@ -137,9 +150,18 @@ class Connection:
                 if exchange.status is None or self._framed:
                     raise EOFError("the connection ended before the answer did")
                 return False
-            self._parser.feed_data(data)
-        self._exchange = None
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserError:
+                if not self._done:
+                    raise
+                self._kept = False
         return self._kept
+
+    def on_message_begin(self) -> None:
+        """Take an answer's first byte (of the parser)."""
+        if self._done:
+            self._kept = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header (of the parser)."""
@@ -149,6 +171,8 @@ class Connection:
 
     def on_headers_complete(self) -> None:
         """Take the head's end (of the parser)."""
+        if self._done:
+            return
         assert self._exchange is not None
         status = self._parser.get_status_code()
         if status >= 200:
@@ -158,11 +182,15 @@ class Connection:
 
     def on_body(self, data: bytes) -> None:
         """Take a piece of the body (of the parser)."""
+        if self._done:
+            return
         assert self._exchange is not None
         self._exchange.chunk(data)
 
     def on_message_complete(self) -> None:
         """Take the answer's end (of the parser)."""
+        if self._done:
+            return
         assert self._exchange is not None
         self._done = self._exchange.status is not None
         self._kept = bool(self._parser.should_keep_alive())  # the parser knows it here, and not afterwards

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from harness.bench import caller as module
-from harness.bench.caller import Caller, Timing
+from harness.bench.caller import Caller, Connection, Timing
 from harness.bench.plan import CHUNKS
 from harness.target import TargetError
 
@@ -78,6 +78,50 @@ def test_what_is_no_whole_answer_is_counted_and_told(says: bytes, chunks: int, t
     assert timing is None
     assert made.failed == 1
     assert made.first_failure.startswith(told)
+
+
+@pytest.mark.parametrize("behind", [answer(WHOLE), answer(b"no", b"503 No"), b"HTTP/1.1 ", b"garbage\r\n\r\n"])
+def test_what_comes_behind_an_answer_is_no_part_of_any_call_and_ends_the_connection(behind: bytes) -> None:
+    async def twice(made: Caller) -> list[object]:
+        return [await made.call(REQUEST), await made.call(REQUEST)]
+
+    made, timings, connections = calling(answer(WHOLE) + behind, twice)
+    assert made.failed == 0, made.first_failure
+    assert isinstance(timings, list)
+    assert [(one.status, one.body) for one in timings] == [(200, WHOLE)] * 2
+    assert all(0 < one.sent_ns <= one.first_ns <= one.last_ns for one in timings)
+    assert connections == 2
+
+
+class Wire:
+    """A transport that takes everything."""
+
+    aborted = False
+
+    def write(self, data: bytes) -> None:
+        assert data == REQUEST
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+def test_an_interim_answer_is_not_the_answer_and_what_comes_late_is_none() -> None:
+    async def main() -> None:
+        connection, wire = Connection(), Wire()
+        connection.connection_made(wire)
+        told = connection.call(REQUEST)
+        connection.data_received(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n")
+        await asyncio.sleep(0)
+        assert not told.done()
+        connection.data_received(answer(WHOLE))
+        timing = await told
+        assert (timing.status, timing.body) == (200, WHOLE)
+        assert not connection.closed
+        connection.data_received(answer(WHOLE))
+        assert connection.closed
+        assert wire.aborted
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(("more", "wanted"), [(b"", 1), (b"connection: close\r\n", 3)])

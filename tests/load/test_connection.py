@@ -144,6 +144,28 @@ def test_a_connection_is_used_again_after_a_whole_answer_and_never_after_another
     assert taken == [0, 0, 0, 1, 2]
 
 
+@pytest.mark.parametrize("behind", [WHOLE, WHOLE[:9], JSON + b"content-length: 0\r\n\r\n" + WHOLE, b"garbage\r\n\r\n"])
+def test_what_comes_behind_an_answer_is_no_part_of_any_call_and_ends_the_connection(behind: bytes) -> None:
+    with answering([WHOLE + behind], [WHOLE]) as (url, taken), closing(Pool(url)) as pool:
+        spans = [asked(chat("m", id=name), pool) for name in ("s1", "s2")]
+        assert [(span["outcome"], span["answer_bytes"]) for span in spans] == [("ok", len(BODY))] * 2
+    assert taken == [0, 1]
+
+
+def test_each_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        nobody = listener.getsockname()
+    told = socket.getaddrinfo
+
+    def two(host: str, port: int, **more: Any) -> list[Any]:
+        ((*how, there),) = told(host, port, **more)
+        return [(*how, nobody), (*how, there)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", two)
+    with answering([WHOLE]) as (url, _):
+        assert asked_once(chat("m", id="s1"), url)["outcome"] == "ok"
+
+
 def test_a_credential_that_comes_back_is_in_no_span() -> None:
     body = BODY.replace(b"hi", b"ck_secretsecret")
     with answering([JSON + b"content-length: %d\r\n\r\n" % len(body) + body]) as (url, _):

@@ -32,6 +32,8 @@ WRITTEN = (
     *(f"load-{what}.{kind}" for what in ("calls", "seconds") for kind in ("csv", "parquet")),
 )
 """What a run leaves in its folder besides histories."""
+LEFT = ("*/history.jsonl", "load.*/locust-*.txt")
+"""What marks a folder below it as a run's: a history, or what a load printed that came to none."""
 
 
 def run_folder(out: Path | None) -> Path:
@@ -72,14 +74,15 @@ def _next_folder() -> Path:
 def _clear(folder: Path) -> None:
     """Remove an earlier run's record from ``folder``, so that two runs never mix."""
     present = {path.name for path in folder.iterdir()}
+    started = {path.parent for left in LEFT for path in folder.glob(left)}
     if (
         present
         and not present & {"verdict.json", "power.json", "swarm.json", "bench.json", CONTRACT, ".probe"}
-        and not list(folder.glob("*/history.jsonl"))
+        and not started
     ):
         raise OSError(f"it holds other files: {', '.join(sorted(present)[:3])}")
-    for recorded in folder.glob("*/history.jsonl"):
-        shutil.rmtree(recorded.parent)
+    for recorded in started:
+        shutil.rmtree(recorded)
     if (folder / "audit" / "audit.json").is_file():
         shutil.rmtree(folder / "audit")
     for name in WRITTEN:

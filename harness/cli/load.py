@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,7 @@ def load_command(options: LoadOptions) -> int:
         return EXIT_USAGE
     except ContractError as error:
         raise click.UsageError("; ".join(error.problems)) from None
+    locust = _web(options.web)
     told(target.check)
     folder = run_folder(options.out)
     run = LoadRun(
@@ -81,7 +83,7 @@ def load_command(options: LoadOptions) -> int:
         workers=options.workers,
         folder=folder / f"load.{shape.name}-{asked.seed}",
         mutant=options.mutant,
-        locust=_web(options.web),
+        locust=locust,
     )
     asked_of = {
         "target": options.target,
@@ -196,7 +198,14 @@ def _objective(given: Sequence[str]) -> dict[str, float]:
 
 
 def _web(port: int | None) -> tuple[str, ...]:
-    """Return Locust's options for its page, on loopback alone: it can stop a load, and asks nobody who he is."""
+    """Return Locust's options for its page, on loopback alone: it can stop a load, and asks nobody who he is.
+
+    Raises UsageError for a port that cannot be had.
+    """
     if port is None:
         return ()
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise click.UsageError(f"--web {port}: {error.strerror or error}") from None
     return "--autostart", "--autoquit", "0", "--web-host", "127.0.0.1", "--web-port", str(port)

@@ -61,15 +61,16 @@ async def run_load(run: LoadRun, load: Load, contract: Contract, watch: Watch) -
     """Run ``load`` under ``contract`` and write its history into the run's folder; return whether it ran to its end.
 
     A cancellation stops it and is no error: what there is is collected. Raises Unsupported for a world that the target
-    has not got, TargetError if the target does not start, or dies meanwhile: then too the history is written.
+    has not got, TargetError if the target or a generator does not start, or if the target dies meanwhile: then too the
+    history is written.
     """
     made = _scenario(run, load)
     if run.mode == "local":
         stage_of = local_stage(run.name, load.world, run.target, contract, seed=run.asked.seed, mutant=run.mutant)
     else:
         stage_of = remote_stage(load.world, run.target, contract, seed=run.asked.seed)
-    run.folder.mkdir(parents=True, exist_ok=True)
     async with stage_of as stage:
+        run.folder.mkdir(parents=True, exist_ok=True)
         with closing(Recorder()) as recorder:
             return await _Loading(run, load, made, stage, recorder, watch).run()
 

@@ -16,6 +16,7 @@ import orjson
 
 from harness.load import locustfile_path
 from harness.load.order import FD, PARENT, Order
+from harness.target import TargetError
 
 READY_LIMIT_S = 60.0
 STOP_LIMIT_S = 5.0
@@ -60,9 +61,10 @@ class Worker:
         return kind
 
     def last_words(self) -> str:
-        """Return the end of what its Locust printed."""
+        """Return the end of what its Locust printed, without the tables that it ends with."""
         with suppress(OSError):
-            return "\n".join(self.log.read_text(errors="replace").splitlines()[-8:])
+            said, _, _ = self.log.read_text(errors="replace").partition("\nType  ")
+            return "\n".join(said.splitlines()[-8:])
         return ""
 
 
@@ -143,10 +145,13 @@ async def generators(orders: Sequence[Order], logs: Path, locust: Sequence[str] 
     """Start a generator per order and yield them once all are ready; kill what is left of them on the way out.
 
     ``logs`` is the folder of what they print, and where they run: it and the paths in orders are absolute. ``locust``
-    are more options for Locust's command line. Raises RuntimeError if one does not become ready.
+    are more options for the first one's Locust: a page has one port. Raises TargetError if one does not become ready.
     """
     async with AsyncExitStack() as stack:
-        workers = [await stack.enter_async_context(_started(order, logs, locust)) for order in orders]
+        workers = [
+            await stack.enter_async_context(_started(order, logs, () if number else locust))
+            for number, order in enumerate(orders)
+        ]
         try:
             async with asyncio.timeout(READY_LIMIT_S):
                 kinds = await asyncio.gather(*(worker.hear() for worker in workers))
@@ -158,8 +163,8 @@ async def generators(orders: Sequence[Order], logs: Path, locust: Sequence[str] 
         yield Workers(workers)
 
 
-def _unready(worker: Worker, why: str) -> RuntimeError:
-    return RuntimeError(f"the load generator {why}: {worker.last_words() or 'it said nothing'}")
+def _unready(worker: Worker, why: str) -> TargetError:
+    return TargetError(f"the load generator {why}", cause=worker.last_words() or "it said nothing")
 
 
 @asynccontextmanager

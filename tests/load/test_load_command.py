@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ import pytest
 
 import harness.load.shapes  # noqa: F401 - registers them
 from harness.checker import CHECKERS
+from harness.cli.folder import run_folder
 from harness.cli.suite import load as load_suite
 from harness.cli.suite import make_target, target_spec
 from harness.environment.load import LoadRun, run_load
@@ -169,4 +171,30 @@ def test_what_cannot_be_loaded_is_refused_before_anything_starts(
         main()
     assert ended.value.code in (64, 69)
     assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_port_that_somebody_has_is_refused_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from harness.cli.main import main
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        monkeypatch.setattr(
+            sys, "argv", ["harness", "load", "soak", "--web", str(port), "--out", str(tmp_path / "run")]
+        )
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert ended.value.code == 64
+    assert f"--web {port}: Address already in use" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_load_that_came_to_no_history_does_not_block_its_folder(tmp_path: Path) -> None:
+    left = tmp_path / "load.soak-0"
+    left.mkdir()
+    (left / "locust-0.txt").touch()
+    (left / "rows-0.jsonl").touch()
+    run_folder(tmp_path)
     assert not list(tmp_path.iterdir())

@@ -15,6 +15,7 @@ from harness.load import process as module
 from harness.load.order import Order
 from harness.load.process import Worker, Workers, generators
 from harness.load.shape import Asked
+from harness.target import TargetError
 from tests.load.tiny import tiny
 
 PROGRESS = b'{"kind":"progress","sent":3,"ended":2,"outcomes":{"ok":2},"late_us":1,"cpu_s":0.1,"starved":0}\n'
@@ -79,6 +80,21 @@ def test_what_a_worker_said_before_its_process_ended_is_heard() -> None:
     assert asyncio.run(main()).lost == 0
 
 
+def order(folder: Path) -> Order:
+    """Return one for a gateway that nobody is, without any account's key."""
+    return Order(
+        shape="ceiling-text",
+        asked=Asked().as_data(),
+        contract=contract_to_json(tiny()),
+        base_url="http://127.0.0.1:9",
+        keys={},
+        rows=str(folder / "rows.jsonl"),
+        index=0,
+        workers=1,
+        limit_s=1,
+    )
+
+
 @pytest.mark.local
 def test_a_generator_that_fails_is_lost_and_says_why_and_no_file_of_a_person_sets_up_its_locust(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -91,23 +107,41 @@ def test_a_generator_that_fails_is_lost_and_says_why_and_no_file_of_a_person_set
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "run"
     folder.mkdir()
-    order = Order(
-        shape="ceiling-text",
-        asked=Asked().as_data(),
-        contract=contract_to_json(tiny()),
-        base_url="http://127.0.0.1:9",
-        keys={},
-        rows=str(tmp_path / "rows.jsonl"),
-        index=0,
-        workers=1,
-        limit_s=1,
-    )
 
     async def main() -> Workers:
-        async with generators([order], folder) as workers:
+        async with generators([order(tmp_path)], folder) as workers:
             workers.go(0)
             await asyncio.wait_for(workers.ended(lambda: 7), 30)
             assert "KeyError" in workers.all[0].log.read_text()
             return workers
 
     assert asyncio.run(main()).lost == 1
+
+
+@pytest.mark.local
+def test_a_generator_that_does_not_start_says_why(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with generators([order(tmp_path)], tmp_path, ["--no-such-option"]):
+            pass
+
+    with pytest.raises(TargetError, match="did not start") as raised:
+        asyncio.run(main())
+    assert "--no-such-option" in raised.value.cause
+
+
+def test_the_first_generator_alone_gets_the_options_for_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+
+    @asynccontextmanager
+    async def started(_: Order, __: Path, locust: object) -> AsyncIterator[Worker]:
+        given.append(locust)
+        async with saying(b'{"kind":"ready"}\n', closes=False) as worker:
+            yield worker
+
+    async def main() -> None:
+        async with generators([order(tmp_path)] * 3, tmp_path, ("--web-port", "1")):
+            pass
+
+    monkeypatch.setattr(module, "_started", started)
+    asyncio.run(main())
+    assert given == [("--web-port", "1"), (), ()]

@@ -26,8 +26,8 @@ class Taps:
         """Which of journal and books were read to their end."""
         self._secrets = {secret.encode(): key for key, secret in stage.secrets.items()}
 
-    async def collect(self, zero_s: float, *, bodies: bool = False) -> None:
-        """Read the upstreams' journal (and the bodies that they got), the gateway's books and its log.
+    async def collect(self, zero_s: float, *, bodies: bool = False, books: bool = True) -> None:
+        """Read the upstreams' journal (and the bodies that they got), the gateway's books if wanted, and its log.
 
         ``zero_s`` is the run's zero on the loop's clock.
         """
@@ -35,7 +35,7 @@ class Taps:
         if stage.control is not None:
             await self._journal(bodies=bodies)
             self.read.add("journal")
-        if stage.running.books is not None:
+        if books and stage.running.books is not None:
             await self._books(zero_s)
             self.read.add("books")
         crashes = Counter(told for said in stage.log if (told := stage.running.crashed(said)))

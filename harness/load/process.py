@@ -172,6 +172,7 @@ async def _started(order: Order, logs: Path, locust: Sequence[str]) -> AsyncIter
     ours, theirs = socket.socketpair()
     log = logs / f"locust-{order.index}.txt"
     with theirs, log.open("wb") as said:
+        reader, writer = await asyncio.open_connection(sock=ours, limit=LONGEST_LINE)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "locust", "-f", str(locustfile_path()), "-u", "1", "-r", "1"),
             *("--only-summary", "--exit-code-on-error", "0", "--stop-timeout", "0", "--loglevel", "WARNING"),
@@ -184,7 +185,6 @@ async def _started(order: Order, logs: Path, locust: Sequence[str]) -> AsyncIter
             cwd=logs,
             env={**_environment(), "HOME": str(logs), FD: str(theirs.fileno()), PARENT: str(os.getpid())},
         )
-    reader, writer = await asyncio.open_connection(sock=ours, limit=LONGEST_LINE)
     worker = Worker(order.index, process, reader, writer, log)
     try:
         writer.write(orjson.dumps(order.as_data(), option=orjson.OPT_APPEND_NEWLINE))

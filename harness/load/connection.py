@@ -81,8 +81,11 @@ class Pool:
         now = time.monotonic()
         while self._idle and now - self._idle[0][0] > IDLE_S:
             self._idle.popleft()[1].close()
-        if self._idle:
-            return self._idle.pop()[1]
+        while self._idle:
+            _, kept = self._idle.pop()
+            if kept.quiet():
+                return kept
+            kept.close()
         self.opened += 1
         return Connection(self._connected())
 
@@ -131,6 +134,19 @@ class Connection:
         """Close it."""
         with suppress(OSError):
             self._socket.close()
+
+    def quiet(self) -> bool:
+        """Say whether nothing came since its answer: neither bytes, which are no other call's, nor its end."""
+        self._socket.settimeout(0)
+        try:
+            self._socket.recv(1)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return True
+        except OSError:
+            return False
+        finally:
+            self._socket.settimeout(None)
+        return False
 
     def send(self, message: bytes) -> None:
         """Send a whole request. Raises OSError."""

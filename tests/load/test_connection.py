@@ -16,7 +16,7 @@ import pytest
 from harness.clients import Request, build
 from harness.clients.exchange import Exchange
 from harness.contract import load_contract
-from harness.load.connection import Pool
+from harness.load.connection import Connection, Pool
 from harness.scenario import Call, chat
 
 BODY = (
@@ -150,6 +150,21 @@ def test_what_comes_behind_an_answer_is_no_part_of_any_call_and_ends_the_connect
         spans = [asked(chat("m", id=name), pool) for name in ("s1", "s2")]
         assert [(span["outcome"], span["answer_bytes"]) for span in spans] == [("ok", len(BODY))] * 2
     assert taken == [0, 1]
+
+
+@pytest.mark.parametrize("late", [WHOLE, b""])
+def test_what_comes_after_an_answer_was_read_ends_the_connection_too(late: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    with theirs, closing(Connection(ours)) as connection:
+        for _ in range(2):
+            theirs.sendall(WHOLE)
+            exchange = Exchange(chat("m", id="s1"), lambda: 0)
+            assert connection.read(exchange)
+            assert exchange.raw == [BODY]
+            assert connection.quiet()
+        theirs.sendall(late)
+        theirs.shutdown(socket.SHUT_WR)
+        assert not connection.quiet()
 
 
 def test_each_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:

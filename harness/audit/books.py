@@ -8,8 +8,8 @@
 ``accounts`` opening balances;  ``unreadable`` rows that could not be used, each with file, row and why
 ``aside``    the calls of such rows, by book: nothing is said of them; '' for a row that does not tell its call
 
-Amounts are whole units (see ``units``), times are microseconds of whatever clock the book has. Rows of the four books
-are matched on ``call``. Every row has ``file`` (an index into ``sources``) and ``line`` (1-based, or a row's number).
+Amounts are whole units (see ``units``) in 128 bits: a balance of 10^12 credits does not fit 64. Times are microseconds
+of whatever clock the book has. Rows of the four books are matched on ``call``. Every row has ``file`` (an index into ``sources``) and ``line`` (1-based, or a row's number).
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ TABLES = {
     "file INTEGER, line BIGINT",
     # amount: what is charged, held, released, paid; change: of the posted balance; seq: the ledger's own order. Tokens
     # where the ledger itself says what it charged for.
-    "entries": "call VARCHAR, account VARCHAR, model VARCHAR, kind VARCHAR, amount BIGINT, change BIGINT, "
-    "balance BIGINT, input BIGINT, cache_read BIGINT, cache_write BIGINT, output BIGINT, seq BIGINT, stamp BIGINT, "
-    "file INTEGER, line BIGINT",
-    "logged": "call VARCHAR, account VARCHAR, model VARCHAR, outcome VARCHAR, charged BIGINT, paid BIGINT, "
+    "entries": "call VARCHAR, account VARCHAR, model VARCHAR, kind VARCHAR, amount HUGEINT, "
+    "change HUGEINT, balance HUGEINT, input BIGINT, cache_read BIGINT, cache_write BIGINT, output BIGINT, seq BIGINT, "
+    "stamp BIGINT, file INTEGER, line BIGINT",
+    "logged": "call VARCHAR, account VARCHAR, model VARCHAR, outcome VARCHAR, charged HUGEINT, paid HUGEINT, "
     "insurance VARCHAR, latency_ms BIGINT, input BIGINT, cache_read BIGINT, cache_write BIGINT, output BIGINT, "
     "stamp BIGINT, file INTEGER, line BIGINT",
     # outcome: ok, failed (an error was seen), unknown (nobody can tell whether the answer counts). insured: the policy
     # covers the call. slowest/fastest: bounds of its true latency by independent clocks, NULL where they cannot tell.
-    "told": "call VARCHAR, policy INTEGER, account VARCHAR, model VARCHAR, outcome VARCHAR, charged BIGINT, "
-    "before BIGINT, after BIGINT, insured BOOLEAN, status VARCHAR, paid BIGINT, header_status VARCHAR, "
-    "header_paid BIGINT, latency_ms BIGINT, fastest BIGINT, slowest BIGINT, stamp BIGINT, file INTEGER, line BIGINT",
+    "told": "call VARCHAR, policy INTEGER, account VARCHAR, model VARCHAR, outcome VARCHAR, charged HUGEINT, "
+    "before HUGEINT, after HUGEINT, insured BOOLEAN, status VARCHAR, paid HUGEINT, header_status VARCHAR, "
+    "header_paid HUGEINT, latency_ms BIGINT, fastest BIGINT, slowest BIGINT, stamp BIGINT, file INTEGER, line BIGINT",
     "prices": "policy INTEGER, model VARCHAR, input BIGINT, cache_read BIGINT, cache_write BIGINT, output BIGINT",
     "policies": "policy INTEGER, quantum BIGINT, rounding VARCHAR, threshold BIGINT, ratio_over BIGINT, "
     "ratio_under BIGINT, skew BIGINT, tolerance BIGINT",
-    "accounts": "account VARCHAR, opening BIGINT",
+    "accounts": "account VARCHAR, opening HUGEINT",
     "unreadable": "source VARCHAR, row BIGINT, field VARCHAR, value VARCHAR, problem VARCHAR",
     "aside": "book VARCHAR, call VARCHAR",
     "sources": "file INTEGER, name VARCHAR",
@@ -133,7 +133,8 @@ class Books:
         import pandas as pd
 
         kinds = dict(column.split() for column in TABLES[table].split(", "))
-        types = {"BIGINT": "Int64", "INTEGER": "Int64", "VARCHAR": "object", "BOOLEAN": "boolean"}
+        # pandas has no integers of 128 bits: they go as text, which the insertion reads as its column's type.
+        types = {"HUGEINT": "string", "BIGINT": "Int64", "INTEGER": "Int64", "VARCHAR": "object", "BOOLEAN": "boolean"}
         columns = list(zip(*rows, strict=True))
         frame = pd.DataFrame(
             {

@@ -91,14 +91,14 @@ def _served() -> str:
     return f"""SELECT call, any_value(policy) AS policy, any_value(account) AS account, any_value(model) AS model,
         count(*) AS attempts, count_if(serves) AS serving, arg_max(flaw, (ended, line)) FILTER (serves) AS flaw, {last},
         min(started) AS started, max(ended) AS ended,
-        sum(exact)::BIGINT AS all_exact, sum({rounded("exact", "t")})::BIGINT AS all_prices
+        sum(exact)::HUGEINT AS all_exact, sum({rounded("exact", "t")})::HUGEINT AS all_prices
         FROM t GROUP BY call"""
 
 
 def _entries() -> str:
     sums = {"post": "charged", "refund": "refunded", "hold": "held", "void": "released", "payout": "paid"}
     columns = ", ".join(
-        f"count_if(kind = '{kind}') AS {kind}s, coalesce(sum(amount) FILTER (kind = '{kind}'), 0)::BIGINT AS {name}"
+        f"count_if(kind = '{kind}') AS {kind}s, coalesce(sum(amount) FILTER (kind = '{kind}'), 0)::HUGEINT AS {name}"
         for kind, name in sums.items()
     )
     tokens = ", ".join(f"any_value({name}) FILTER (kind = 'post') AS {name}" for name in CLASSES)
@@ -113,7 +113,7 @@ def _entries() -> str:
 def _logged() -> str:
     tokens = ", ".join(f"any_value({name}) AS {name}" for name in CLASSES)
     return f"""SELECT call, any_value(account) AS account, any_value(model) AS model, count(*) AS n, {tokens},
-        sum(charged)::BIGINT AS charged, sum(paid)::BIGINT AS paid, any_value(insurance) AS insurance,
+        sum(charged)::HUGEINT AS charged, sum(paid)::HUGEINT AS paid, any_value(insurance) AS insurance,
         any_value(latency_ms) AS latency_ms FROM suspect_logged WHERE {LOOKED_AT} GROUP BY call"""
 
 

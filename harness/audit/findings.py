@@ -6,7 +6,7 @@ from harness.audit.books import Books
 from harness.audit.classes import CHARGES, DISPLAY, OTHERS, Class, confusion
 
 COLUMNS = (
-    "class VARCHAR, call VARCHAR, account VARCHAR, model VARCHAR, expected BIGINT, observed BIGINT, delta BIGINT, "
+    "class VARCHAR, call VARCHAR, account VARCHAR, model VARCHAR, expected HUGEINT, observed HUGEINT, delta HUGEINT, "
     "harmed VARCHAR, why VARCHAR, stamp BIGINT, served VARCHAR, booked VARCHAR, told VARCHAR"
 )
 NO_MONEY = ("CUTOFF", "HOLD_LEAK", "CLIENT_DISPLAY_MISMATCH", "BALANCE_CHAIN_BREAK")
@@ -34,7 +34,7 @@ def find(books: Books) -> None:
 
 
 def _insert(books: Books, one: Class, table: str, when: str) -> None:
-    expected, observed = f"({one.expected})::BIGINT", f"({one.observed})::BIGINT"
+    expected, observed = f"({one.expected})::HUGEINT", f"({one.observed})::HUGEINT"
     books.db.execute(
         f"INSERT INTO discrepancies SELECT '{one.name}', call, account, model, {expected}, {observed}, "
         f"{observed} - {expected}, {harmed(one.name, f'{observed} - {expected}')}, {one.why}, {AT}, '', '', '' "

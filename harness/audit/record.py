@@ -24,7 +24,10 @@ def write_record(audit: Audit, books: Books, out: Path) -> None:
     """
     (out / "audit.json").write_text(json.dumps(audit.as_json(), indent=1, default=str) + "\n", "utf-8")
     ordered = "SELECT * FROM discrepancies ORDER BY class, abs(delta) DESC, call"
-    books.db.execute(f"COPY ({ordered}) TO {literal(str(out / 'discrepancies.parquet'))} (FORMAT parquet)")
+    # Parquet has no integers of 128 bits: without the cast they would be floating-point numbers.
+    whole = ", ".join(f"{name}::DECIMAL(38, 0) AS {name}" for name in AMOUNTS)
+    exact = f"SELECT * REPLACE ({whole}) FROM ({ordered})"
+    books.db.execute(f"COPY ({exact}) TO {literal(str(out / 'discrepancies.parquet'))} (FORMAT parquet)")
     for name, rows in (("discrepancies", ordered), ("unreadable", "SELECT * FROM unreadable ORDER BY source, row")):
         columns = [row[0] for row in books.rows(f"DESCRIBE SELECT * FROM {name}")]
         picked = ", ".join(_column(column, books.unit.digits) for column in columns)
@@ -33,7 +36,8 @@ def write_record(audit: Audit, books: Books, out: Path) -> None:
 
 def _column(name: str, digits: int) -> str:
     if name in AMOUNTS:
-        return f"{name}::DECIMAL(19, 0) * {Decimal(1).scaleb(-digits):f}::DECIMAL({digits + 1}, {digits}) AS {name}_usd"
+        unit = f"{Decimal(1).scaleb(-digits):f}::DECIMAL({digits + 1}, {digits})"
+        return f"{name}::DECIMAL({37 - digits}, 0) * {unit} AS {name}_usd"  # a product has 38 digits at most
     if name in NUMBERS:
         return name
     return f"CASE WHEN regexp_matches({name}, {literal(FORMULA)}) THEN '''' || {name} ELSE {name} END AS {name}"

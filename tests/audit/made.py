@@ -405,6 +405,7 @@ class Month:
     cases: list[Case]
     logged: bool = False
     balances: bool = True
+    opening: int = OPENING
     expected: list[Expected] = field(default_factory=list)
     closing: dict[str, int] = field(default_factory=dict)
 
@@ -414,11 +415,11 @@ class Month:
         books.db.execute("SET threads = 2")
         books.insert("prices", [(0, model, *prices) for model, prices in PRICES.items()])
         books.insert("policies", [(0, CREDIT, "up", THRESHOLD_MS * 1000, 1, 4, 0, 0)])
-        books.insert("accounts", [(account, OPENING) for account in ACCOUNTS])
+        books.insert("accounts", [(account, self.opening) for account in ACCOUNTS])
         for name in ("upstream.jsonl", "ledger.jsonl", "usage.jsonl", "client.jsonl"):
             books.source(name)
         rows: dict[str, list[tuple[object, ...]]] = {"served": [], "entries": [], "logged": [], "told": []}
-        self.closing = dict.fromkeys(ACCOUNTS, OPENING)
+        self.closing = dict.fromkeys(ACCOUNTS, self.opening)
         for case in self.cases:
             for _ in range(case.twins):
                 self._add(case, rows)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 from collections import Counter
+from decimal import Decimal
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 
 import harness.audit.screen as screen
 from harness.audit import CLASSES, Audit, Books, audit
+from harness.audit.record import write_record
 from tests.audit.made import ACCOUNTS, CREDIT, LIES, OPENING, THRESHOLD_MS, UNSCREENED, Month, clean, month, plain, slow
 
 FOUND = "SELECT class, call, expected, observed, delta, harmed FROM discrepancies"
@@ -168,6 +172,25 @@ def test_accounts_roll_forward_to_the_unit_and_say_how_far_off_they_are() -> Non
         assert account["closing"] - sums == account["unexplained"]
         assert account["opening"] == OPENING
     assert result.unexplained == 1
+
+
+@pytest.mark.parametrize("logged", [False, True], ids=["screened", "unscreened"])
+def test_balances_beyond_64_bits_are_compared_and_written_to_the_unit(logged: bool, tmp_path: Path) -> None:
+    opening = 10**12 * CREDIT
+    made = month("rich", calls=60, lies=["loses_money_between_two_entries"], logged=logged)
+    made.opening = opening
+    with made.books() as books:
+        result = audit(books)
+        found = rows(books)
+        write_record(result, books, tmp_path)
+        written = books.rows("SELECT observed FROM read_parquet(?)", [str(tmp_path / "discrepancies.parquet")])
+    (expected,) = made.expected
+    assert found == Counter([expected.row])
+    assert abs(opening - (expected.observed or 0)) < OPENING
+    assert {account["opening"] for account in result.accounts} == {opening}
+    assert [int(observed) for (observed,) in written] == [expected.observed]
+    (row,) = csv.DictReader((tmp_path / "discrepancies.csv").read_text().splitlines())
+    assert Decimal(row["observed_usd"]) * 10**10 == expected.observed
 
 
 def test_balances_told_to_clients_form_one_order_where_the_ledger_shows_none() -> None:

@@ -9,7 +9,8 @@
 ``aside``    the calls of such rows, by book: nothing is said of them; '' for a row that does not tell its call
 
 Amounts are whole units (see ``units``) in 128 bits: a balance of 10^12 credits does not fit 64. Times are microseconds
-of whatever clock the book has. Rows of the four books are matched on ``call``. Every row has ``file`` (an index into ``sources``) and ``line`` (1-based, or a row's number).
+of whatever clock the book has. Rows of the four books are matched on ``call``. Every row has ``file`` (an index into
+``sources``) and ``line`` (1-based, or a row's number).
 """
 
 from __future__ import annotations

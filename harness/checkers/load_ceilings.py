@@ -1,4 +1,4 @@
-"""GOV-04, GOV-05: a published ceiling reached exactly under real load, and the next call refused; it sends nothing.
+"""GOV-04 to GOV-06: a published ceiling reached exactly under real load, and the next call refused; it sends nothing.
 
 What a window proves rests on what was planned for it (``options.load.windows``): all its calls were sent, and the
 latest instant of the last one lies less than a window after the earliest of the first. Else it proves nothing.
@@ -88,6 +88,25 @@ def the_tokens_are_held(history: History, contract: Contract, verdict: Verdict) 
             )
         if filling.plan["over"] == "tokens":
             _next_refused(filling, "probe_does_not_fit", verdict)
+
+
+@checker("GOV-06", "n_counts_n", "images_per_window")
+def the_images_are_held(history: History, contract: Contract, verdict: Verdict) -> None:
+    """Exactly the planned images are let in within one window, and served; a call beyond the limit is refused."""
+    found = admissions(history, contract)
+    for filling in fillings(history, contract):
+        _all_let_in(filling, found, "n_counts_n", verdict)
+        wanted = filling.plan["images"]
+        if not filling.doubt and all(one.admitted for one in filling.calls) and history.has_tap("journal"):
+            served = sum(one.images_used[0] for one in filling.calls)
+            verdict.case(
+                "n_counts_n",
+                None if served != wanted else True,
+                expected=f"{wanted:,} images served in window {filling.plan['word']}",
+                actual=f"{served:,} images",
+            )
+        if filling.plan["over"] == "images":
+            _next_refused(filling, "images_per_window", verdict)
 
 
 def _all_let_in(filling: Filling, found: Admissions, clause: str, verdict: Verdict) -> None:

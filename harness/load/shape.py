@@ -38,7 +38,7 @@ class Window:
     """One filling of a rate window that is to be proved: the calls whose tag has ``word``, all of ``account``.
 
     ``requests`` calls of ``tokens`` tokens in all must be let in; ``over`` says what the one after them goes beyond
-    (``requests``, ``tokens``), nothing if there is none.
+    (``requests``, ``tokens``, ``images``), nothing if there is none. ``images``: how many they ask for, if it counts.
     """
 
     word: str
@@ -46,6 +46,7 @@ class Window:
     requests: int
     tokens: int
     over: str = ""
+    images: int = 0
 
 
 @dataclass(frozen=True, slots=True)

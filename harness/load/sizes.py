@@ -48,6 +48,33 @@ def sized(contract: Contract, tokens: int, reply: Reply, *, prompt: int = 0) -> 
     }
 
 
+def image_model(contract: Contract) -> Model:
+    """Return the model that an image ceiling is reached on. Raises ValueError if the contract has none."""
+    for model in contract.models:
+        if model.tier == "enterprise" and model.media == "image" and "images" in model.surfaces:
+            return model
+    raise ValueError("the contract has no Enterprise image model on the images surface: there is no ceiling to reach")
+
+
+def reserved_for_image(contract: Contract) -> int:
+    """Return the tokens that GOV-05 reserves for the shortest call for images: its body's, and the model's default."""
+    return LEAST_INPUT + image_model(contract).default_output_tokens
+
+
+def sized_image(contract: Contract, tokens: int, reply: Reply) -> dict[str, Any]:
+    """Return the fields of a call for images whose usage as served is exactly ``tokens``, and whose reservation fits.
+
+    Raises ValueError for less than is reserved for one, since the last would find no room, or more than its context.
+    """
+    model, least = image_model(contract), reserved_for_image(contract)
+    if not least <= tokens <= model.context_tokens:
+        raise ValueError(f"a call of {tokens:,} tokens: one to {model.id} has {least:,} to {model.context_tokens:,}")
+    return {
+        "prompt_bytes": 4 * LEAST_INPUT,
+        "reply": Reply(reply.chunks, reply.ttft_ms, reply.gap_ms, input=LEAST_INPUT, output=tokens - LEAST_INPUT),
+    }
+
+
 def spread_ms(limits: Limits) -> float:
     """Return the time over which a window's calls are spread."""
     return limits.window_ms * SPREAD

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from harness.contract import Limits
 from reports.figures.drawing import (
     BLUE,
     GREEN,
@@ -85,10 +86,18 @@ def _counted(instants: pandas.Series[Any], width: float) -> pandas.Series[Any]:
     return _place(instants, width).value_counts().astype(float)
 
 
+def loaded(rows: Rows) -> Limits:
+    """Return the limits of what most calls asked for: those of text, or those of images."""
+    contract = rows.contract
+    most = rows.calls["model"].mode()
+    model = None if most.empty else contract.model("enterprise", str(most[0]))
+    return contract.text if model is None else contract.limits(model)
+
+
 def rates(rows: Rows) -> Figure | None:
     """Draw planned, sent, admitted and refused calls a second over time."""
     table = per_bin(rows)
-    limits = rows.contract.text
+    limits = loaded(rows)
     made, (axes,) = canvas(2.9)
     for name, colour, style in (
         ("planned", GREY, "-"), ("sent", BLUE, "-"), ("admitted", GREEN, "--"), ("refused", ORANGE, "-"),
@@ -176,7 +185,7 @@ def in_flight(rows: Rows) -> Figure | None:
     made, (axes,) = canvas(2.6)
     told: list[dict[str, Any]] = []
     groups = sorted(rows.attempts.groupby("model"), key=lambda group: -len(group[1]))[:3]
-    cap = rows.contract.text.concurrency
+    cap = loaded(rows).concurrency
     for (name, own), colour in zip(groups, (BLUE, GREEN, VIOLET), strict=False):
         instants = numpy.concatenate([own["start_us"].to_numpy(), own["attached_us"].to_numpy()])
         steps = numpy.repeat([1, -1], len(own))
@@ -203,7 +212,7 @@ def windows(rows: Rows) -> Figure | None:
     import numpy
     import pandas
 
-    limits = rows.contract.text
+    limits = loaded(rows)
     calls = rows.calls[rows.calls["upstream_us"].notna()]
     if calls.empty:
         return None

@@ -12,7 +12,7 @@ import harness.load.shapes  # noqa: F401 - registers them
 from harness.clients import build
 from harness.contract import Contract, load_contract, with_overlays
 from harness.load.shape import SHAPES, Asked, Load, shape
-from harness.load.sizes import sized, slot_ms
+from harness.load.sizes import reserved_for_image, sized, slot_ms
 from harness.scenario import Call, Reply
 from tests.load.tiny import tiny
 
@@ -87,6 +87,50 @@ def test_a_probe_goes_beyond_one_limit_alone_by_one_call(name: str, over: str, t
     assert tokens + tokens_of(last) <= limits.tokens or over == "tokens"
     assert "over" in last.tag.split()
     assert (last.at_ms or 0) == pytest.approx(57_500)
+
+
+def image_tokens(call: Call) -> int:
+    return (call.reply.input or 0) + (call.reply.output or 0)
+
+
+def images_asked(call: Call) -> int:
+    return int(call.fields.get("n", 1))
+
+
+@pytest.mark.parametrize("contract", [load_contract(), tiny()], ids=["published", "tiny"])
+def test_the_image_ceiling_is_met_to_the_image_and_to_the_token(contract: Contract, tmp_path: Path) -> None:
+    load, contract = made("ceiling-image", contract, tmp_path)
+    calls = list(load.calls(contract))
+    assert {call.surface for call in calls} == {"images"}
+    assert sum(map(images_asked, calls)) == contract.image.images == load.windows[0].images
+    assert sum(map(image_tokens, calls)) == contract.image.tokens
+    assert len(calls) == contract.image.requests
+    assert max(call.at_ms or 0 for call in calls) < contract.image.window_ms * 0.95
+
+
+def test_an_image_ceiling_of_few_requests_is_met_by_calls_for_several_images(tmp_path: Path) -> None:
+    contract = load_contract(overlays=[{"image.requests": 100}])
+    load, contract = made("ceiling-image", contract, tmp_path)
+    calls = list(load.calls(contract))
+    assert Counter(map(images_asked, calls)) == {2: 50, 3: 50}
+    assert sum(map(image_tokens, calls)) == contract.image.tokens
+
+
+@pytest.mark.parametrize("images", [250, 251])
+def test_the_image_probe_goes_beyond_the_images_alone(images: int, tmp_path: Path) -> None:
+    contract = load_contract(overlays=[{"image.images": images}])
+    load, contract = made("probe-image", contract, tmp_path)
+    *calls, last = load.calls(contract)
+    assert sum(map(images_asked, calls)) == images
+    assert images_asked(last) == 1
+    assert len(calls) + 1 < contract.image.requests
+    assert sum(map(image_tokens, calls)) + reserved_for_image(contract) < contract.image.tokens
+    assert "over" in last.tag.split()
+
+
+def test_image_tokens_too_few_for_a_call_are_refused() -> None:
+    with pytest.raises(ValueError, match="a call of 400 tokens: one to gpt-image-2 has 4,176 to 272,000"):
+        SHAPES["ceiling-image"].build(load_contract(overlays=[{"image.tokens": 100_000}]), Asked())
 
 
 def test_each_further_minute_begins_when_the_one_before_has_run_out(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from harness.checkers.tokens import reservations_are_told, token_windows_hold
 from harness.contract import Contract
 from harness.load.schedule import ARRIVALS
 from harness.load.shape import Asked
-from harness.load.sizes import LEAST_INPUT, sized, text_model
+from harness.load.sizes import LEAST_INPUT, image_model, sized, text_model
 from harness.scenario import Account, Call, Reply, World
 
 AMPLE = 10**9
@@ -47,6 +47,11 @@ def world(*accounts: str, **overlay: Any) -> World:
 def text_call(contract: Contract, at_ms: float, tag: str, fields: dict[str, Any], **options: Any) -> Call:
     """Return a chat call to the model that text is loaded with."""
     return Call("chat", text_model(contract).id, at_ms=at_ms, tag=tag, **fields, **options)
+
+
+def image_call(contract: Contract, at_ms: float, tag: str, fields: dict[str, Any]) -> Call:
+    """Return a call to the model that images are loaded with."""
+    return Call("images", image_model(contract).id, at_ms=at_ms, tag=tag, **fields)
 
 
 def stream_of(

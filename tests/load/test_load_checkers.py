@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 from harness.checker import Outcome
-from harness.checkers.load_ceilings import each_call_reaches_one_upstream_once, the_rate_is_held, the_tokens_are_held
+from harness.checkers.load_ceilings import (
+    each_call_reaches_one_upstream_once,
+    the_images_are_held,
+    the_rate_is_held,
+    the_tokens_are_held,
+)
 from harness.checkers.load_generator import lateness, shortcomings
 from harness.checkers.load_slots import innocents_are_served, slots_stay_bounded_under_load
 from harness.history import History, Note
@@ -58,6 +63,49 @@ def test_a_ceiling_is_held_when_all_fit_and_the_next_does_not(limit: str, check:
         traffic = over(filled(limit, 3 if limit == "requests" else 9), 1_900, admitted=admitted)
         assert outcome(check, traffic, let_in) is Outcome.PASS
         assert outcome(check, traffic, refused) is expected
+
+
+def imaged(came: int = 2, images: int = 6) -> Traffic:
+    """Return three calls for two images each, which fill a window of two seconds, on sockets."""
+    contract = contract_with(image__window_ms=2_000, image__images=images)
+    window = {**WINDOW, "over": "images", "images": 6}
+    made = Traffic(contract=contract, mode="local", options={"load": {**LOAD, "windows": [window]}})
+    for number in range(3):
+        name = f"s{number + 1}"
+        made.call(name, 100 * number, 100 * number + 50, **picture("w0", 2))
+        made.attempt(name, 100 * number, 100 * number + 50, text="b64_json:x\n" * came)
+    return made
+
+
+def picture(tag: str, count: int) -> dict[str, Any]:
+    return {"surface": "images", "model": "gpt-image-2", "detail": {"tag": tag, "fields": {"n": [count]}}}
+
+
+@pytest.mark.parametrize(("admitted", "expected"), [(False, Outcome.PASS), (True, Outcome.FAIL)])
+def test_an_image_ceiling_is_held_when_all_fit_and_one_more_does_not(admitted: bool, expected: Outcome) -> None:
+    traffic = imaged()
+    if admitted:
+        traffic.call("s4", 1_900, 1_950, **picture("w0 over", 1))
+        traffic.attempt("s4", 1_900, 1_950, text="b64_json:x\n")
+    else:
+        traffic.refused("s4", 1_900, **picture("w0 over", 1))
+    assert outcome(the_images_are_held, traffic, "n_counts_n") is Outcome.PASS
+    assert outcome(the_images_are_held, traffic, "images_per_window") is expected
+
+
+def test_images_refused_within_the_limit_break_the_ceiling() -> None:
+    traffic = imaged(images=8)
+    traffic.options["load"]["windows"] = [{**WINDOW, "requests": 4, "over": "", "images": 8}]
+    traffic.refused("s4", 400, **picture("w0", 2))
+    assert outcome(the_images_are_held, traffic, "n_counts_n") is Outcome.FAIL
+
+
+def test_fewer_images_than_planned_leave_the_ceiling_open() -> None:
+    traffic = imaged(came=1)
+    traffic.refused("s4", 1_900, **picture("w0 over", 1))
+    assert outcome(the_images_are_held, traffic, "n_counts_n") is not Outcome.FAIL
+    verdict = the_images_are_held(traffic.history(), traffic.contract)
+    assert any("6 images served" in piece.expected for piece in verdict.evidence)
 
 
 def test_what_is_refused_within_the_limit_is_a_broken_ceiling() -> None:

@@ -143,6 +143,22 @@ def test_each_further_minute_begins_when_the_one_before_has_run_out(tmp_path: Pa
     assert load.count == 150
 
 
+@pytest.mark.parametrize(
+    ("contract", "narrowed"), [(load_contract(), False), (tiny(), True)], ids=["published", "tiny"]
+)
+def test_slow_answers_fill_the_slots_and_the_queue_however_few_they_are(
+    contract: Contract, narrowed: bool, tmp_path: Path
+) -> None:
+    load, effective = made("slow-answers", contract, tmp_path, arrivals="constant")
+    assert bool(load.world.overlay) is narrowed
+    calls = list(load.calls(effective))
+    held_ms, limits = calls[0].reply.ttft_ms, effective.text
+    # As many as arrive in half the time leave half of them over, which is more than may wait.
+    arrived = sum((call.at_ms or 0) < held_ms for call in calls)
+    assert arrived == pytest.approx(2 * limits.concurrency, abs=1)
+    assert len(calls) / 2 > limits.concurrency + limits.queue_length
+
+
 def test_a_storm_asks_for_three_times_as_much_and_an_innocent_for_little(tmp_path: Path) -> None:
     load, contract = made("storm", load_contract(), tmp_path)
     asked = Counter(call.account for call in load.calls(contract))

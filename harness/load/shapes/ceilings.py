@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from harness.checkers.waiting import queue_is_short, refused_calls_cost_nothing
-from harness.contract import Contract
+from harness.contract import Contract, Limits
 from harness.load.shape import Asked, Load, numbered, shape, takes_no
 from harness.load.shapes.filled import Amount, Kind, windows
-from harness.load.shapes.parts import GOVERNOR, MONEY, PROOF, stream_of, text_call, world
-from harness.load.sizes import LEAST_INPUT, sized, slot_ms, spread_ms
+from harness.load.shapes.parts import HEADERS, MONEY, PROOF, stream_of, text_call, world
+from harness.load.sizes import LEAST_INPUT, sized, spread_ms
 from harness.scenario import Reply
 
+FILLS = 10
+"""How many times a window's requests fill the slots, and the queue, at least, for the queue to be sure to show."""
 TEXT = Kind(
     limits=lambda contract: contract.text,
     sized=sized,
@@ -45,13 +47,23 @@ def slow_answers(contract: Contract, asked: Asked) -> Load:
     """The published requests, each of which holds its slot twice as long as there are slots for: the queue shows."""
     takes_no(asked, "minutes", "trace")
     limits = contract.text
+    narrowed = _narrowed(limits)
     over_ms = spread_ms(limits)
-    reply = Reply(chunks=1, ttft_ms=slot_ms(limits, limits.requests, over_ms) * 2 // 1, gap_ms=0)
+    slots = narrowed.get("text__concurrency", limits.concurrency)
+    reply = Reply(chunks=1, ttft_ms=slots * over_ms / limits.requests * 2 // 1, gap_ms=0)
     calls = stream_of(contract, asked, limits.requests, over_ms, reply)
     return Load(
-        world=world(),
+        world=world(**narrowed),
         calls=lambda effective: numbered(calls(effective)),
         count=limits.requests,
         length_ms=over_ms + limits.queue_wait_ms + reply.ttft_ms,
-        checks=(queue_is_short, refused_calls_cost_nothing, *GOVERNOR, *MONEY),
+        # No window is ever full here: of those that hold requests and tokens there is nothing to judge.
+        checks=(queue_is_short, refused_calls_cost_nothing, *HEADERS, *MONEY),
     )
+
+
+def _narrowed(limits: Limits) -> dict[str, int]:
+    """Return the overlay without which so few requests would never fill slots and queue: nothing if they do."""
+    most = max(1, limits.requests // FILLS)
+    wanted = {"text__concurrency": limits.concurrency, "text__queue_length": limits.queue_length}
+    return {name: most for name, given in wanted.items() if given > most}

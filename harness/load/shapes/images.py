@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness.checkers.image_windows import image_windows_hold
-from harness.checkers.load_ceilings import the_images_are_held
+from harness.checkers.load_ceilings import (
+    each_call_reaches_one_upstream_once,
+    the_images_are_held,
+    the_rate_is_held,
+    the_tokens_are_held,
+)
+from harness.checkers.rates import request_windows_hold
 from harness.contract import Contract
 from harness.load.shape import Asked, Load, shape
 from harness.load.shapes.filled import Amount, Kind, windows
-from harness.load.shapes.parts import PROOF, image_call
+from harness.load.shapes.parts import HEADERS, MONEY, image_call
 from harness.load.sizes import image_model, reserved_for_image, sized_image
 
 A_CALL = 2
 """Images that a call of the probe's window asks for, so that its requests are not what is used up."""
+EXACT = (each_call_reaches_one_upstream_once, *HEADERS, *MONEY)
 IMAGE = Kind(
     limits=lambda contract: contract.limits(image_model(contract)),
     sized=sized_image,
     call=image_call,
     small=reserved_for_image,
-    proof=(the_images_are_held, image_windows_hold, *PROOF),
+    proof=(the_images_are_held, the_rate_is_held, the_tokens_are_held, request_windows_hold, *EXACT),
 )
+PROBED = replace(IMAGE, proof=(the_images_are_held, image_windows_hold, *EXACT))
+"""Of requests and tokens there are enough left: their windows are not what a probe of images judges."""
 
 
 @shape
@@ -34,7 +45,7 @@ def probe_image(contract: Contract, asked: Asked) -> Load:
     """Exactly the published images, two a call, with tokens to spare, and then one more, which must be refused."""
     images = _images(contract)
     tokens = IMAGE.limits(contract).tokens // 2
-    return windows(contract, asked, IMAGE, Amount(-(-images // A_CALL), tokens, over="images", images=images))
+    return windows(contract, asked, PROBED, Amount(-(-images // A_CALL), tokens, over="images", images=images))
 
 
 def _images(contract: Contract) -> int:

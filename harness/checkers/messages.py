@@ -74,7 +74,10 @@ def _has_system_turn(body: dict[str, Any]) -> bool:
 def _native(history: History, one: Seen, verdict: Verdict) -> None:
     if one.plan.stream:
         kinds = one.call.reading.sequence.split()
-        ok = bool(kinds) and kinds[0] == "message_start"
+        ok: bool | None = bool(kinds) and kinds[0] == "message_start"
+        server = server_of(one)
+        if not ok and server is not None and server.reading.sequence.split()[:1] == kinds[:1]:
+            ok = None  # its upstream began it so
         verdict.case(
             "native_shape", ok, call=one.call, expected="message_start first", actual=one.call.reading.sequence
         )

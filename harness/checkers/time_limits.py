@@ -59,7 +59,7 @@ def _silence_limit(
     clause: str, attempt: AttemptSpan, one: Seen, history: History, contract: Contract, verdict: Verdict
 ) -> None:
     limit_us, slack = contract.timeouts.silence_ms * 1000, 2 * slack_us(history) + 1
-    if attempt.first_chunk is not None and attempt.first_chunk >= attempt.end - slack and attempt.ended == "left":
+    if max(attempt.head or 0, attempt.first_chunk or 0) >= attempt.end - slack and attempt.ended == "left":
         return  # its first word and the end of patience with it met
     if attempt.ended == "left" and attempt.left is not None:
         failure = failure_of(attempt, one.call, contract)

@@ -227,8 +227,7 @@ def drops_fragments_without_arguments(parts: Components) -> Components:
     class Pruning(Chat):
         def read(self, event: Event, state: StreamState) -> Kind:
             kind = super().read(event, state)
-            choices = event.value["choices"] if event.value is not None else ()
-            calls = [call for choice in choices for call in choice["delta"].get("tool_calls") or ()]
+            calls = _delta(event).get("tool_calls") or []
             empty = calls and not any(call.get("function", {}).get("arguments") for call in calls)
             return "noise" if empty else kind
 
@@ -258,7 +257,7 @@ def joins_argument_fragments(parts: Components) -> Components:
 
 
 def _delta(event: Event) -> Json:
-    choices = event.value["choices"] if event.value is not None else []
+    choices = event.value.get("choices") if event.value is not None else None
     delta: Json = choices[0]["delta"] if choices else {}
     return delta
 

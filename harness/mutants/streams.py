@@ -175,8 +175,8 @@ def says_that_every_stream_stopped(parts: Components) -> Components:
     class Stopping(Chat):
         def read(self, event: Event, state: StreamState) -> Kind:
             kind = super().read(event, state)
-            choices = event.value["choices"] if event.value is not None else ()
-            for choice in choices:
+            choices = event.value.get("choices") if event.value is not None else None
+            for choice in choices or ():
                 if choice.get("finish_reason") == "tool_calls":
                     choice["finish_reason"] = "stop"
                     rewrite(event)

@@ -1,9 +1,14 @@
-"""What every test starts from: a process that hears Ctrl-C, as its children then do."""
+"""What every test starts from: a process that hears Ctrl-C and ends when it is told to, as its children then do."""
 
 from __future__ import annotations
 
 import signal
 
-# A shell without job control starts what it puts in the background deaf to Ctrl-C, and that is inherited.
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> None:
+    """Undo what commands run in this process left, and what a shell's background is deaf to, which is inherited."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -167,6 +167,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def figures(session: nox.Session) -> None:
+    """Print the figures of load beside their bounds, half an hour or more; posargs: the steps wanted."""
+    _install(session)
+    session.run("python", "tests/benchmarks/figures.py", "--out", "runs/nox-figures", *session.posargs)
+
+
+@nox.session
 def benchmark_audit(session: nox.Session) -> None:
     """Print what an audit of five million calls costs, as a ratio to a plain join in the same run; posargs: CALLS."""
     _install(session)

@@ -19,10 +19,10 @@ CALLS, SECONDS = "load-calls", "load-seconds"
 
 
 def render_load(run: Path, folder: Path) -> Mapping[str, Any]:
-    """Write ``load.html`` and ``load.md``, a row per call and a row per second as CSV and Parquet, into ``run``.
+    """Write ``load.html``, ``load.md``, ``load.json``, rows per call and second as CSV and Parquet, into ``run``.
 
-    ``folder`` holds the load's history, and ``run`` its ``verdict.json``. Returns the figures that are worth a line on
-    a terminal. The same run renders to the same pages. Raises HistoryError, OSError.
+    ``folder`` holds the load's history, and ``run`` its ``verdict.json``. Returns the figures that ``load.json`` has.
+    The same run renders to the same pages. Raises HistoryError, OSError.
     """
     from reports.figures.load import FIGURES, draw_load, per_bin
     from reports.templates import environment, html
@@ -38,7 +38,8 @@ def render_load(run: Path, folder: Path) -> Mapping[str, Any]:
     text = environment(markdown=True).get_template("load.md.j2").render(context).rstrip() + "\n"
     (run / "load.md").write_text(text, encoding="utf-8", newline="\n")
     _tables(run, {CALLS: rows.calls, SECONDS: per_bin(rows).reset_index()})
-    told: Mapping[str, Any] = context["told"]
+    told = {**context["told"], "cores": verdict["run"].get("load", {}).get("cores")}
+    (run / "load.json").write_bytes(orjson.dumps(told, option=orjson.OPT_INDENT_2))
     return told
 
 

@@ -97,7 +97,10 @@ def _context(rows: Rows, verdict: Mapping[str, Any]) -> dict[str, Any]:
         "surfaces": list(_surfaces(rows)),
         "told": told,
         "windows": [
-            (w["word"], w["account"], f"{w['requests']:,}", f"{w['tokens']:,}", w["over"] or "–")
+            (
+                *(w["word"], w["account"], f"{w['requests']:,}", f"{w['tokens']:,}"),
+                *(f"{w['images']:,}" if w["images"] else "–", w["over"] or "–"),
+            )
             for w in rows.load["windows"]
         ],
     }
@@ -195,4 +198,9 @@ def _surfaces(rows: Rows) -> Iterator[tuple[str, ...]]:
 
 
 def _quantiles(values: pandas.Series[Any]) -> str:
-    return " / ".join(f"{values.quantile(share):,.4g}" for share in (0.5, 0.95, 0.99)) if len(values) else "–"
+    return " / ".join(_short(float(values.quantile(share))) for share in (0.5, 0.95, 0.99)) if len(values) else "–"
+
+
+def _short(value: float) -> str:
+    """Return ``value`` to four places that matter, and never fewer than the whole."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 CALLS = (
     "id", "account", "model", "surface", "stream", "tag", "planned_us", "sent_us", "first_byte_us", "first_content_us",
-    "end_us", "outcome", "status", "chunks", "longest_gap_us", "upstream_us", "tokens", "output_tokens",
+    "end_us", "outcome", "status", "chunks", "longest_gap_us", "upstream_us", "tokens", "output_tokens", "images",
 )  # fmt: skip
-"""A row per planned call: instants in µs since the run's zero, none where there was none; tokens as the upstream
-served them; ``upstream_us`` the first arrival at one."""
+"""A row per planned call: instants in µs since the run's zero, none where there was none; tokens and images as
+the upstream served them; ``upstream_us`` the first arrival at one."""
 ATTEMPTS = ("call", "model", "start_us", "attached_us")
 
 
@@ -77,7 +77,9 @@ def read_rows(folder: Path) -> Rows:
     if "load" not in plan.get("options", {}):
         raise HistoryError(f"{path}: no load was recorded here")
     whole = dict.fromkeys(("planned_us", "sent_us", "first_byte_us", "first_content_us", "end_us"), "Int64")
-    whole |= dict.fromkeys(("status", "chunks", "longest_gap_us", "upstream_us", "tokens", "output_tokens"), "Int64")
+    whole |= dict.fromkeys(
+        ("status", "chunks", "longest_gap_us", "upstream_us", "tokens", "output_tokens", "images"), "Int64"
+    )
     frame = pandas.DataFrame.from_records(list(calls.values()), columns=list(CALLS)).astype(whole)
     seen = pandas.DataFrame.from_records(attempts, columns=list(ATTEMPTS))
     return Rows(plan, contract_from_json(plan["contract"]), frame, seen, notes)
@@ -113,7 +115,7 @@ def _saw(row: list[Any], span: Mapping[str, Any]) -> None:
 
 
 def _served(row: list[Any], span: Mapping[str, Any]) -> None:
-    """Take an attempt's arrival, and the tokens that it served: those of the last one stand."""
+    """Take an attempt's arrival, and the tokens and images that it served: those of the last one stand."""
     first = _AT["upstream_us"]
     row[first] = span["start"] if row[first] is None else min(row[first], span["start"])
     usage = span["reading"]["usage"]
@@ -121,4 +123,5 @@ def _served(row: list[Any], span: Mapping[str, Any]) -> None:
         return
     told = {name: int(usage.get(name) or 0) for name in _COUNTS}
     output = told["completion_tokens"] + told["output_tokens"]
-    row[first + 1 :] = (sum(told.values()), output)
+    images = span["reading"]["text"].count("\n") if span["surface"] == "images" else 0  # a line for each
+    row[first + 1 :] = (sum(told.values()), output, images)

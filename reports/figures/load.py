@@ -208,7 +208,7 @@ def in_flight(rows: Rows) -> Figure | None:
 
 
 def windows(rows: Rows) -> Figure | None:
-    """Draw what the sliding window held of requests and of tokens, against the ceilings."""
+    """Draw what the sliding window held of requests, of tokens and of images, against the ceilings."""
     import numpy
     import pandas
 
@@ -216,44 +216,37 @@ def windows(rows: Rows) -> Figure | None:
     calls = rows.calls[rows.calls["upstream_us"].notna()]
     if calls.empty:
         return None
-    made, stacked = canvas(4.0, (1, 1), left=0.09)
+    ceilings = {"requests": limits.requests, "tokens": limits.tokens}
+    if limits.images is not None and calls["images"].any():
+        ceilings["images"] = limits.images
+    made, stacked = canvas(2.0 * len(ceilings), (1,) * len(ceilings), left=0.09)
     told: list[dict[str, Any]] = []
     for (account, model), own in calls.groupby(["account", "model"], sort=True):
+        own = own.sort_values("upstream_us", kind="stable")
         arrived = own["upstream_us"].to_numpy(dtype="int64")
-        order = numpy.argsort(arrived)
-        tokens = own["tokens"].fillna(0).to_numpy(dtype="int64")[order]
-        arrived = arrived[order]
         instants = numpy.concatenate([arrived, arrived + limits.window_ms * 1000])
         inner = numpy.lexsort((numpy.repeat([1, 0], len(arrived)), instants))
-        units = numpy.repeat([1, -1], len(arrived))[inner].cumsum()
-        held = numpy.concatenate([tokens, -tokens])[inner].cumsum()
-        keep = numpy.unique(numpy.linspace(0, len(inner) - 1, min(400, len(inner))).round().astype(int))
-        keep = numpy.union1d(keep, [units.argmax(), held.argmax()])
-        name = f"{account}, {model}"
-        for axes, values in zip(stacked, (units, held), strict=True):
-            axes.step(instants[inner][keep] / 1e6, values[keep], where="post", label=name, linewidth=1.2)
-        told.append(
-            {
-                "account": account,
-                "model": model,
-                "calls": len(own),
-                "most in one window": int(units.max()),
-                "of": limits.requests,
-                "tokens served": int(tokens.sum()),
-                "most tokens in one window": int(held.max()),
-                "of tokens": limits.tokens,
-            }
-        )
-    for axes, limit, name in zip(stacked, (limits.requests, limits.tokens), ("requests", "tokens"), strict=True):
+        row: dict[str, Any] = {"account": account, "model": model}
+        for axes, (name, limit) in zip(stacked, ceilings.items(), strict=True):
+            units = 1 if name == "requests" else own[name].fillna(0).to_numpy(dtype="int64")
+            units = numpy.broadcast_to(units, len(arrived))
+            held = numpy.concatenate([units, -units])[inner].cumsum()
+            keep = numpy.unique(numpy.linspace(0, len(inner) - 1, min(400, len(inner))).round().astype(int))
+            keep = numpy.union1d(keep, [held.argmax()])
+            axes.step(instants[inner][keep] / 1e6, held[keep], where="post", label=f"{account}, {model}", linewidth=1.2)
+            row |= {name: int(units.sum()), f"most {name} in one window": int(held.max()), f"of {name}": limit}
+        told.append(row)
+    for axes, (name, limit) in zip(stacked, ceilings.items(), strict=True):
         axes.axhline(limit, color=RED, linewidth=1, linestyle=(0, (6, 3)))
         axes.set_ylim(0, limit * 1.15 if axes.get_ylim()[1] > limit / 10 else None)
         axes.set_ylabel(f"{name} in the window")
         whole_numbers(axes.yaxis)
     stacked[0].legend(loc="upper left", ncols=2)
     stacked[-1].set_xlabel("seconds of the run")
+    most = ", ".join(f"{limit:,} {name}" for name, limit in ceilings.items())
     caption = (
-        f"What arrived at the upstreams within {limits.window_ms / 1e3:g} s, against {limits.requests:,} requests and "
-        f"{limits.tokens:,} tokens. The checkers judge by intervals; a line at the ceiling proves nothing by itself."
+        f"What arrived at the upstreams within {limits.window_ms / 1e3:g} s, against {most}. "
+        "The checkers judge by intervals; a line at the ceiling proves nothing by itself."
     )
     return _figure(made, "windows", caption, pandas.DataFrame(told))
 

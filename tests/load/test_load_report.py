@@ -114,3 +114,12 @@ def test_a_load_of_which_nothing_was_sent_is_rendered_too(tmp_path: Path) -> Non
 def test_what_is_no_load_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HistoryError, match="no load"):
         read_rows(recorded(tmp_path, Traffic()))
+
+
+def test_images_are_counted_as_the_upstream_served_them(tmp_path: Path) -> None:
+    traffic = staircase()
+    first = traffic.attempts[0]
+    reading = replace(first.reading, text="b64_json:1\nb64_json:2\n")
+    traffic.attempts[0] = replace(first, surface="images", reading=reading)
+    rows = read_rows(recorded(tmp_path, traffic))
+    assert rows.calls["images"].fillna(0).tolist() == [2] + [0] * 13

@@ -122,8 +122,9 @@ class Running:
 
     ``books`` yields the ledger and usage spans, a line each, ``at`` in microseconds since the wiring's zero; None if
     the target shows none. ``alive`` raises TargetError once the gateway is gone. ``crash(after_appends, crashed)``
-    makes the store crash (at once, or inside a later append) and calls ``crashed``; ``restart`` builds the gateway
-    again on what was committed; ``fail_store(n)`` makes the store refuse the next ``n`` appends: all sim only.
+    makes the store crash (at once, or inside a later append) and calls ``crashed``; what it returns calls a crash off
+    that has not come. ``restart`` builds the gateway again on what was committed; ``fail_store(n)`` makes the store
+    refuse the next ``n`` appends: all sim only.
     ``process`` is the gateway's own one where it can be killed and started again: local only.
     ``crashed(line)`` says what a line of its log tells of an exception that nobody in it handled, or nothing.
     """
@@ -132,7 +133,7 @@ class Running:
     app: ASGIApp | None = None
     books: Callable[[httpx.AsyncBaseTransport, str], AsyncGenerator[bytes, None]] | None = None
     alive: Callable[[], None] = field(default=lambda: None)
-    crash: Callable[[int | None, Callable[[], None]], None] | None = None
+    crash: Callable[[int | None, Callable[[], None]], Callable[[], None]] | None = None
     restart: Callable[[], Awaitable[ASGIApp]] | None = None
     fail_store: Callable[[int], None] | None = None
     process: Process | None = None

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
-from harness.environment.stage import Stage
+from harness.environment.stage import CrashNeverCame, Stage
 from harness.history import Recorder
 from harness.scenario import Crash, FullDisk, Scenario, SecondGateway, StoreFailure
 from harness.target import Process, Start, TargetError
@@ -15,7 +15,8 @@ from harness.target import Process, Start, TargetError
 class Mishaps:
     """Brings about what a scenario plans for its gateway, and notes when it was.
 
-    ``done`` are the futures of all that somebody follows; those of crashes it resolves when the gateway is there again.
+    ``done`` are the futures of all that somebody follows; those of crashes it resolves when the gateway is there again,
+    or it is certain that a crash never comes.
     """
 
     def __init__(
@@ -55,13 +56,16 @@ class Mishaps:
             await asyncio.sleep(crash.delay_ms / 1e3)
         try:
             start = await self._stage.crash(crash, lambda: self._recorder.note("kill", self._now_us(), id=crash.id))
+        except CrashNeverCame:
+            self._recorder.note("crash_never_came", self._now_us(), id=crash.id, after_appends=crash.after_appends)
         except TargetError as error:
             if crash.id in self._done:
                 self._done[crash.id].set_exception(error)  # whoever follows would wait for ever
             raise
-        if crash.read_only:
-            self._note_start("read_only", start)
-        self._recorder.note("crash", self._now_us(), after_appends=crash.after_appends)
+        else:
+            if crash.read_only:
+                self._note_start("read_only", start)
+            self._recorder.note("crash", self._now_us(), after_appends=crash.after_appends)
         if crash.id in self._done:
             self._done[crash.id].set_result(None)
 

@@ -15,7 +15,7 @@ from harness.environment.perform import LEAD_S, Performance
 from harness.environment.probes import with_probe_account
 from harness.environment.raised import note_raised
 from harness.environment.secrets import made_up_secrets
-from harness.environment.stage import Kill, Stage
+from harness.environment.stage import CrashNeverCame, Kill, Stage
 from harness.history import Recorder
 from harness.scenario import Crash, Scenario
 from harness.sim import (
@@ -234,14 +234,13 @@ def _crasher(network: Network, stage: Stage) -> Kill:
         assert running.crash is not None
         assert running.restart is not None
         crashed = asyncio.Event()
-        running.crash(how.after_appends, crashed.set)
+        call_off = running.crash(how.after_appends, crashed.set)
         try:
             async with asyncio.timeout(APPEND_LIMIT_S):
                 await crashed.wait()
         except TimeoutError:
-            raise Unsupported(
-                f"its crash waits for an append, {how.after_appends} from then on, that never came"
-            ) from None
+            call_off()
+            raise CrashNeverCame from None
         network.kill(GATEWAY)
         killed()
         running.app = await running.restart()

@@ -15,8 +15,13 @@ from harness.target import Mode, Running, Start, UpstreamAddress
 Kill = Callable[[Crash, Callable[[], None]], Awaitable[Start | None]]
 """Kills the gateway, calls back in that instant, and starts it again on what was committed.
 
-Returns what became of the start in between that had to fail, if the crash asks for one and it could be tried.
+Returns what became of the start in between that had to fail, if the crash asks for one and it could be tried. Raises
+CrashNeverCame if what it was to crash in never happened: the gateway lives on.
 """
+
+
+class CrashNeverCame(Exception):  # noqa: N818 - what did not happen, not a failure
+    """The commit in which the gateway was to crash was never made."""
 
 
 @dataclass(slots=True)

@@ -164,6 +164,10 @@ class MemoryStore:
         self._crash_commits = committed
         self._on_crash = on_crash
 
+    def crash_no_more(self) -> None:
+        """Call off a crash that has not come."""
+        self._on_crash = None
+
     def _begin(self) -> None:
         self._group = len(self._records)
         delay_s = self._commit_s(len(self._committed) + 1)

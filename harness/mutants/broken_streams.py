@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from harness.gateway.call import Call
@@ -100,6 +101,7 @@ def _breaking_off(parts: Components, last: bytes | None = None, surface: str = "
                 return
             assert call.out is not None
             if last is None:
+                await asyncio.sleep(0.001)  # what came before goes out
                 call.out.abandon()
                 return
             call.out.write(last)

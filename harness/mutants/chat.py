@@ -90,8 +90,11 @@ def answers_two_callers_with_one_answer(parts: Components) -> Components:
                 return await super().run(parts, call)
             running = under_way.get(call.asked)
             if running is not None:
+                await asyncio.wait((running,))
+                if running.cancelled():  # the other one has no answer to share
+                    return await super().run(parts, call)
                 call.ended_us = parts.clock.now_us()
-                return copied(await asyncio.shield(running))
+                return copied(running.result())
             running = under_way[call.asked] = asyncio.get_running_loop().create_future()
             try:
                 answer = await super().run(parts, call)

@@ -33,7 +33,14 @@ def tells_errors_as_detail(parts: Components) -> Components:
         def body(self, refusal: Refusal, request_id: str) -> dict[str, Any]:
             return {"detail": super().body(refusal, request_id)["error"]["message"]}
 
-    return _with_errors(parts, Detail)
+    class Apart(ErrorWriter):
+        async def answer(
+            self, client: Client, refusal: Refusal, request_id: str, headers: Sequence[tuple[bytes, bytes]] = ()
+        ) -> None:
+            await detail.answer(client, refusal, request_id, headers)  # and events in the surface's own form
+
+    detail = Detail(parts.contract, parts.redactor)
+    return _with_errors(parts, Apart)
 
 
 @mutant(breaks="ERR-01")

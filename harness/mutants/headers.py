@@ -205,8 +205,10 @@ def tells_what_remains_at_the_answer(parts: Components) -> Components:
 
     class Late(HeaderWriter):
         def governor(self, call: Call) -> Headers:
-            if call.admitted is not None and call.model is not None:
-                call.admitted = parts.governor._snapshot(call.account, call.model, parts.clock.now_us())
+            now_us = parts.clock.now_us()
+            windows = parts.governor._windows.get(call.account, {}).values()
+            if call.admitted and call.model and any(log.requests.used(now_us) for log in windows):
+                call.admitted = parts.governor._snapshot(call.account, call.model, now_us)
             return super().governor(call)
 
     return replace(parts, headers=Late(parts.contract))

@@ -30,13 +30,14 @@ def judge(
 ) -> dict[str, Any]:
     """Return the scenario's record: its outcome, why, and each check's clauses with evidence.
 
-    A planned fault that never fired, a branch that was meant and not reached, or a late generator, turns what passed
-    into inconclusive; what failed stays. A checker that crashes makes the record an error, never a pass. A run that
-    ends with a recovery is asked for that too, of the requirements in ``only`` (empty: all).
+    A planned fault that never fired, a planned crash that never came, a branch that was meant and not reached, or a
+    late generator, turns what passed into inconclusive; what failed stays. A checker that crashes makes the record an
+    error, never a pass. A run that ends with a recovery is asked for that too, of the requirements in ``only``
+    (empty: all).
     """
     late = _lateness(history)
     reached = branches_reached(history, contract)
-    doubts = [*_unfired(history), *_unreached(history, reached), *late]
+    doubts = [*_unfired(history), *_never_came(history), *_unreached(history, reached), *late]
     checked = []
     errors = []
     for check in (*checks, *recovery_checks(history, only)):
@@ -107,6 +108,15 @@ def _unfired(history: History) -> list[str]:
         f"planned fault {injection['id']} ({injection['fault']['name']} at {injection['role']}) never fired"
         for injection in history.plan.injections
         if injection.get("must_fire", True) and injection["id"] not in fired
+    ]
+
+
+def _never_came(history: History) -> list[str]:
+    """Say which planned crashes never came."""
+    return [
+        f"a planned crash never came: its store took no {note.detail['after_appends']} appends from then on"
+        for note in history.notes
+        if note.kind == "crash_never_came"
     ]
 
 

@@ -125,12 +125,14 @@ async def _in_process(wiring: Wiring, token: str) -> Running:
         app: ASGIApp = gateway.create_app(components)
         return app
 
-    def crash(after_appends: int | None, crashed: Callable[[], None]) -> None:
+    def crash(after_appends: int | None, crashed: Callable[[], None]) -> Callable[[], None]:
         if after_appends is None:
             store.crash()
             crashed()
         else:
             store.crash_inside(after_appends, crashed)
+        call_off: Callable[[], None] = store.crash_no_more
+        return call_off
 
     return Running(
         app=await start(),

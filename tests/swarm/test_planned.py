@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from harness.environment.sim import run_in_sim
 from harness.history import Recorder
 from harness.runner import Job, run_job
 from harness.scenario import SCENARIOS, Account, Crash, Injection, Key, Scenario, StoreFailure, Workload, World, chat
-from harness.target import Unsupported
 from harness.targets.reference import Reference
 from mock_upstreams.faults import respond
 
@@ -222,12 +220,6 @@ def test_no_field_of_a_plan_brings_the_harness_down(tmp_path: Path, value: Any) 
     assert broken == []
     assert len(refused) >= 20
     assert [said for said in refused if "plan.json: " not in said] == []
-
-
-def test_a_crash_inside_of_an_append_that_never_comes_is_told_of() -> None:
-    made = replace(rich(), crashes=(Crash(5, after_appends=1_000),))
-    with pytest.raises(Unsupported, match="1000 from then on, that never came"):
-        recorded(made)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reports.record import fields, read_json, refuse
+from reports.record import fields, read_record
 from reports.text import line, plural
 
 SCHEMA = "harness.bench/1"
@@ -43,16 +43,10 @@ Record = Mapping[str, Any]
 
 def load_bench(folder: Path) -> Record:
     """Read ``folder``'s ``bench.json``. Raises ReportError naming the file and everything that is wrong with it."""
-    path = folder / "bench.json"
-    data = read_json(path)
-    refuse(path, list(_problems(data)))
-    return data
+    return read_record(folder / "bench.json", SCHEMA, _problems)
 
 
 def _problems(data: Record) -> Iterator[str]:
-    if data.get("schema") != SCHEMA:
-        yield f"schema is {data.get('schema')!r}, and this report reads {SCHEMA!r}"
-        return
     flaws = list(fields("bench", data, _RECORD)) or list(fields("run", data["run"], _RUN))
     yield from flaws
     if flaws:

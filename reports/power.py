@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from reports.figures.drawing import Figure
-from reports.record import fields, read_json, refuse
+from reports.record import fields, read_record
 from reports.text import clipped, line, plural, slug
 
 SCHEMA = "harness.power/1"
@@ -44,16 +44,10 @@ Record = Mapping[str, Any]
 
 def load_power(folder: Path) -> Record:
     """Read ``folder``'s ``power.json``. Raises ReportError naming the file and everything that is wrong with it."""
-    path = folder / "power.json"
-    data = read_json(path)
-    refuse(path, list(_problems(data)))
-    return data
+    return read_record(folder / "power.json", SCHEMA, _problems)
 
 
 def _problems(data: Record) -> Iterator[str]:
-    if data.get("schema") != SCHEMA:
-        yield f"schema is {data.get('schema')!r}, and this report reads {SCHEMA!r}"
-        return
     flaws = list(fields("power", data, _RECORD))
     yield from flaws
     if flaws:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -171,18 +171,23 @@ class Record:
 
 def load(folder: Path) -> Record:
     """Read ``folder``'s record. Raises ReportError naming the file and everything that is wrong with it."""
-    path = folder / "verdict.json"
-    data = read_json(path)
-    refuse(path, list(_problems(data)))
+    data = read_record(folder / "verdict.json", SCHEMA, _problems)
     environment = folder / "run.json"
     return Record(folder, data, read_json(environment) if environment.is_file() else {})
 
 
-def refuse(path: Path, problems: Sequence[str]) -> None:
-    """Raise ReportError naming ``path`` and the first of its ``problems``, if there are any."""
-    if problems:
-        more = [f"and {len(problems) - _PROBLEMS_SHOWN} more"] if len(problems) > _PROBLEMS_SHOWN else []
-        raise ReportError("\n".join(f"{path}: {problem}" for problem in [*problems[:_PROBLEMS_SHOWN], *more]))
+def read_record(path: Path, schema: str, problems: Callable[[Mapping[str, Any]], Iterable[str]]) -> Mapping[str, Any]:
+    """Return the record of that schema in a file. Raises ReportError naming the file and all that is wrong with it.
+
+    ``problems`` tells what keeps an object of the schema from being rendered.
+    """
+    data = read_json(path)
+    other = f"schema is {data.get('schema')!r}, and this report reads {schema!r}"
+    found = [other] if data.get("schema") != schema else list(problems(data))
+    if found:
+        more = [f"and {len(found) - _PROBLEMS_SHOWN} more"] if len(found) > _PROBLEMS_SHOWN else []
+        raise ReportError("\n".join(f"{path}: {problem}" for problem in [*found[:_PROBLEMS_SHOWN], *more]))
+    return data
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -200,9 +205,6 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _problems(data: Mapping[str, Any]) -> Iterator[str]:
     """Yield what keeps ``data`` from being rendered; unknown fields are nobody's business."""
-    if data.get("schema") != SCHEMA:
-        yield f"schema is {data.get('schema')!r}, and this report reads {SCHEMA!r}"
-        return
     flaws = list(fields("verdict", data, _VERDICT))
     yield from flaws
     if flaws:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from harness.checker import Verdict, checker
 from harness.checkers.admissions import admissions
@@ -17,6 +17,7 @@ from harness.checkers.refusals import no_slot_free, reasons
 from harness.contract import Contract
 from harness.history import History
 
+Unit = Literal["tokens", "images"]
 OVER = "over"
 """The word in the tag of a call that goes beyond its window."""
 
@@ -30,10 +31,9 @@ class Filling:
     probes: list[Admission]
     doubt: str
 
-    @property
-    def used(self) -> int:
-        """The tokens that the upstreams served to its calls, at least."""
-        return sum(one.used[0] for one in self.calls)
+    def served(self, unit: Unit) -> int:
+        """Return how much of ``unit`` the upstreams served to its calls, at least."""
+        return sum((one.used if unit == "tokens" else one.images_used)[0] for one in self.calls)
 
 
 def fillings(history: History, contract: Contract) -> Iterator[Filling]:
@@ -75,38 +75,32 @@ def the_rate_is_held(history: History, contract: Contract, verdict: Verdict) -> 
 @checker("GOV-05", "probe_fits", "probe_does_not_fit")
 def the_tokens_are_held(history: History, contract: Contract, verdict: Verdict) -> None:
     """Exactly the planned tokens are let in within one window, and served; a call beyond the limit is refused."""
-    found = admissions(history, contract)
-    for filling in fillings(history, contract):
-        _all_let_in(filling, found, "probe_fits", verdict)
-        wanted = filling.plan["tokens"]
-        if not filling.doubt and all(one.admitted for one in filling.calls) and history.has_tap("journal"):
-            verdict.case(
-                "probe_fits",
-                None if filling.used != wanted else True,
-                expected=f"{wanted:,} tokens served in window {filling.plan['word']}",
-                actual=f"{filling.used:,} tokens",
-            )
-        if filling.plan["over"] == "tokens":
-            _next_refused(filling, "probe_does_not_fit", verdict)
+    _all_is_served("tokens", history, contract, verdict, fits="probe_fits", beyond="probe_does_not_fit")
 
 
 @checker("GOV-06", "n_counts_n", "images_per_window")
 def the_images_are_held(history: History, contract: Contract, verdict: Verdict) -> None:
     """Exactly the planned images are let in within one window, and served; a call beyond the limit is refused."""
+    _all_is_served("images", history, contract, verdict, fits="n_counts_n", beyond="images_per_window")
+
+
+def _all_is_served(
+    unit: Unit, history: History, contract: Contract, verdict: Verdict, *, fits: str, beyond: str
+) -> None:
+    """Judge by clause ``fits`` that all that was planned of ``unit`` was let in, by ``beyond`` that no more was."""
     found = admissions(history, contract)
     for filling in fillings(history, contract):
-        _all_let_in(filling, found, "n_counts_n", verdict)
-        wanted = filling.plan["images"]
+        _all_let_in(filling, found, fits, verdict)
+        wanted, served = filling.plan[unit], filling.served(unit)
         if not filling.doubt and all(one.admitted for one in filling.calls) and history.has_tap("journal"):
-            served = sum(one.images_used[0] for one in filling.calls)
             verdict.case(
-                "n_counts_n",
+                fits,
                 None if served != wanted else True,
-                expected=f"{wanted:,} images served in window {filling.plan['word']}",
-                actual=f"{served:,} images",
+                expected=f"{wanted:,} {unit} served in window {filling.plan['word']}",
+                actual=f"{served:,} {unit}",
             )
-        if filling.plan["over"] == "images":
-            _next_refused(filling, "images_per_window", verdict)
+        if filling.plan["over"] == unit:
+            _next_refused(filling, beyond, verdict)
 
 
 def _all_let_in(filling: Filling, found: Admissions, clause: str, verdict: Verdict) -> None:

@@ -46,12 +46,14 @@ def scopes(history: History, differing: Sequence[str]) -> list[Shared]:
     It shows while the one is refused, just before and just after: the other, which has asked nothing, is refused only
     if what the first used counts against it too, and let in only if it does not.
     """
-    around = sorted(observations(history, "around"), key=lambda one: one.earliest)
+    around = observations(history, "around")
+    ended = {call.id: place for place, call in enumerate(history.calls)}  # in virtual time many end in one instant
     found = []
     for thing in differing:
         for asked in observations(history, thing):
-            before = [one for one in around if one.latest <= asked.earliest]
-            after = [one for one in around if one.earliest >= asked.latest]
+            place = ended[asked.id]
+            before = [one for one in around if one.latest <= asked.earliest and ended[one.id] < place]
+            after = [one for one in around if one.earliest >= asked.latest and ended[one.id] > place]
             if not before or not after or before[-1].admitted is not False or after[0].admitted is not False:
                 found.append(Shared(thing, None, asked.id, "the limiter was not seen to be exhausted around it"))
             elif asked.admitted is None:

@@ -203,6 +203,8 @@ class Gateway:
             await parts.errors.answer(client, refusal, request_id, self._governor(client))
         except Exception as error:
             parts.log.crash(request_id, error)
+            if client.answered:
+                raise  # the answer is under way: the server breaks it off
             await parts.errors.answer(client, Refusal("internal", "the gateway failed"), request_id)
 
     def _identify(self, client: Client, accepted: frozenset[bytes]) -> Identity:
@@ -227,7 +229,8 @@ class Gateway:
 
     async def _ledger(self, client: Client, request_id: str) -> None:
         identity = self._identify(client, _BEARER)
-        await self._json(client, request_id, self._parts.books.of_account(self._parts, identity.account))
+        pieces = self._parts.books.as_json(self._parts, identity.account)
+        await client.respond_in_pieces([JSON, *self._own(request_id)], pieces)
 
     async def _books(self, client: Client, request_id: str) -> None:
         if not self._parts.books.may_read_all(client.header("authorization")):
@@ -236,11 +239,7 @@ class Gateway:
         if not after.isdecimal() or len(after) > 18:
             raise Refusal("bad_request", "after must be the number of a ledger entry")
         headers = [(b"content-type", b"application/x-ndjson"), *self._own(request_id)]
-        await client.send({"type": "http.response.start", "status": 200, "headers": headers})
-        if client.method == "GET":
-            for piece in self._parts.books.everything(self._parts, int(after)):
-                await client.send({"type": "http.response.body", "body": piece, "more_body": True})
-        await client.send({"type": "http.response.body", "body": b""})
+        await client.respond_in_pieces(headers, self._parts.books.everything(self._parts, int(after)))
 
     async def _json(self, client: Client, request_id: str, value: Mapping[str, Any]) -> None:
         await client.respond(200, [JSON, *self._own(request_id), *self._governor(client)], orjson.dumps(value))

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from contextlib import aclosing
 from typing import Any
 
 Scope = MutableMapping[str, Any]
@@ -121,6 +122,22 @@ class Client:
             body = b""
         await self.send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
         await self.send({"type": "http.response.body", "body": body})
+
+    async def respond_in_pieces(self, headers: Headers, pieces: AsyncGenerator[bytes, None]) -> None:
+        """Send an answer that need not fit in memory, with status 200; one of one piece goes out as a whole."""
+        async with aclosing(pieces):
+            first, second = await anext(pieces, b""), await anext(pieces, None)
+            if second is None:
+                await self.respond(200, headers, first)
+                return
+            self.answered = True
+            await self.send({"type": "http.response.start", "status": 200, "headers": headers})
+            if self.method != "HEAD":
+                for piece in (first, second):
+                    await self.send({"type": "http.response.body", "body": piece, "more_body": True})
+                async for piece in pieces:
+                    await self.send({"type": "http.response.body", "body": piece, "more_body": True})
+            await self.send({"type": "http.response.body", "body": b""})
 
     async def send(self, message: Message) -> None:
         """Send one ASGI message; some servers raise OSError once the client has gone, which then is known."""

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
 from harness.gateway.deployment import Deployment
+from harness.gateway.store import Pages
 
 if TYPE_CHECKING:
     from harness.gateway.components import Components
 
-_LINES_PER_PIECE = 500
+_PIECE_BYTES = 1 << 17
+
+Pieces = AsyncGenerator[bytes, None]
 
 
 class Books:
-    """Read-only views of ledger and usage log."""
+    """Read-only views of ledger and usage log, in pieces: nobody ever has all of them in memory."""
 
     def __init__(self, deployment: Deployment) -> None:
         self._token_sha256 = deployment.books_token_sha256
@@ -29,17 +33,51 @@ class Books:
         digest = sha256(token.strip().encode("latin-1", "replace")).hexdigest()
         return scheme.lower() == "bearer" and hmac.compare_digest(digest, self._token_sha256)
 
-    def of_account(self, parts: Components, account: str) -> dict[str, Any]:
-        """Return the ledger entries of one account."""
-        return {"entries": list(parts.ledger.entries(account))}
+    def of_account(self, parts: Components, account: str) -> Pages:
+        """Yield the ledger entries of one account."""
+        return parts.ledger.entries(account)
 
-    def everything(self, parts: Components, after: int) -> Iterator[bytes]:
-        """Yield all ledger entries behind entry ``after``, then all rows of the usage log, as lines in large pieces."""
-        spans = [("ledger", entry) for entry in parts.ledger.entries(after=after)]
-        spans += [("usage", row) for row in parts.usage_log.rows()]
-        for start in range(0, len(spans), _LINES_PER_PIECE):
-            yield b"".join(_line(span, values) for span, values in spans[start : start + _LINES_PER_PIECE])
+    def as_json(self, parts: Components, account: str) -> Pieces:
+        """Yield the ledger of one account as a JSON object, ``{"entries": [...]}``."""
+        return _in_large(self._as_json(parts, account))
+
+    async def _as_json(self, parts: Components, account: str) -> Pieces:
+        before = b'{"entries":['
+        async with aclosing(self.of_account(parts, account)) as pages:
+            async for page in pages:
+                if page:
+                    yield before + orjson.dumps(page)[1:-1]
+                    before = b","
+        yield b"]}" if before == b"," else before + b"]}"
+
+    def everything(self, parts: Components, after: int) -> Pieces:
+        """Yield all ledger entries behind entry ``after``, then all rows of the usage log, as lines.
+
+        Both as they were committed at one instant.
+        """
+        return _in_large(self._everything(parts, after))
+
+    async def _everything(self, parts: Components, after: int) -> Pieces:
+        upto = parts.store.committed
+        for span, read in (
+            ("ledger", parts.ledger.entries(after=after, upto=upto)),
+            ("usage", parts.usage_log.rows(upto)),
+        ):
+            async with aclosing(read) as pages:
+                async for page in pages:
+                    lines = [orjson.dumps({"span": span, **one}, option=orjson.OPT_APPEND_NEWLINE) for one in page]
+                    yield b"".join(lines)
 
 
-def _line(span: str, values: Mapping[str, Any]) -> bytes:
-    return orjson.dumps({"span": span, **values}, option=orjson.OPT_APPEND_NEWLINE)
+async def _in_large(pieces: Pieces) -> Pieces:
+    """Yield the same bytes in large pieces."""
+    waiting, size = [], 0
+    async with aclosing(pieces):
+        async for piece in pieces:
+            waiting.append(piece)
+            size += len(piece)
+            if size >= _PIECE_BYTES:
+                yield b"".join(waiting)
+                waiting, size = [], 0
+    if waiting:
+        yield b"".join(waiting)

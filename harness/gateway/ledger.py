@@ -1,4 +1,4 @@
-"""Everybody's money: an append-only double-entry book in whole credits, in memory and in the store; it prices nothing.
+"""Everybody's money: an append-only double-entry book in whole credits, kept in the store; it prices nothing.
 
 Book accounts: ``customer:<id>`` (what the customer may still spend), ``holds:<id>`` (set aside for calls under way),
 ``revenue`` (charges), ``insurance`` (payouts), ``top_ups`` (money paid in). A customer's posted balance is
@@ -15,18 +15,21 @@ Book accounts: ``customer:<id>`` (what the customer may still spend), ``holds:<i
 An entry is written once and never changed. A hold ends in one post or one void; a charge has one payout at most, and
 refunds of no more than itself; a payment tops up once. A charge is kept together with the payout that is due for it:
 one that a crash came before is booked by the next start.
+
+In memory are balances, open holds, and which charges wait for a payout, had one or were given back; the entries
+themselves are read from the store when somebody asks for them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from harness.gateway.clock import Clock
 from harness.gateway.deployment import AccountSeed
-from harness.gateway.store import Commit, Journal, Record, Store, StoreError
+from harness.gateway.store import Commit, Pages, Record, Store, StoreError
 
 Lines = tuple[tuple[str, int], ...]
 FIELDS = ("entry", "call", "account", "kind", "credits", "amount", "balance", "flags", "lines", "at")
@@ -59,6 +62,15 @@ class Posting:
     after: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Due:
+    """A payout that a charge waits for."""
+
+    account: str
+    call: str
+    credits: int
+
+
 class _Balance:
     """One customer's two book accounts."""
 
@@ -82,12 +94,11 @@ class Ledger:
     """The book. A change and its append happen with no await in between; only then is a commit awaited."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
-        self._journal = Journal(store, "entry")
-        self._waivers = Journal(store, "waiver")
+        self._store = store
         self._clock = clock
         self._balances: dict[str, _Balance] = {}
         self._paid: set[int | tuple[str, str]] = set()
-        self._due: dict[int, int] = {}
+        self._due: dict[int, _Due] = {}
         """The payouts that charges still wait for, by the charge's entry."""
         self._refunded: dict[int, int] = {}
         self._payments: set[str] = set()
@@ -111,18 +122,20 @@ class Ledger:
 
     async def take_back(self, holds: Set[int]) -> None:
         """Refund in whole the charges that closed ``holds``, and waive what is due for them. Committed on return."""
-        for post in self._journal.committed() if holds else ():
-            if post["kind"] == "post" and post["ref"] in holds and self._refundable(post):
-                self.waive(post["entry"])
-                await self.refund(post["entry"], self._refundable(post), ("restart",))
+        if not holds:
+            return
+        async with aclosing(self._store.read("entry")) as pages:
+            async for page in pages:
+                for post in page:
+                    if post["kind"] == "post" and post["ref"] in holds and self._refundable(post):
+                        self.waive(post["entry"])
+                        await self._give_back(post, self._refundable(post), ("restart",))
 
     async def pay_what_is_due(self) -> None:
         """Pay the payouts that a crash came before. To be called after ``open``. Committed on return."""
         commit = None
-        for charge, credits in tuple(self._due.items()):
-            post = self._journal.record(charge - 1)
-            assert post is not None
-            commit = self._pay(post["account"], post["call"], credits, charge, ("restart",))
+        for charge, due in tuple(self._due.items()):
+            commit = self._pay(due.account, due.call, due.credits, charge, ("restart",))
         if commit is not None:
             await commit
 
@@ -210,19 +223,17 @@ class Ledger:
         """
         if self._due.pop(charge, None) is not None:
             with suppress(StoreError):
-                self._waivers.append({"charge": charge})
+                self._store.append("waiver", {"charge": charge})
 
     async def refund(self, charge: int, credits: int, flags: tuple[str, ...] = ()) -> None:
         """Give ``credits`` of the posting with entry number ``charge`` back, in parts if need be. Committed on return.
 
-        Raises LedgerError for what is no charge, and for more than is left of it.
+        Raises LedgerError for what is no (committed) charge, and for more than is left of it.
         """
-        post = self._journal.record(charge - 1)
+        post = await self._entry(charge)
         if post is None or credits <= 0 or credits > self._refundable(post):
             raise LedgerError(f"entry {charge}: a refund of {credits} credits")
-        account = post["account"]
-        lines = (("revenue", -credits), (self._balances[account].customer, credits))
-        await self._write("refund", account, post["call"], credits, credits, lines, flags=flags, ref=charge)
+        await self._give_back(post, credits, flags)
 
     async def top_up(self, account: str, credits: int, payment: str) -> bool:
         """Book ``credits`` paid in, once per payment; False if it was there already. Committed on return.
@@ -241,13 +252,33 @@ class Ledger:
         """Return what can still be given back of a charge; nothing of any other entry."""
         return post["amount"] - self._refunded.get(post["entry"], 0) if post.get("kind") == "post" else 0
 
-    def entries(self, account: str | None = None, after: int = 0) -> Sequence[Record]:
-        """Return the committed entries of ``account`` (or of all) behind entry number ``after``, in order."""
-        return [
-            {name: record[name] for name in FIELDS}
-            for record in self._journal.committed()[after:]
-            if account is None or record["account"] == account
-        ]
+    async def entries(self, account: str | None = None, after: int = 0, upto: int | None = None) -> Pages:
+        """Yield the committed entries of ``account`` (or of all) behind entry number ``after``, in order.
+
+        ``upto`` is a number of the store's: what was committed later is left out.
+        """
+        # The store counts more than entries: each stands at its number there, or behind it.
+        async with aclosing(self._store.read("entry", after, upto)) as pages:
+            async for page in pages:
+                yield [
+                    {name: record[name] for name in FIELDS}
+                    for record in page
+                    if record["entry"] > after and account in (None, record["account"])
+                ]
+
+    async def _entry(self, number: int) -> Record | None:
+        """Return an entry as it is in the store; None if there is none."""
+        async with aclosing(self._store.read("entry", max(0, number - 1))) as pages:
+            async for page in pages:
+                for record in page:
+                    if record["entry"] == number:
+                        return record
+        return None
+
+    def _give_back(self, post: Record, credits: int, flags: tuple[str, ...]) -> Commit:
+        account, charge = post["account"], post["entry"]
+        lines = (("revenue", -credits), (self._balances[account].customer, credits))
+        return self._write("refund", account, post["call"], credits, credits, lines, flags=flags, ref=charge)
 
     def _pay(self, account: str, call: str, credits: int, charge: int | None, flags: tuple[str, ...] = ()) -> Commit:
         lines = (("insurance", -credits), (self._balances[account].customer, credits))
@@ -292,7 +323,7 @@ class Ledger:
         }
         if due:
             record["due"] = due
-        commit = self._journal.append(record)
+        commit = Commit(self._store.append("entry", record))
         self._apply(record)
         return commit
 
@@ -302,7 +333,7 @@ class Ledger:
         self._balances[record["account"]].move(record["lines"])
         kind, ref = record["kind"], record["ref"]
         if kind == "post" and "due" in record:
-            self._due[record["entry"]] = record["due"]
+            self._due[record["entry"]] = _Due(record["account"], record["call"], record["due"])
         elif kind == "payout":
             self._paid.add((record["account"], record["call"]) if ref is None else ref)
             self._due.pop(ref, None)
@@ -314,7 +345,7 @@ class Ledger:
     def _replay(self) -> Sequence[Hold]:
         """Rebuild the book from the store, checking every entry, and return the holds that are still open."""
         holds: dict[int, Hold] = {}
-        for record in self._journal.committed():
+        for _, record in self._store.load("entry"):
             number, account, kind = record["entry"], record["account"], record["kind"]
             if kind == "opening":
                 self._balances.setdefault(account, _Balance(account))
@@ -322,8 +353,6 @@ class Ledger:
                 raise StoreError(f"the stored ledger is damaged: entry {number} does not follow entry {self._last}")
             if kind in ("post", "void") and holds.pop(record["ref"], None) is None:
                 raise StoreError(f"the stored ledger is damaged: entry {number} closes no open hold")
-            if kind == "refund" and record["amount"] > self._refundable(self._journal.record(record["ref"] - 1) or {}):
-                raise StoreError(f"the stored ledger is damaged: entry {number} gives back more than was charged")
             self._apply(record)
             if self.posted(account) != record["balance"]:
                 raise StoreError(
@@ -332,6 +361,16 @@ class Ledger:
                 )
             if kind == "hold":
                 holds[number] = Hold(account, record["call"], record["amount"], number)
-        for waiver in self._waivers.committed():
+        self._check_refunds()
+        for _, waiver in self._store.load("waiver"):
             self._due.pop(waiver["charge"], None)
         return tuple(holds.values())
+
+    def _check_refunds(self) -> None:
+        """Raise StoreError if the stored book gives back more than was charged."""
+        unknown = set(self._refunded)
+        for _, record in self._store.load("entry") if unknown else ():
+            if record["entry"] in unknown and record["kind"] == "post" and self._refundable(record) >= 0:
+                unknown.remove(record["entry"])
+        if unknown:
+            raise StoreError(f"the stored ledger is damaged: entry {min(unknown)} was not charged what was given back")

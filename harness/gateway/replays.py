@@ -73,13 +73,15 @@ class Replays:
         Ends when all that is committed. Raises StoreError.
         """
         since_us = self._clock.wall_us() - self._keep_us
-        answered = set()
-        for _, record in self._store.load("answer"):
-            answered.add(record["hold"])
+        unanswered = set()
+        for kind, record in self._store.load("keyed", "answer"):
+            if kind == "keyed":
+                unanswered.add(record["hold"])
+                continue
+            unanswered.discard(record["hold"])
             if record["at"] > since_us:
                 self._remember((record["account"], record["key"]), _restored(record))
-        keyed = {record["hold"] for _, record in self._store.load("keyed")}
-        await ledger.take_back(keyed - answered)
+        await ledger.take_back(unanswered)
 
     def enter(self, call: Call) -> Kept | None:
         """Return the answer to replay; None for a call that is to run, which then is the one of its key.

@@ -6,14 +6,15 @@ import asyncio
 import queue
 import sqlite3
 import threading  # noqa: TID251 - a commit must not block the loop; simulated code has MemoryStore instead
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from harness.gateway.store import Record, StoreError, settle_failed
+from harness.gateway.store import PAGE, Pages, Record, StoreError, settle_failed
 
 APPLICATION_ID = 0x6C676867
 """Marks a file as this store's, so that no other SQLite file is taken for one."""
@@ -22,7 +23,24 @@ MIGRATIONS = ("CREATE TABLE record (number INTEGER PRIMARY KEY, kind TEXT NOT NU
 GROUP = 1024
 """How many records one commit takes at most."""
 
+_PAGE = """
+SELECT number, kind, body FROM record
+WHERE number > ?1 AND number <= ?2 AND (?3 = '[]' OR kind IN (SELECT value FROM json_each(?3)))
+ORDER BY number
+"""
+
 _Append = tuple[str, bytes, "asyncio.Future[None]"]
+_Rows = list[tuple[int, str, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A page that somebody waits for."""
+
+    kind: str
+    after: int
+    upto: int
+    rows: asyncio.Future[_Rows]
 
 
 class SqliteStore:
@@ -36,8 +54,9 @@ class SqliteStore:
         self._path = Path(path)
         self._connection = _opened(self._path)
         self._lock = threading.Lock()
-        """Held while the connection is in use: by the writer for a commit, by ``load``."""
-        self._appends: queue.SimpleQueue[_Append | asyncio.Future[None]] = queue.SimpleQueue()
+        """Held while the connection is in use: by the writer for a commit or a page, by ``load``."""
+        self._committed: int = _value(self._connection, "SELECT coalesce(max(number), 0) FROM record")
+        self._work: queue.SimpleQueue[_Append | _Read | asyncio.Future[None]] = queue.SimpleQueue()
         """What the writer has to do; a bare future asks it to end, and ends when it has."""
         self._problem = ""
         self._closed = False
@@ -49,19 +68,30 @@ class SqliteStore:
         if self._closed or self._problem:
             raise StoreError(self._problem or f"{self._path} is closed")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._appends.put((kind, orjson.dumps(record), future))
+        self._work.put((kind, orjson.dumps(record), future))
         return future
 
-    def load(self, kind: str | None = None) -> Sequence[tuple[str, Record]]:
-        """Return the committed records in order, of one kind or of all. Blocks; called at the start only."""
-        try:
-            with self._lock:
-                rows = self._connection.execute(
-                    "SELECT number, kind, body FROM record WHERE ? IS NULL OR kind = ? ORDER BY number", (kind, kind)
-                ).fetchall()
-        except sqlite3.Error as error:
-            raise StoreError(f"{self._path} cannot be read: {error}") from error
-        return [(name, self._decoded(number, body)) for number, name, body in rows]
+    @property
+    def committed(self) -> int:
+        """How many records are on the disk."""
+        return self._committed
+
+    def load(self, *kinds: str) -> Iterator[tuple[str, Record]]:
+        """Return the committed records in order, of some kinds or of all. Blocks; called at the start only."""
+        upto = self._committed
+        for after in range(0, upto, PAGE):
+            for number, kind, body in self._rows(kinds, after, min(after + PAGE, upto)):
+                yield kind, self._decoded(number, body)
+
+    async def read(self, kind: str, after: int = 0, upto: int | None = None) -> Pages:
+        """Yield the committed records of a kind; the writer reads a page between two commits."""
+        last = self._committed if upto is None else upto
+        for start in range(after, last, PAGE):
+            if self._closed:
+                raise StoreError(f"{self._path} is closed")
+            rows: asyncio.Future[_Rows] = asyncio.get_running_loop().create_future()
+            self._work.put(_Read(kind, start, min(start + PAGE, last), rows))
+            yield [self._decoded(number, body) for number, _, body in await rows]
 
     async def close(self) -> None:
         """Commit what was appended, close the file and give it free; a second time does nothing."""
@@ -69,7 +99,7 @@ class SqliteStore:
             return
         self._closed = True
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._appends.put(ended)
+        self._work.put(ended)
         await ended
 
     def _decoded(self, number: int, body: bytes) -> Record:
@@ -79,19 +109,29 @@ class SqliteStore:
             raise StoreError(f"{self._path} is damaged: record {number} is not JSON: {error}") from error
         return record
 
+    def _rows(self, kinds: Sequence[str], after: int, upto: int) -> _Rows:
+        """Return the rows of ``kinds`` (of all, if there are none) behind ``after``, up to ``upto``."""
+        try:
+            with self._lock:
+                return self._connection.execute(_PAGE, (after, upto, orjson.dumps(kinds).decode())).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path} cannot be read: {error}") from error
+
     def _write(self) -> None:
-        """Commit groups until asked to end: the writer thread."""
+        """Commit groups, and read pages, until asked to end: the writer thread."""
         while True:
-            item: _Append | asyncio.Future[None] | None = self._appends.get()
+            item: _Append | _Read | asyncio.Future[None] | None = self._work.get()
             group: list[_Append] = []
             with suppress(queue.Empty):
                 while isinstance(item, tuple):
                     group.append(item)
-                    item = self._appends.get_nowait() if len(group) < GROUP else None
+                    item = self._work.get_nowait() if len(group) < GROUP else None
             if group:
                 self._commit(group)
                 _tell([future for _, _, future in group], self._problem)
-            if isinstance(item, asyncio.Future):
+            if isinstance(item, _Read):
+                self._serve(item)
+            elif isinstance(item, asyncio.Future):
                 with self._lock:
                     self._connection.close()
                 _tell([item], "")
@@ -108,10 +148,29 @@ class SqliteStore:
                     "INSERT INTO record (kind, body) VALUES (?, ?)", [(kind, body) for kind, body, _ in group]
                 )
                 self._connection.execute("COMMIT")
+                self._committed += len(group)
             except sqlite3.Error as error:
                 self._problem = f"{self._path} could not be written: {error}"
                 with suppress(sqlite3.Error):
                     self._connection.execute("ROLLBACK")
+
+    def _serve(self, page: _Read) -> None:
+        found: _Rows | StoreError
+        try:
+            found = self._rows((page.kind,), page.after, page.upto)
+        except StoreError as error:
+            found = error
+        with suppress(RuntimeError):  # a loop that is gone has nobody who waits
+            page.rows.get_loop().call_soon_threadsafe(_hand_over, page.rows, found)
+
+
+def _hand_over(rows: asyncio.Future[_Rows], found: _Rows | StoreError) -> None:
+    if rows.done():
+        return
+    if isinstance(found, StoreError):
+        rows.set_exception(found)
+    else:
+        rows.set_result(found)
 
 
 def _tell(futures: list[asyncio.Future[None]], problem: str) -> None:

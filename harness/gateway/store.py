@@ -1,19 +1,28 @@
 """Where records are kept for good: the promise that every store keeps, and the simulated one; no record is read here.
 
 A store is an append-only log. The change of a book and its ``append`` happen with no await in between, so the order
-of appends is the order of changes; appends commit in that order, and what was committed outlives a crash.
+of appends is the order of changes; appends commit in that order, and what was committed outlives a crash. It is read
+page by page, so that nobody has to hold all of it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+import weakref
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from tempfile import SpooledTemporaryFile
 from typing import Any, Protocol
 
 import orjson
 
+PAGE = 500
+"""Of how many records a page is made, those included that nobody asked for."""
+SPOOL_BYTES = 16 << 20
+"""How much of a simulated store stays in memory; what is more goes into a temporary file."""
+
 Record = Mapping[str, Any]
+Pages = AsyncGenerator[Sequence[Record], None]
+"""Records in order, some at a time; to be closed by whoever leaves it before its end."""
 
 
 class StoreError(Exception):
@@ -22,6 +31,11 @@ class StoreError(Exception):
 
 class Store(Protocol):
     """An append-only log of records (plain JSON data) of several kinds: entry, waiver, usage, key, keyed, answer."""
+
+    @property
+    def committed(self) -> int:
+        """How many records would outlive a crash at this instant: the number of the last one, of whatever kind."""
+        ...
 
     def append(self, kind: str, record: Record) -> asyncio.Future[None]:
         """Start to write ``record``, which never changes after, and return what ends when it is committed.
@@ -32,8 +46,19 @@ class Store(Protocol):
         """
         ...
 
-    def load(self, kind: str | None = None) -> Sequence[tuple[str, Record]]:
-        """Return the committed records in order, of one kind or of all. Raises StoreError for unreadable ones."""
+    def load(self, *kinds: str) -> Iterator[tuple[str, Record]]:
+        """Return the committed records in order, of some kinds or of all; they are read as they are asked for.
+
+        Blocks: for a start alone. Raises StoreError for unreadable ones.
+        """
+        ...
+
+    def read(self, kind: str, after: int = 0, upto: int | None = None) -> Pages:
+        """Yield the committed records of a kind in order, as fresh JSON data, without blocking.
+
+        Records are numbered from 1, all kinds together: those behind number ``after`` are read, up to number ``upto``
+        or to what is committed when the reading begins. Raises StoreError for unreadable ones.
+        """
         ...
 
     async def close(self) -> None:
@@ -53,36 +78,44 @@ class Commit:
         return asyncio.shield(self._future).__await__()
 
 
-class Journal:
-    """The records of one kind: those that the store had, and those appended since; readers see committed ones only."""
+class _Log:
+    """Committed records as lines of JSON, in pages; full pages leave the memory for a temporary file once many."""
 
-    def __init__(self, store: Store, kind: str) -> None:
-        self._store = store
-        self._kind = kind
-        self._records = [record for _, record in store.load(kind)]
-        self._pending: deque[asyncio.Future[None]] = deque()
+    def __init__(self) -> None:
+        self.count = 0
+        self._file = SpooledTemporaryFile(SPOOL_BYTES)  # noqa: SIM115 - it lives as long as the log
+        self._starts = [0]
+        """Where each full page begins in the file, and where the next one will."""
+        self._last: list[bytes] = []
+        weakref.finalize(self, self._file.close)
 
-    def append(self, record: Record) -> Commit:
-        """Append ``record`` to the store. Raises StoreError, in which case the journal is as it was."""
-        future = self._store.append(self._kind, record)
-        self._records.append(record)
-        self._pending.append(future)
-        self._drop_committed()
-        return Commit(future)
+    def add(self, kind: str, record: Record) -> None:
+        """Put a record at the end."""
+        self._last.append(b"%s\t%s" % (kind.encode(), orjson.dumps(record)))
+        self.count += 1
+        if len(self._last) == PAGE:
+            page = b"\n".join(self._last)
+            self._file.seek(self._starts[-1])
+            self._file.write(page)
+            self._starts.append(self._starts[-1] + len(page))
+            self._last = []
 
-    def record(self, index: int) -> Record | None:
-        """Return the record that was appended as the ``index``-th (from 0), committed or not; None if there is none."""
-        return self._records[index] if 0 <= index < len(self._records) else None
+    def pages(self, kinds: Sequence[str], after: int, upto: int) -> Iterator[list[tuple[str, Record]]]:
+        """Yield the records of ``kinds`` (of all, if there are none) behind number ``after``, up to number ``upto``."""
+        wanted = {kind.encode() for kind in kinds}
+        upto = min(upto, self.count)
+        for page in range(after // PAGE, -(-upto // PAGE)):
+            first = page * PAGE
+            lines = self._lines(page)[max(0, after - first) : upto - first]
+            split = (line.split(b"\t", 1) for line in lines)
+            yield [(kind.decode(), orjson.loads(body)) for kind, body in split if not wanted or kind in wanted]
 
-    def committed(self) -> Sequence[Record]:
-        """Return the records that would outlive a crash at this instant."""
-        self._drop_committed()
-        return self._records[: len(self._records) - len(self._pending)]
-
-    def _drop_committed(self) -> None:
-        pending = self._pending
-        while pending and pending[0].done() and pending[0].exception() is None:
-            pending.popleft()
+    def _lines(self, page: int) -> list[bytes]:
+        if page == len(self._starts) - 1:
+            return self._last
+        start, end = self._starts[page : page + 2]
+        self._file.seek(start)
+        return self._file.read(end - start).split(b"\n")
 
 
 class MemoryStore:
@@ -94,7 +127,7 @@ class MemoryStore:
 
     def __init__(self, commit_s: Callable[[int], float]) -> None:
         self._commit_s = commit_s
-        self._committed: list[tuple[str, Record]] = []
+        self._log = _Log()
         self._records: list[tuple[str, Record]] = []
         self._futures: list[asyncio.Future[None]] = []
         self._group = 0
@@ -107,6 +140,11 @@ class MemoryStore:
         self._crash_at = 0
         self._crash_commits = False
         self._on_crash: Callable[[], None] | None = None
+
+    @property
+    def committed(self) -> int:
+        """How many records a crash would leave."""
+        return self._log.count
 
     def append(self, kind: str, record: Record) -> asyncio.Future[None]:
         """Take ``record``, to be committed after those before it. After a crash it is lost, its future never ends."""
@@ -123,14 +161,18 @@ class MemoryStore:
                 self._begin()
         return future
 
-    def load(self, kind: str | None = None) -> Sequence[tuple[str, Record]]:
+    def load(self, *kinds: str) -> Iterator[tuple[str, Record]]:
         """Return the committed records as a file would give them back: as fresh JSON data.
 
         After a crash this is the first act of the gateway's next life: from then on the store takes records again.
         """
         self._crashed = False
-        wanted = [(name, record) for name, record in self._committed if kind is None or name == kind]
-        return [(name, orjson.loads(orjson.dumps(record))) for name, record in wanted]
+        return (named for page in self._log.pages(kinds, 0, self._log.count) for named in page)
+
+    async def read(self, kind: str, after: int = 0, upto: int | None = None) -> Pages:
+        """Yield what is committed, at once: it never changes, so that nobody could tell a delay from none."""
+        for page in self._log.pages((kind,), after, self._log.count if upto is None else upto):
+            yield [record for _, record in page]
 
     async def close(self) -> None:
         """Wait for the commits under way, then take nothing more; a crashed store has nothing to wait for."""
@@ -160,7 +202,7 @@ class MemoryStore:
 
         The whole group is lost; or, if ``committed``, it is kept, but nobody was told before the crash.
         """
-        self._crash_at = len(self._committed) + len(self._records) + n
+        self._crash_at = self._log.count + len(self._records) + n
         self._crash_commits = committed
         self._on_crash = on_crash
 
@@ -170,17 +212,18 @@ class MemoryStore:
 
     def _begin(self) -> None:
         self._group = len(self._records)
-        delay_s = self._commit_s(len(self._committed) + 1)
+        delay_s = self._commit_s(self._log.count + 1)
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._commit)
 
     def _commit(self) -> None:
         self._timer = None
-        crashes = self._on_crash is not None and len(self._committed) + self._group >= self._crash_at
+        crashes = self._on_crash is not None and self._log.count + self._group >= self._crash_at
         if self._fails:
             self._break("the simulated store's commit failed")
             return
         if not crashes or self._crash_commits:
-            self._committed += self._records[: self._group]
+            for kind, record in self._records[: self._group]:
+                self._log.add(kind, record)
         if crashes:
             self.crash()
             on_crash, self._on_crash = self._on_crash, None

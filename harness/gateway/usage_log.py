@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
-
-from harness.gateway.store import Journal, Record, Store
+from harness.gateway.store import Commit, Pages, Record, Store
 
 
 class UsageLog:
-    """Rows in the order in which calls ended, kept in the store under the kind ``usage``."""
+    """Rows in the order in which calls ended, kept in the store under the kind ``usage``, and nowhere else."""
 
     def __init__(self, store: Store) -> None:
-        self._journal = Journal(store, "usage")
+        self._store = store
 
-    def add(self, row: Record) -> Awaitable[None]:
+    def add(self, row: Record) -> Commit:
         """Add ``row`` (with its ``account``) and return what ends when it is committed. Raises StoreError."""
-        return self._journal.append(row)
+        return Commit(self._store.append("usage", row))
 
-    def rows(self, account: str | None = None) -> Sequence[Record]:
-        """Return the committed rows of ``account``, or of all."""
-        rows = self._journal.committed()
-        return rows if account is None else [row for row in rows if row["account"] == account]
+    def rows(self, upto: int | None = None) -> Pages:
+        """Yield the committed rows, up to number ``upto`` of the store."""
+        return self._store.read("usage", upto=upto)

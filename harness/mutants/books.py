@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from harness.gateway.books import Books
 from harness.gateway.components import Components
 from harness.gateway.deployment import AccountSeed
 from harness.gateway.ledger import Hold, Ledger
-from harness.gateway.store import Record, Store, StoreError
+from harness.gateway.store import Pages, Record, Store, StoreError
 from harness.mutants.furniture import HastyLedger, with_ledger
 from harness.mutants.registry import mutant
 
@@ -23,8 +25,10 @@ WRITE_BEHIND_S = 0.1
 class _Retold(Ledger):
     """A book that shows other entries than it keeps."""
 
-    def entries(self, account: str | None = None, after: int = 0) -> Sequence[Record]:
-        return [told for entry in super().entries(account, after) if (told := self.retold(dict(entry))) is not None]
+    async def entries(self, account: str | None = None, after: int = 0, upto: int | None = None) -> Pages:
+        async with aclosing(super().entries(account, after, upto)) as pages:
+            async for page in pages:
+                yield [told for entry in page if (told := self.retold(dict(entry))) is not None]
 
     def retold(self, entry: dict[str, Any]) -> dict[str, Any] | None:
         return entry
@@ -101,13 +105,11 @@ def counts_its_entries_by_account(parts: Components) -> Components:
     """Numbers the entries of each account from one."""
 
     class PerAccount(Ledger):
-        def entries(self, account: str | None = None, after: int = 0) -> Sequence[Record]:
-            last: dict[str, int] = {}
-            made = []
-            for entry in super().entries(account, after):
-                last[entry["account"]] = last.get(entry["account"], 0) + 1
-                made.append({**entry, "entry": last[entry["account"]]})
-            return made
+        async def entries(self, account: str | None = None, after: int = 0, upto: int | None = None) -> Pages:
+            numbers: defaultdict[str, count[int]] = defaultdict(lambda: count(1))
+            async with aclosing(super().entries(account, after, upto)) as pages:
+                async for page in pages:
+                    yield [{**entry, "entry": next(numbers[entry["account"]])} for entry in page]
 
     return with_ledger(parts, PerAccount)
 
@@ -149,7 +151,7 @@ def opens_its_accounts_again_after_a_crash(parts: Components) -> Components:
     class Generous(Ledger):
         async def open(self, accounts: Iterable[AccountSeed]) -> None:
             seeds = list(accounts)
-            known = bool(self._journal.committed())
+            known = self._store.committed > 0
             await super().open(seeds)
             for seed in seeds if known else ():
                 lines = (("top_ups", -seed.credits), (f"customer:{seed.id}", seed.credits))
@@ -182,8 +184,15 @@ class _WriteBehind:
         with suppress(StoreError):
             self._store.append(kind, record)
 
-    def load(self, kind: str | None = None) -> Sequence[tuple[str, Record]]:
-        return self._store.load(kind)
+    @property
+    def committed(self) -> int:
+        return self._store.committed
+
+    def load(self, *kinds: str) -> Iterator[tuple[str, Record]]:
+        return self._store.load(*kinds)
+
+    def read(self, kind: str, after: int = 0, upto: int | None = None) -> Pages:
+        return self._store.read(kind, after, upto)
 
     async def close(self) -> None:
         await self._store.close()
@@ -204,8 +213,8 @@ def shows_everybodys_ledger(parts: Components) -> Components:
     """Shows an account the entries of all accounts."""
 
     class Open(Books):
-        def of_account(self, parts: Components, account: str) -> dict[str, Any]:
-            return {"entries": list(parts.ledger.entries())}
+        def of_account(self, parts: Components, account: str) -> Pages:
+            return parts.ledger.entries()
 
     return _showing(parts, Open)
 
@@ -215,8 +224,12 @@ def shows_the_newest_entries_alone(parts: Components) -> Components:
     """Shows an account the last few of its entries."""
 
     class Paged(Books):
-        def of_account(self, parts: Components, account: str) -> dict[str, Any]:
-            return {"entries": super().of_account(parts, account)["entries"][-3:]}
+        async def of_account(self, parts: Components, account: str) -> Pages:
+            newest: deque[Record] = deque(maxlen=3)
+            async with aclosing(super().of_account(parts, account)) as pages:
+                async for page in pages:
+                    newest.extend(page)
+            yield list(newest)
 
     return _showing(parts, Paged)
 
@@ -226,8 +239,9 @@ def hides_voids_from_their_owner(parts: Components) -> Components:
     """Shows an account its charges, but not the holds that were released."""
 
     class Tidy(Books):
-        def of_account(self, parts: Components, account: str) -> dict[str, Any]:
-            entries = super().of_account(parts, account)["entries"]
-            return {"entries": [entry for entry in entries if entry["kind"] != "void"]}
+        async def of_account(self, parts: Components, account: str) -> Pages:
+            async with aclosing(super().of_account(parts, account)) as pages:
+                async for page in pages:
+                    yield [entry for entry in page if entry["kind"] != "void"]
 
     return _showing(parts, Tidy)

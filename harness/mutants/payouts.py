@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterable
+from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -312,9 +313,11 @@ def pays_again_after_a_restart(parts: Components) -> Components:
     class Settling(Ledger):
         async def open(self, accounts: Iterable[AccountSeed]) -> None:
             await super().open(accounts)
-            for record in self.entries():
-                if record["kind"] == "payout":
-                    await self.payout(record["account"], record["call"], record["credits"])
+            async with aclosing(self.entries()) as pages:
+                async for page in pages:
+                    for record in page:
+                        if record["kind"] == "payout":
+                            await self.payout(record["account"], record["call"], record["credits"])
 
     return _booking(parts, Settling)
 

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from harness.contract import Contract, Limits, Model, load_contract
 from harness.gateway.clock import Clock
 from harness.gateway.deployment import AccountSeed, KeySeed
+from harness.gateway.ledger import Ledger
 from harness.gateway.store import MemoryStore
 from harness.sim.loop import run
+from tests.gateway.pages import gathered, told
 
 EPOCH_S = 1_767_225_600
 CONTRACT = load_contract()
@@ -30,12 +32,15 @@ __all__ = [
     "clock",
     "contract",
     "digest",
+    "entries",
+    "gathered",
     "limits",
     "many",
     "model",
     "run",
     "settled",
     "store",
+    "told",
 ]
 
 
@@ -65,6 +70,11 @@ def clock() -> Clock:
 def store(commit_s: float = 0.001) -> MemoryStore:
     """Return a simulated store that takes ``commit_s`` to commit."""
     return MemoryStore(lambda n: commit_s)
+
+
+def entries(ledger: Ledger, account: str | None = None, after: int = 0) -> list[Any]:
+    """Return the committed entries of a ledger on a simulated store."""
+    return told(ledger.entries(account, after))
 
 
 def many(elements: st.SearchStrategy[T]) -> st.SearchStrategy[list[T]]:

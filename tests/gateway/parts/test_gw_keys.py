@@ -94,7 +94,7 @@ def test_a_suspended_key_stays_suspended_across_a_restart_and_others_do_not_noti
         with pytest.raises(Refusal, match="suspended"):
             keys.identify(["ck_one"])
         await asyncio.sleep(0.01)
-        assert kept.load() == [("key", {"key": "one", "state": "suspended"})]
+        assert list(kept.load()) == [("key", {"key": "one", "state": "suspended"})]
         reborn = ring(kept)
         with pytest.raises(Refusal, match="suspended"):
             reborn.identify(["ck_one"])
@@ -112,7 +112,7 @@ def test_a_suspension_does_not_wake_a_key_that_its_owner_disabled() -> None:
             keys.identify(["ck_off"])
         assert refusal.value.name == "invalid_key"
         await kept.close()
-        assert kept.load() == []
+        assert list(kept.load()) == []
 
     run(main())
 

@@ -7,10 +7,11 @@ import shutil
 import tempfile
 from collections import Counter
 from contextlib import suppress
+from copy import copy
 from pathlib import Path
 from typing import Any
 
-from gw_support import account, clock, many, run, settled, store
+from gw_support import account, clock, gathered, many, run, settled, store
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -79,7 +80,7 @@ class Life:
             self.ledger.void(open_holds[which % len(open_holds)])
         elif action in ("payout", "refund") and self.told:
             charge = sorted(self.told)[which % len(self.told)]
-            owner = self.owner(charge)
+            owner = await self.owner(charge)
             await self.begin(self.payout(owner, charge) if action == "payout" else self.refund(charge, amount))
         elif action == "waive" and self.due:
             charge = sorted(self.due)[which % len(self.due)]
@@ -114,12 +115,13 @@ class Life:
             assert payment not in self.payments
             self.payments[payment] = credits
 
-    def owner(self, charge: int) -> str:
-        return str(self.ledger.entries()[charge - 1]["account"])
+    async def owner(self, charge: int) -> str:
+        return str((await gathered(self.ledger.entries()))[charge - 1]["account"])
 
-    def check(self) -> None:
+    async def check(self) -> None:
         """Say that the book is sound at this instant, and holds all that anybody was told."""
-        entries = self.ledger.entries()
+        told, paid, refunded, payments = map(copy, (self.told, self.paid, self.refunded, self.payments))
+        entries = await gathered(self.ledger.entries())
         assert [one["entry"] for one in entries] == list(range(1, len(entries) + 1))
         book: Counter[str] = Counter()
         posted: Counter[str] = Counter()
@@ -131,22 +133,22 @@ class Life:
             name = one["account"]
             assert posted[name] == one["balance"] == book[f"customer:{name}"] + book[f"holds:{name}"]
         assert sum(book.values()) == 0
-        for number, posting in self.told.items():
+        for number, posting in told.items():
             written = entries[number - 1]
             assert (written["kind"], -written["credits"], written["balance"]) == (
                 "post",
                 posting.credits,
                 posting.after,
             )
-            assert self.refunded[number] <= posting.credits
-        assert all(count == 1 for count in self.paid.values())
-        assert -book["insurance"] >= self.paid.total()
+            assert refunded[number] <= posting.credits
+        assert all(count == 1 for count in paid.values())
+        assert -book["insurance"] >= paid.total()
         kinds: Counter[str] = Counter()
         for one in entries:
             kinds[one["kind"]] += one["amount"]
-        assert kinds["refund"] >= self.refunded.total()
+        assert kinds["refund"] >= refunded.total()
         assert kinds["post"] - kinds["refund"] == book["revenue"] >= 0
-        assert kinds["top_up"] >= sum(self.payments.values())
+        assert kinds["top_up"] >= sum(payments.values())
         for name in ("a", "b"):
             held = sum(hold.credits for hold in self.holds if hold.open and hold.account == name)
             assert self.ledger.available(name) == self.ledger.posted(name) - held
@@ -158,14 +160,14 @@ class Life:
         """
         for charge, posting in self.told.items():
             before = self.paid[charge]
-            await self.payout(self.owner(charge), charge)
+            await self.payout(await self.owner(charge), charge)
             assert before <= self.paid[charge] <= 1
             assert self.paid[charge] == before or charge not in self.due
             await self.refund(charge, posting.credits - self.refunded[charge] + 1)
             assert self.refunded[charge] <= posting.credits
         for payment in self.payments:
             assert not await self.ledger.top_up("a", 1, payment)
-        self.check()
+        await self.check()
 
 
 @settled
@@ -194,11 +196,11 @@ def test_no_use_and_no_crash_makes_or_loses_money(made: list[Step]) -> None:
                 kept.crash_inside(1 + which % 3, life.crashed.set, committed=amount % 2 == 0)
             if life.crashed.is_set():
                 await again()
-            life.check()
+            await life.check()
         kept.crash_inside(1_000_000, life.crashed.set)  # instead of what is still planned
         kept.crash()
         await again()
-        life.check()
+        await life.check()
         await life.ask_everything_again()
 
     run(main())
@@ -242,11 +244,11 @@ def test_no_use_and_no_kill_makes_or_loses_money_on_disk(made: list[Step]) -> No
                 life.end()
                 life.kept = await disk.crash()
                 await life.start()
-            life.check()
+            await life.check()
         life.end()
         life.kept = await disk.crash()
         await life.start()
-        life.check()
+        await life.check()
         await life.ask_everything_again()
         await disk.kept.close()
 

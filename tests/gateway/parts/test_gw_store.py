@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
 import pytest
-from gw_support import run, store
+from gw_support import run, store, told
 
-from harness.gateway.store import Journal, MemoryStore, StoreError
+from harness.gateway.store import PAGE, Commit, MemoryStore, StoreError
 from harness.gateway.usage_log import UsageLog
 
 
@@ -17,8 +18,13 @@ def noted(order: list[int], n: int, commit: asyncio.Future[None]) -> None:
     order.append(n)
 
 
-def numbers(kept: MemoryStore, kind: str | None = None) -> list[Any]:
-    return [record["n"] for _, record in kept.load(kind)]
+def numbers(kept: MemoryStore, *kinds: str) -> list[Any]:
+    return [record["n"] for _, record in kept.load(*kinds)]
+
+
+def read(kept: MemoryStore, after: int = 0, upto: int | None = None) -> list[Any]:
+    """Return the numbers of the entries that a reader sees at this instant."""
+    return [record["n"] for record in told(kept.read("entry", after, upto))]
 
 
 def test_a_record_is_committed_after_its_delay_and_not_before() -> None:
@@ -75,10 +81,14 @@ def test_loaded_records_are_fresh_json_data_by_kind() -> None:
         record = {"n": 1, "lines": (("a", 1), ("b", -1))}
         await kept.append("entry", record)
         await kept.append("usage", {"n": 2})
-        assert kept.load("entry") == [("entry", {"n": 1, "lines": [["a", 1], ["b", -1]]})]
-        assert [kind for kind, _ in kept.load()] == ["entry", "usage"]
-        kept.load()[0][1]["lines"].clear()
-        assert kept.load("entry")[0][1]["lines"] == [["a", 1], ["b", -1]]
+        await kept.append("key", {"n": 3})
+        fresh = {"n": 1, "lines": [["a", 1], ["b", -1]]}
+        assert list(kept.load("entry")) == [("entry", fresh)]
+        assert [kind for kind, _ in kept.load()] == ["entry", "usage", "key"]
+        assert [kind for kind, _ in kept.load("key", "usage")] == ["usage", "key"]
+        (once,) = told(kept.read("entry"))
+        once["lines"].clear()
+        assert told(kept.read("entry")) == [fresh]
 
     run(main())
 
@@ -202,45 +212,57 @@ def test_a_closed_store_has_committed_all_and_takes_nothing() -> None:
     run(main())
 
 
-def test_a_journal_shows_committed_records_only_and_those_it_was_opened_with() -> None:
+def test_readers_see_committed_records_only() -> None:
     async def main() -> None:
         kept = store()
         await kept.append("entry", {"n": 1})
         await kept.append("usage", {"n": 9})
-        journal = Journal(kept, "entry")
-        commit = journal.append({"n": 2})
-        journal.append({"n": 3})
-        assert [record["n"] for record in journal.committed()] == [1]
+        commit = kept.append("entry", {"n": 2})
+        kept.append("entry", {"n": 3})
+        assert (read(kept), kept.committed) == ([1], 2)
         await commit
-        assert [record["n"] for record in journal.committed()] == [1, 2]
-        await kept.close()
-        assert [record["n"] for record in journal.committed()] == [1, 2, 3]
-
-    run(main())
-
-
-def test_a_journal_is_as_it_was_when_the_store_refuses() -> None:
-    async def main() -> None:
-        kept = store()
-        journal = Journal(kept, "entry")
-        kept.fail(1)
-        with pytest.raises(StoreError):
-            journal.append({"n": 1})
-        await journal.append({"n": 2})
-        assert [record["n"] for record in journal.committed()] == [2]
-
-    run(main())
-
-
-def test_a_journal_never_shows_a_record_whose_commit_failed() -> None:
-    async def main() -> None:
-        kept = store()
-        journal = Journal(kept, "entry")
-        await journal.append({"n": 1})
+        assert (read(kept), kept.committed) == ([1, 2], 3)
         kept.fail_commit()
-        with pytest.raises(StoreError):
-            await journal.append({"n": 2})
-        assert [record["n"] for record in journal.committed()] == [1]
+        await asyncio.sleep(1)
+        assert read(kept) == [1, 2]
+
+    run(main())
+
+
+def test_a_reading_ends_with_what_was_committed_when_it_began() -> None:
+    async def main() -> None:
+        kept = store()
+        for n in range(2 * PAGE):
+            kept.append("entry", {"n": n})
+        await asyncio.sleep(1)
+        async with aclosing(kept.read("entry")) as pages:
+            seen = [record["n"] for record in await anext(pages)]
+            await kept.append("entry", {"n": -1})
+            seen += [record["n"] async for page in pages for record in page]
+        assert seen == list(range(2 * PAGE))
+
+    run(main())
+
+
+@pytest.mark.parametrize("after", [0, 1, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE, 5 * PAGE])
+@pytest.mark.parametrize("spool_bytes", [1 << 20, 100], ids=["memory", "file"])
+def test_a_log_of_many_pages_is_read_from_any_number_on(
+    after: int, spool_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.gateway.store.SPOOL_BYTES", spool_bytes)
+
+    async def main() -> None:
+        kept = store()
+        for n in range(1, 3 * PAGE + 8):
+            kept.append("entry" if n % 3 else "usage", {"n": n, "text": "line\n\té"})
+        assert read(kept) == []
+        await kept.close()
+        last = kept.committed
+        assert last == 3 * PAGE + 7
+        for upto in (None, 0, after, after + 1, PAGE, 2 * PAGE + 5):
+            end = last if upto is None else min(upto, last)
+            assert read(kept, after, upto) == [n for n in range(after + 1, end + 1) if n % 3]
+        assert numbers(kept) == list(range(1, last + 1))
 
     run(main())
 
@@ -248,10 +270,9 @@ def test_a_journal_never_shows_a_record_whose_commit_failed() -> None:
 def test_a_cancelled_waiter_leaves_the_commit_alone() -> None:
     async def main() -> None:
         kept = store()
-        journal = Journal(kept, "entry")
 
         async def wait() -> None:
-            await journal.append({"n": 1})
+            await Commit(kept.append("entry", {"n": 1}))
 
         task = asyncio.create_task(wait())
         await asyncio.sleep(0)
@@ -259,12 +280,12 @@ def test_a_cancelled_waiter_leaves_the_commit_alone() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         await asyncio.sleep(1)
-        assert [record["n"] for record in journal.committed()] == [1]
+        assert read(kept) == [1]
 
     run(main())
 
 
-def test_the_usage_log_keeps_rows_by_account_across_a_restart() -> None:
+def test_the_usage_log_keeps_rows_across_a_restart() -> None:
     async def main() -> None:
         kept = store()
         log = UsageLog(kept)
@@ -272,8 +293,7 @@ def test_the_usage_log_keeps_rows_by_account_across_a_restart() -> None:
         await log.add({"account": "b", "call": "c2"})
         await log.add({"account": "a", "call": "c3"})
         for known in (log, UsageLog(kept)):
-            assert [row["call"] for row in known.rows()] == ["c1", "c2", "c3"]
-            assert [row["call"] for row in known.rows("a")] == ["c1", "c3"]
-            assert known.rows("nobody") == []
+            assert [row["call"] for row in told(known.rows())] == ["c1", "c2", "c3"]
+            assert [row["call"] for row in told(known.rows(upto=2))] == ["c1", "c2"]
 
     run(main())

@@ -20,6 +20,7 @@ from harness.gateway.deployment import AccountSeed, Deployment, KeySeed, Upstrea
 from harness.gateway.entropy import KeyedEntropy
 from harness.gateway.store import MemoryStore
 from harness.sim.loop import run
+from tests.gateway.pages import told
 
 ROLES = ("primary", "second", "third")
 SECRET = "ck_alice_0123456789abcdef"
@@ -196,16 +197,20 @@ class Bench:
         await asyncio.sleep(1)
 
     def rows(self) -> list[Mapping[str, Any]]:
-        return list(self.parts.usage_log.rows())
+        return told(self.parts.usage_log.rows())
 
     def row(self) -> Mapping[str, Any]:
         """The one row of the usage log."""
         (row,) = self.rows()
         return row
 
+    def entries(self, account: str | None = None) -> list[Mapping[str, Any]]:
+        """The committed entries of the ledger."""
+        return told(self.parts.ledger.entries(account))
+
     def kinds(self, account: str = "alice") -> list[str]:
         """The kinds of the account's ledger entries, the opening one left out."""
-        return [entry["kind"] for entry in self.parts.ledger.entries(account)][1:]
+        return [entry["kind"] for entry in self.entries(account)][1:]
 
     def free_slots(self, model_id: str = "gpt-5-5") -> int:
         model = self.contract.model("enterprise", model_id)

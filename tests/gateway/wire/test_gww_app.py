@@ -31,6 +31,7 @@ from harness.gateway.entropy import KeyedEntropy
 from harness.gateway.log import to_stderr
 from harness.gateway.store import MemoryStore
 from harness.sim.loop import run
+from tests.gateway.pages import told
 
 
 def get(path: str, **options: Any) -> Heard:
@@ -84,9 +85,9 @@ def test_an_account_sees_its_own_entries_and_no_others() -> None:
         return alice.json, bob.json
 
     alice, bob = bench(test, Upstreams(primary=ok(chat_answer())))
-    for account, told in (("alice", alice), ("bob", bob)):
-        assert {entry["account"] for entry in told["entries"]} == {account}
-        assert [entry["kind"] for entry in told["entries"]] == ["opening", "hold", "post"]
+    for account, shown in (("alice", alice), ("bob", bob)):
+        assert {entry["account"] for entry in shown["entries"]} == {account}
+        assert [entry["kind"] for entry in shown["entries"]] == ["opening", "hold", "post"]
 
 
 def test_the_books_are_lines_for_whoever_has_their_token() -> None:
@@ -193,7 +194,7 @@ def test_the_lifespan_opens_the_ledger_once() -> None:
         sent = await lifespan(create_app(parts))
         assert [message["type"] for message in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
         await asyncio.sleep(1)
-        assert [entry["kind"] for entry in parts.ledger.entries()] == ["opening", "opening"]
+        assert [entry["kind"] for entry in told(parts.ledger.entries())] == ["opening", "opening"]
 
     run(main())
 

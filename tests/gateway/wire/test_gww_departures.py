@@ -26,6 +26,7 @@ from gww_bench import (
 )
 
 from harness.gateway.ledger import Ledger
+from tests.gateway.pages import told
 
 
 def left(upstreams: Upstreams, leave_s: float, *, streamed: bool = False, **options: Any) -> Bench:
@@ -75,7 +76,7 @@ def test_a_client_that_leaves_while_its_charge_is_committed_is_not_insured_by_a_
         again = Ledger(gateway.parts.store, gateway.parts.clock)
         await again.open(())
         await again.pay_what_is_due()
-        assert [one["kind"] for one in again.entries("alice")] == ["opening", "hold", "post"]
+        assert [one["kind"] for one in told(again.entries("alice"))] == ["opening", "hold", "post"]
         return gateway
 
     gateway: Bench = bench(test, Upstreams(primary=answering(100.0, streamed)))
@@ -96,7 +97,7 @@ def test_one_that_is_not_whole_by_then_is_free_and_says_so(
     row = gateway.row()
     assert (row["outcome"], row["status"], row["credits"]) == ("aborted", 499, 0)
     assert row["flags"] == ["unbilled_disconnect"]
-    (void,) = (entry for entry in gateway.parts.ledger.entries("alice") if entry["kind"] == "void")
+    (void,) = (entry for entry in gateway.entries("alice") if entry["kind"] == "void")
     assert tuple(void["flags"]) == ("unbilled_disconnect",)
     (attempt,) = upstreams.attempts
     assert not attempt.complete

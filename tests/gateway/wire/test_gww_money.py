@@ -329,7 +329,7 @@ def test_the_callers_name_for_a_call_is_kept_if_it_is_harmless(label: str, kept:
     gateway = bench(test, Upstreams(primary=ok(chat_answer())))
     row = gateway.row()
     assert row["call"] == (label if kept else row["request"])
-    assert {entry["call"] for entry in gateway.parts.ledger.entries("alice")} == {"", row["call"]}
+    assert {entry["call"] for entry in gateway.entries("alice")} == {"", row["call"]}
 
 
 def test_a_row_has_every_field_of_a_usage_span() -> None:

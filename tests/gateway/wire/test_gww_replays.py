@@ -269,7 +269,7 @@ def test_a_charge_whose_answer_a_kill_took_is_given_back_and_the_retry_is_run(bo
     again, gateway = bench(test, Upstreams(primary=answer))
     assert (again.status, replayed(again)) == (200, False)
     assert gateway.kinds() == ["hold", "post", "refund", "hold", "post"]
-    entries = gateway.parts.ledger.entries("alice")
+    entries = gateway.entries("alice")
     assert sum(one["credits"] for one in entries[1:]) == entries[-1]["credits"]  # one charge is left
 
 

@@ -393,7 +393,7 @@ def test_the_max_models_are_for_the_official_client(path: str, body: Any, header
         later = await gateway.ask(MANAGED_CHAT, CHAT)
         assert later.status == (403 if status == 403 else 200)
         assert (await gateway.ask(MANAGED_CHAT, CHAT, secret=OTHER_SECRET)).status == 200
-        assert {entry["kind"] for entry in gateway.parts.ledger.entries("alice")} <= {"opening", "hold", "post"}
+        assert {entry["kind"] for entry in gateway.entries("alice")} <= {"opening", "hold", "post"}
 
     answer = message_answer() if "messages" in path else response_answer() if "responses" in path else chat_answer()
     bench(test, Upstreams(primary=[ok(answer), ok(chat_answer())] if status == 200 else ok(chat_answer())))

@@ -44,7 +44,7 @@ class _Entry:
     """None while the first call is under way."""
     at_us: int = 0
     stored: Kept | None = None
-    """What the store has."""
+    """What the store has, until the call is over."""
 
     def size(self, key: tuple[str, str]) -> int:
         """Return about how many bytes of memory the entry takes."""
@@ -140,6 +140,7 @@ class Replays:
             if entry.kept != entry.stored:
                 with suppress(StoreError):
                     self._store_answer(call, entry.kept)
+            entry.stored = None
             self._remember(key, entry)
         del self._running[key]
         call.replay_key = None
@@ -190,4 +191,4 @@ def _restored(record: Record) -> _Entry:
     """Return a stored answer as it was."""
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in record["headers"]]
     kept = Kept(record["status"], headers, record["body"].encode("latin-1"), record["outcome"])
-    return _Entry(bytes.fromhex(record["digest"]), kept, record["at"], kept)
+    return _Entry(bytes.fromhex(record["digest"]), kept, record["at"])

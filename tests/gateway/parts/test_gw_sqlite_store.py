@@ -9,13 +9,15 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from harness.gateway.sqlite_store import APPLICATION_ID, MIGRATIONS, SqliteStore
-from harness.gateway.store import StoreError
+from harness.gateway.store import PAGE, StoreError
+from tests.gateway.pages import gathered
 
 
 def keep(path: Path, *records: int) -> None:
@@ -197,6 +199,79 @@ def test_a_file_that_is_in_use_by_another_process_is_refused(tmp_path: Path) -> 
     said = asyncio.run(main())
     assert said.startswith("StoreError")
     assert "in use" in said
+
+
+async def gathered_numbers(store: SqliteStore, after: int = 0, upto: int | None = None) -> list[int]:
+    return [record["n"] for record in await gathered(store.read("entry", after, upto))]
+
+
+def test_a_reader_gets_what_was_committed_when_it_began_while_more_is_written(tmp_path: Path) -> None:
+    async def main() -> None:
+        store = SqliteStore(tmp_path / "books.db")
+        await asyncio.gather(*(store.append("entry" if n % 3 else "usage", {"n": n}) for n in range(1, 2 * PAGE + 4)))
+        everything = [n for n in range(1, 2 * PAGE + 4) if n % 3]
+        read = []
+        async with aclosing(store.read("entry")) as pages:
+            async for page in pages:
+                read += [record["n"] for record in page]
+                await store.append("entry", {"n": 0})
+        assert read == everything
+        assert store.committed == 2 * PAGE + 3 + 3
+        assert await gathered_numbers(store, PAGE + 1, 2 * PAGE) == [n for n in everything if PAGE + 1 < n <= 2 * PAGE]
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_reader_never_keeps_the_loop_waiting_for_the_disk(tmp_path: Path) -> None:
+    async def main() -> None:
+        store = SqliteStore(tmp_path / "books.db")
+        await store.append("entry", {"n": 1})
+        with store._lock:  # the writer stands still
+            reading = asyncio.create_task(gathered_numbers(store))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert not reading.done()
+        assert await reading == [1]
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_reader_that_left_troubles_nobody_and_one_of_a_closed_store_is_told(tmp_path: Path) -> None:
+    async def main() -> None:
+        store = SqliteStore(tmp_path / "books.db")
+        await store.append("entry", {"n": 1})
+        with store._lock:
+            reading = asyncio.create_task(gathered_numbers(store))
+            await asyncio.sleep(0)
+            reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        await store.append("entry", {"n": 2})
+        assert await gathered_numbers(store) == [1, 2]
+        await store.close()
+        with pytest.raises(StoreError, match="closed"):
+            await gathered_numbers(store)
+
+    asyncio.run(main())
+
+
+def test_a_reader_is_told_of_damage(tmp_path: Path) -> None:
+    path = tmp_path / "books.db"
+    keep(path, 1, 2)
+    execute(path, "UPDATE record SET body = '{' WHERE number = 2")
+
+    async def main() -> None:
+        store = SqliteStore(path)
+        with pytest.raises(StoreError, match="record 2 is not JSON"):
+            await gathered_numbers(store)
+        store._connection.execute("DROP TABLE record")
+        with pytest.raises(StoreError, match="cannot be read"):
+            await gathered_numbers(store)
+        await store.close()
+
+    asyncio.run(main())
 
 
 def damage_header(path: Path) -> None:

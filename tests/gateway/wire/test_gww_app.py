@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import httpx
@@ -27,9 +27,11 @@ from gww_bench import (
 
 from harness.contract.loader import contract_to_json, load_contract
 from harness.gateway.app import build, create_app, start
+from harness.gateway.components import Components
 from harness.gateway.entropy import KeyedEntropy
+from harness.gateway.ledger import Ledger
 from harness.gateway.log import to_stderr
-from harness.gateway.store import MemoryStore
+from harness.gateway.store import MemoryStore, Pages, StoreError
 from harness.sim.loop import run
 from tests.gateway.pages import told
 
@@ -107,6 +109,48 @@ def test_the_books_are_lines_for_whoever_has_their_token() -> None:
     later = [orjson.loads(line) for line in rest.body.splitlines()]
     assert [span.get("entry") for span in later] == [7, 8, None, None, None, None]
     assert whole.headers["content-type"] == "application/x-ndjson"
+
+
+@pytest.mark.parametrize("path", ["/api/ledger", "/internal/books"])
+def test_long_books_go_out_in_pieces(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.gateway.books._PIECE_BYTES", 1000)
+    monkeypatch.setattr("harness.gateway.store.PAGE", 4)
+    secret = SECRET if path == "/api/ledger" else BOOKS_TOKEN
+
+    async def test(gateway: Bench) -> tuple[Heard, Heard]:
+        for _ in range(10):
+            await gateway.ask(MANAGED_CHAT, CHAT)
+        await gateway.committed()
+        head = await gateway.ask(path, method="HEAD", secret=secret)
+        return await gateway.ask(path, method="GET", secret=secret), head
+
+    whole, head = bench(test, Upstreams(primary=ok(chat_answer())))
+    lines = [orjson.loads(line) for line in whole.body.splitlines()]
+    entries = lines[0]["entries"] if path == "/api/ledger" else [line for line in lines if line["span"] == "ledger"]
+    assert [entry["kind"] for entry in entries if entry["account"] == "alice"] == ["opening", *["hold", "post"] * 10]
+    assert len(whole.pieces) > 3
+    assert (head.status, head.body, head.complete) == (200, b"", True)
+
+
+def test_books_that_cannot_be_read_are_a_500_or_break_off() -> None:
+    class Unreadable(Ledger):
+        async def entries(self, account: str | None = None, after: int = 0, upto: int | None = None) -> Pages:
+            for _ in range(readable):
+                yield [{"entry": 1, "text": "x" * (1 << 17)}]
+            raise StoreError("the disk is gone")
+
+    def unreadable(parts: Components) -> Components:
+        return replace(parts, ledger=Unreadable(parts.store, parts.clock))
+
+    async def test(gateway: Bench) -> Heard:
+        return await gateway.ask("/api/ledger", method="GET")
+
+    readable = 0
+    heard = bench(test, Upstreams(), change=unreadable)
+    assert (heard.status, heard.complete) == (500, True)
+    readable = 2
+    with pytest.raises(StoreError):  # which makes a server break the answer off
+        bench(test, Upstreams(), change=unreadable)
 
 
 @pytest.mark.parametrize(

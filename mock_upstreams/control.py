@@ -117,8 +117,7 @@ async def _send_lines(send: Send, lines: Iterable[bytes]) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/x-ndjson")]})
     piece: list[bytes] = []
     size = 0
-    # Taken at one instant: what ends while they are sent belongs to the next reading of the journal.
-    for line in list(lines):
+    for line in lines:
         piece.append(line)
         size += len(line)
         if size >= PIECE_BYTES:

@@ -7,9 +7,11 @@ otherwise what the bytes that went out say.
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -18,6 +20,7 @@ from mock_upstreams.normal import blank
 from mock_upstreams.parts import Exchange
 from mock_upstreams.player import Ending, Tape
 from mock_upstreams.reading import read_answer
+from mock_upstreams.spool import Spool
 
 NOTICE_US = 2_000
 """How late a departure is taken to be noticed where the connection cannot tell: what happens at one instant happens in
@@ -47,13 +50,28 @@ class Attempt:
     tape: Tape = field(default_factory=Tape)
 
 
+class _Newest:
+    """The last so many lines."""
+
+    def __init__(self, keep: int) -> None:
+        self._lines: deque[bytes] = deque(maxlen=keep)
+
+    def add(self, line: bytes) -> None:
+        self._lines.append(line)
+
+    def lines(self) -> Iterator[bytes]:
+        return iter(tuple(self._lines))
+
+
 class Journal:
-    """The attempts and faults of one run; every span is turned into bytes as it ends."""
+    """The attempts and faults of one run; every span is turned into bytes as it ends, and leaves the memory when many.
+
+    Of all that ended; or of the last ``keep`` spans alone.
+    """
 
     def __init__(self, zero_s: float, keep: int | None = None) -> None:
         self._zero_s = zero_s
-        self._keep = keep
-        self._lines: list[bytes] = []
+        self._ended: Spool | _Newest = Spool() if keep is None else _Newest(keep)
         self._open: dict[int, Attempt] = {}
         self._count = 0
 
@@ -102,15 +120,12 @@ class Journal:
         self._add(self._span(attempt, ended, end_s if gone_s is None or ended != "left" else gone_s))
 
     def lines(self, now_s: float) -> Iterator[bytes]:
-        """Yield every span as a line of JSON; those under way as ``open`` until now."""
-        yield from self._lines
-        for attempt in self._open.values():
-            yield _line(self._span(attempt, "open", now_s))
+        """Return every span of this instant as a line of JSON; those under way as ``open`` until now."""
+        under_way = [_line(self._span(attempt, "open", now_s)) for attempt in self._open.values()]
+        return chain(self._ended.lines(), under_way)
 
     def _add(self, span: dict[str, Any]) -> None:
-        self._lines.append(_line(span))
-        if self._keep is not None and len(self._lines) > 2 * self._keep:
-            del self._lines[: -self._keep]
+        self._ended.add(_line(span))
 
     def _span(self, attempt: Attempt, ended: str, end_s: float) -> dict[str, Any]:
         exchange, tape = attempt.exchange, attempt.tape

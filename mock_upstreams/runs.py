@@ -9,6 +9,7 @@ from typing import Any
 
 from mock_upstreams.answer import Answer, Tokens, Wish, compose, prompt_tokens
 from mock_upstreams.caches import PromptCache
+from mock_upstreams.counts import Counts
 from mock_upstreams.faults.registry import near
 from mock_upstreams.injections import Injection, Schedule, read_injections
 from mock_upstreams.journal import Journal
@@ -85,7 +86,7 @@ def _models(data: Any, problems: list[str]) -> dict[str, frozenset[str]]:
 class _Upstream:
     """One upstream within a run: attempts so far by call, those under way, its cache, and what its quota has used."""
 
-    attempts: dict[str, int] = field(default_factory=dict)
+    attempts: Counts = field(default_factory=Counts)
     inflight: int = 0
     cache: PromptCache = field(default_factory=PromptCache)
     window: int = -1
@@ -107,7 +108,7 @@ class Run:
     def arrive(self, exchange: Exchange) -> None:
         """Count an attempt of its call at its upstream, and as under way there."""
         upstream = self._upstream(exchange.upstream)
-        exchange.ordinal = upstream.attempts[exchange.call] = upstream.attempts.get(exchange.call, 0) + 1
+        exchange.ordinal = upstream.attempts.count(exchange.call)
         upstream.inflight += 1
         exchange.inflight = upstream.inflight
 

@@ -1,0 +1,45 @@
+"""Lines in the order in which they were added, those that are many in a temporary file; it does not look into them."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from tempfile import SpooledTemporaryFile
+
+MEMORY_BYTES = 16 << 20
+"""How much of it all stays in memory."""
+BLOCK_BYTES = 1 << 18
+"""How much is written, and read, at a time."""
+
+
+class Spool:
+    """An append-only list of lines that never takes much memory."""
+
+    def __init__(self) -> None:
+        self._file = SpooledTemporaryFile(MEMORY_BYTES)  # noqa: SIM115 - it lives as long as the spool
+        self._ends = [0]
+        """Where the file's blocks end, the nothing before the first one included. Each is whole lines."""
+        self._last: list[bytes] = []
+        self._size = 0
+        weakref.finalize(self, self._file.close)
+
+    def add(self, line: bytes) -> None:
+        """Put ``line``, which ends with its only newline, behind the others."""
+        self._last.append(line)
+        self._size += len(line)
+        if self._size >= BLOCK_BYTES:
+            self._file.seek(self._ends[-1])
+            self._file.write(b"".join(self._last))
+            self._ends.append(self._ends[-1] + self._size)
+            self._last, self._size = [], 0
+
+    def lines(self) -> Iterator[bytes]:
+        """Return the lines of this instant, in order; what is added while they are read is not among them."""
+        return self._lines(len(self._ends) - 1, self._last[:])
+
+    def _lines(self, blocks: int, last: list[bytes]) -> Iterator[bytes]:
+        for block in range(blocks):
+            start, end = self._ends[block : block + 2]
+            self._file.seek(start)
+            yield from self._file.read(end - start).splitlines(keepends=True)
+        yield from last

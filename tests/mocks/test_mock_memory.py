@@ -1,0 +1,53 @@
+"""What a run's upstreams keep of it: everything, in the order in which it came, and hardly any of it in memory."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mock_upstreams.counts import Counts
+from mock_upstreams.spool import Spool
+
+
+@pytest.mark.parametrize("memory_bytes", [1 << 20, 50], ids=["memory", "file"])
+def test_a_spool_gives_back_the_lines_of_an_instant_while_more_come(
+    memory_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mock_upstreams.spool.MEMORY_BYTES", memory_bytes)
+    monkeypatch.setattr("mock_upstreams.spool.BLOCK_BYTES", 40)
+    spool = Spool()
+    added = [b"line %d\n" % n for n in range(100)]
+    assert list(spool.lines()) == []
+    for line in added:
+        spool.add(line)
+    reading = spool.lines()
+    seen = []
+    for line in reading:
+        seen.append(line)
+        spool.add(b"later\n")
+    assert seen == added
+    assert list(spool.lines()) == [*added, *[b"later\n"] * 100]
+
+
+@given(st.lists(st.sampled_from(["", "c1", "c2", "s1", "c01", "c", "7", "c99999999999", "c70000", "c140000", "1c"])))
+def test_names_are_counted_one_by_one(names: list[str]) -> None:
+    counts, before = Counts(), []
+    for name in names:
+        before.append(name)
+        assert counts.count(name) == before.count(name)
+
+
+def test_a_name_is_counted_as_often_as_it_comes() -> None:
+    counts = Counts()
+    assert [(counts.count("c3"), counts.count("x")) for _ in range(1000)] == [(n, n) for n in range(1, 1001)]
+        n for n in range(1, 1001) for _ in "ab"
+    ]
+
+
+def test_names_in_a_row_take_a_byte_each() -> None:
+    counts = Counts()
+    for n in range(200_000):
+        counts.count(f"s{n}")
+    assert sum(map(len, counts._rows.values())) == 200_000
+    assert len(counts._others) == 1  # s0

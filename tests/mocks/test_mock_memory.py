@@ -41,8 +41,6 @@ def test_names_are_counted_one_by_one(names: list[str]) -> None:
 def test_a_name_is_counted_as_often_as_it_comes() -> None:
     counts = Counts()
     assert [(counts.count("c3"), counts.count("x")) for _ in range(1000)] == [(n, n) for n in range(1, 1001)]
-        n for n in range(1, 1001) for _ in "ab"
-    ]
 
 
 def test_names_in_a_row_take_a_byte_each() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reports.record import ReportError
 
-__all__ = ["ReportError", "render_all", "render_bench", "render_power"]
+__all__ = ["ReportError", "render_all", "render_bench", "render_limiter", "render_power"]
 
 
 def render_all(folder: Path) -> list[Path]:
@@ -63,6 +63,18 @@ def render_bench(folder: Path) -> list[Path]:
 
     record = load_bench(folder)
     return _write(folder, {"bench.md": bench_markdown(record), "bench.html": bench_page(record)})
+
+
+def render_limiter(folder: Path) -> list[Path]:
+    """Write ``limiter.html`` into ``folder`` from its ``limiter.json``; return it, and what tells of it besides.
+
+    That is the report of a run whose ``verdict.json`` is there too. The same record renders to the same bytes. Raises
+    ReportError if ``limiter.json`` is missing or is no such record, OSError if a file cannot be written.
+    """
+    from reports.limiter import limiter_page, load_limiter
+
+    page = _write(folder, {"limiter.html": limiter_page(load_limiter(folder))})
+    return [*page, *(render_all(folder) if (folder / "verdict.json").is_file() else ())]
 
 
 def _write(folder: Path, rendered: Mapping[str, str]) -> list[Path]:

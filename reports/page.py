@@ -13,6 +13,7 @@ from reports.cards import Detail, Ids, cards, raised, unsettled
 from reports.causes import Cause, causes
 from reports.figures import draw_all, draw_chaos, kinds
 from reports.histories import Histories
+from reports.limiter import section_of
 from reports.reached import branches, recoveries
 from reports.record import OUTCOMES, Check, Record
 from reports.text import clipped, line, plural
@@ -50,16 +51,21 @@ _SECTIONS = (
 def page(record: Record, histories: Histories) -> str:
     """Return ``report.html``: as detailed as fits into the size aimed at."""
     found = causes(record)
-    drawings = _drawings(record, histories)
+    drawings, limiter = _drawings(record, histories), section_of(record.folder)
     for level in _LEVELS:
-        text = _render(record, histories, found, drawings, level)
+        text = _render(record, histories, found, drawings, limiter, level)
         if len(text.encode()) <= AIM:
             break
     return text
 
 
 def _render(
-    record: Record, histories: Histories, found: Sequence[Cause], drawings: Sequence[Mapping[str, Any]], level: Level
+    record: Record,
+    histories: Histories,
+    found: Sequence[Cause],
+    drawings: Sequence[Mapping[str, Any]],
+    limiter: Mapping[str, Any] | None,
+    level: Level,
 ) -> str:
     from reports.templates import html
 
@@ -81,6 +87,7 @@ def _render(
         "doubts": _doubts(record),
         "profiles": matrix.profiles(record),
         "drawings": drawings,
+        "limiter": limiter,
         "reached": branches(record),
         "recovery": recoveries(record),
         "checks": checks,
@@ -140,6 +147,8 @@ def _sections(context: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "inconclusive", "Inconclusive"
     yield "matrix", "Requirements"
     yield from ((section["id"], section["title"]) for section in context["drawings"])
+    if context["limiter"]:
+        yield "limiter", "Limiter"
     if context["reached"] or context["recovery"]:
         yield "reached", "Reached and recovered"
     yield "checks", "All checks"

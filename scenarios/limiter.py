@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from harness.checkers.general_rate import user_quota_holds
 from harness.checkers.rates import request_windows_hold
 from harness.contract import Contract
 from harness.scenario import Account, Call, Key, Reply, Scenario, Workload, World, chat, evenly, scenario
@@ -64,7 +65,7 @@ def probing_scenario(
     return Scenario(
         world=World(accounts=accounts),
         workload=Workload(tuple(calls)),
-        checks=(request_windows_hold,),
+        checks=(request_windows_hold if like.tier == "managed" else user_quota_holds,),
         name="limiter.tells_the_kind",
         recovers=False,
     )

@@ -26,7 +26,8 @@ CONTRACT = "contract.json"
 """The contract that the run's scenarios were made from; what a scenario's world makes of it stands in its plan."""
 WRITTEN = (
     *("verdict.json", "run.json", CONTRACT, "report.html", "summary.md", "junit.xml"),
-    *("power.json", "power.md", "power.svg", "power.html", "swarm.json", "limiter.json"),
+    *("power.json", "power.md", "power.svg", "power.html", "swarm.json"),
+    *("limiter.json", "limiter.html"),
     *("bench.json", "bench.md", "bench.html"),
     *("load.html", "load.md"),
     *(f"load-{what}.{kind}" for what in ("calls", "seconds") for kind in ("csv", "parquet")),

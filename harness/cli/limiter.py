@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import orjson
 
 from harness.cli.chosen import TargetOptions, check_mutant, chosen_target, told
 from harness.cli.folder import recorded, run_folder
+from harness.cli.limiter_record import Asked, limiter_record, print_limiter, tier_of
 from harness.cli.suite import load, mutate
 from harness.cli.terminal import fail, say
 from harness.contract import Contract, ContractError
@@ -20,19 +22,12 @@ from harness.environment.local import run_locally
 from harness.environment.remote import run_remotely
 from harness.environment.sim import run_in_sim
 from harness.history import History, HistoryError, Recorder, read_history
-from harness.load.families import SlidingLog
-from harness.load.limiter import Finding, Identification, OverAdmission, explains, identify, over_admission
-from harness.load.observations import Observation, Seen
-from harness.load.observed import Shared, observations, scopes, told_scope
-from harness.runner import EXIT_FAIL, EXIT_HARNESS, EXIT_INCONCLUSIVE, EXIT_OK, EXIT_UNREACHABLE, EXIT_USAGE
+from harness.load.observed import observations
+from harness.runner import EXIT_HARNESS, EXIT_UNREACHABLE, EXIT_USAGE
 from harness.scenario import Account, Call, Scenario, chat
 from harness.target import Mode, Target, TargetError, Unsupported
 
 RECORD = "limiter.json"
-PROMISED = SlidingLog
-"""What GOV-04 and RATE-01 promise: it must be among what was not ruled out, with the contract's own figures."""
-SHOWN = 8
-"""So many of the calls that rule a kind out are named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +51,8 @@ class LimiterOptions(TargetOptions):
 
 def limiter_command(options: LimiterOptions) -> int:
     """Ask the target, or read the folder, print which limiter it is, and return the exit code."""
+    from scenarios.limiter import PROBE, SCOPES
+
     load()
     if options.folder is not None:
         if useless := sorted(options.said - {"folder"}):
@@ -63,7 +60,7 @@ def limiter_command(options: LimiterOptions) -> int:
                 f"{', '.join(map(_option, useless))}: of no use with a recorded run, which says itself what was asked"
             )
         history = _recorded(options.folder)
-        return _told(history, options, promised=False, out=None)
+        return _told(history, Asked(PROBE, SCOPES, _was_promised(options.folder, history)), options.folder)
     check_mutant(options.mutant, options.target)
     target, spec = chosen_target(options)
     mode: Mode = options.mode or ("remote" if options.by_address else "sim")
@@ -88,9 +85,8 @@ def limiter_command(options: LimiterOptions) -> int:
         finally:
             recorder.write(folder / f"{made.name}-{options.seed}")
         history = recorder.history()
-    promised = not options.by_address or bool(options.claims_path)
-    claimed = matches(target.claims, "GOV-04" if options.tier == "managed" else "RATE-01", "sliding")
-    return _told(history, options, promised=promised and claimed, out=folder)
+    promised = (not options.by_address or bool(options.claims_path)) and _claimed(target.claims, options.tier)
+    return _told(history, Asked(PROBE, SCOPES, promised, options.limit, options.window), folder)
 
 
 def _option(field: str) -> str:
@@ -180,119 +176,34 @@ def _recorded(folder: Path) -> History:
     raise SystemExit(EXIT_USAGE)
 
 
-def _told(history: History, options: LimiterOptions, *, promised: bool, out: Path | None) -> int:
-    """Identify, print, keep the record, and return the exit code."""
-    from scenarios.limiter import PROBE, SCOPES
+def _was_promised(folder: Path, history: History) -> bool:
+    """Say whether a recorded gateway is held to the contract's limiter: as its record says, or else if it claims it.
 
-    seen = observations(history, PROBE)
-    found, shared = identify(seen), scopes(history, SCOPES)
-    tier = _tier(history, PROBE)
-    limits = history.plan.contract["text" if tier == "managed" else "user_rate"]
-    contract = limits["requests"], limits["window_ms"] / 1000
-    # What was given of a gateway that is already there is a guess at its limit, and no promise of it.
-    over = over_admission(seen, options.limit or contract[0], options.window or contract[1])
-    kept = kept_promise(seen, found, shared, tier, *contract) if promised else None
-    _print(found, shared, over)
-    if promised:
-        say(f"  contract  {_promise(kept, *contract)}")
-    record = {
-        "schema": "harness.limiter/1",
-        "target": history.plan.target,
-        "mode": history.plan.mode,
-        "identification": asdict(found),
-        "scope": told_scope(shared),
-        "shared": [asdict(one) for one in shared],
-        "over_admission": {**asdict(over), "proved": over.proved},
-        "promise_kept": kept,
-        "observations": [asdict(one) for one in seen],
-    }
-    if out is not None:
-        try:
-            (out / RECORD).write_bytes(orjson.dumps(record, option=orjson.OPT_INDENT_2))
-        except OSError as error:
-            fail(f"the record could not be written to {out}", cause=error.strerror or str(error))
-            return EXIT_HARNESS
-        say(f"\n{out / RECORD}")
-    if kept is False:
-        return EXIT_FAIL
-    return EXIT_OK if found.refused and len({one.kind for one in found.kept}) == 1 else EXIT_INCONCLUSIVE
-
-
-def _tier(history: History, tag: str) -> str:
-    """Return which of the two limits the calls of that tag asked."""
-    details = (call.detail for call in history.planned.values() if call.detail.get("tag") == tag)
-    return next((str(detail["tier"]) for detail in details if detail.get("tier")), "managed")
-
-
-def kept_promise(
-    seen: list[Observation], found: Identification, shared: list[Shared], tier: str, limit: int, window_s: float
-) -> bool | None:
-    """Say whether the contract's own limiter was not ruled out; None where it was never asked for more than it gives.
-
-    A refusal below that is of something else: another limit, or one of a gateway that is set otherwise.
+    What a gateway by its address claims nobody recorded but its record.
     """
-    if Seen(seen).most_within(window_s) <= limit:
-        return None
-    if not explains(PROMISED, seen, found.clock_s, limit, window_s) or not _scope_holds(shared, tier):
-        return False
-    return True if found.refused else None
+    from scenarios.limiter import PROBE
+
+    try:
+        return orjson.loads((folder / RECORD).read_bytes())["promised"] is True
+    except (OSError, ValueError, KeyError, TypeError):
+        return history.plan.mode != "remote" and _claimed(history.plan.claims, tier_of(history, PROBE))
 
 
-def _promise(kept: bool | None, limit: int, window_s: float) -> str:
-    figures = f"a sliding log of its figures ({limit} in {window_s:g} s) and scope"
-    if kept is None:
-        return f"not judged: what was asked does not put {figures} to the test"
-    return f"{figures} {'is not ruled out' if kept else 'is ruled out: the promise is broken'}"
+def _claimed(claims: Sequence[str], tier: str) -> bool:
+    return matches(claims, "GOV-04" if tier == "managed" else "RATE-01", "sliding")
 
 
-def _scope_holds(shared: list[Shared], tier: str) -> bool:
-    """Say whether no other scope was seen than the contract's: per account, and on managed paths per model."""
-    expected = {"key": True, "account": False, "model": tier == "general"}
-    return all(one.shared is None or one.shared == expected[one.differs_in] for one in shared)
+def _told(history: History, asked: Asked, out: Path) -> int:
+    """Identify, keep and render the record, print it, and return the exit code."""
+    from reports import render_limiter
 
-
-def _print(found: Identification, shared: list[Shared], over: OverAdmission) -> None:
-    say(f"{_headline(found)} {told_scope(shared)}")
-    say(f"  asked     {found.admitted + found.refused} calls: {found.admitted} let in, {found.refused} refused")
-    if found.clock_s >= 1:
-        say("  clock     nothing fits a clock of milliseconds; this is what fits one of whole seconds")
-    for one in found.findings:
-        if one.fits:
-            unsure = "" if one.whole else " (the search for a contradiction was given up)"
-            say(f"  fits      {one.family}: {one.about}{unsure}")
-            say(f"            {_figures(one)}")
-    for one in found.findings:
-        if not one.fits:
-            calls = ", ".join(one.against[:SHOWN]) + (", ..." if len(one.against) > SHOWN else "")
-            say(f"  not a     {one.family}: whatever its figures, it contradicts one of {calls}")
-    for scope in shared:
-        word = {True: "shared", False: "apart", None: "not told"}[scope.shared]
-        say(f"  {scope.differs_in + 's':<9} {word}: {scope.call} {scope.why}")
-    say(f"  over      {_over(over)}")
-
-
-def _headline(found: Identification) -> str:
-    if not found.refused:
-        return "no limiter seen: nothing was refused; scope"
-    kinds = list(dict.fromkeys(one.kind for one in found.kept))
-    if not kinds:
-        return "none of the known limiters; scope"
-    return f"{' or '.join(kinds)},"
-
-
-def _figures(one: Finding) -> str:
-    told_as = {"limit": "limit {}", "window": "window {} s", "burst": "burst {}", "interval": "one more every {} s"}
-    return ", ".join(
-        form.format(f"{low:.4g}" if f"{low:.4g}" == f"{high:.4g}" else f"{low:.4g} to {high:.4g}")
-        for name, form in told_as.items()
-        if name in one.ranges
-        for low, high in [one.ranges[name]]
-    )
-
-
-def _over(over: OverAdmission) -> str:
-    what = f"more than {over.limit} in {over.window_s:g} s"
-    if over.proved:
-        return f"{what}: proved for every alignment, by {', '.join(over.against[:SHOWN])}"
-    excluded = f"; not by a {' or '.join(over.impossible)}" if over.impossible else ""
-    return f"{what}: not proved, a {' or '.join(over.possible)} of that limit lets in as much{excluded}"
+    record = limiter_record(history, asked)
+    print_limiter(record)
+    try:
+        (out / RECORD).write_bytes(orjson.dumps(record, option=orjson.OPT_INDENT_2))
+        page = render_limiter(out)[0]
+    except OSError as error:
+        fail(f"the record could not be written to {out}", cause=error.strerror or str(error))
+        return EXIT_HARNESS
+    say(f"\n{out / RECORD}\n{page}")
+    return int(record["exit"])

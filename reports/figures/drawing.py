@@ -138,9 +138,9 @@ def finished(made: Canvas, name: str, label: str) -> Markup:
     return head + Markup(body)  # noqa: S704 - matplotlib escaped every text in it
 
 
-def label(text: object) -> str:
+def label(text: object, cap: int = 40) -> str:
     """Return ``text`` short and in letters that the bundled font has."""
-    return "".join(letter if " " <= letter <= "ſ" else "?" for letter in line(text, 40))
+    return "".join(letter if " " <= letter <= "ſ" else "?" for letter in line(text, cap))
 
 
 def cells(frame: pandas.DataFrame) -> tuple[list[str], list[list[str]]]:

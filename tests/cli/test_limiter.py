@@ -8,7 +8,7 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
-from harness.cli.limiter import kept_promise
+from harness.cli.limiter_record import kept_promise
 from harness.cli.main import harness
 from harness.load.limiter import identify
 from harness.load.observations import Observation
@@ -30,9 +30,23 @@ def test_the_reference_gateway_has_a_sliding_log_and_its_record_says_so_again(tm
     (log,) = [one for one in record["identification"]["findings"] if one["fits"]]
     assert log["ranges"]["limit"] == [5, 5]
     assert 58 < log["ranges"]["window"][0] < 60.1
-    again, told_again = ran(str(tmp_path))
-    assert again == 0
-    assert told_again.splitlines()[:6] == told.splitlines()[:6]
+    assert [one["why"] for one in record["shared"]] == [
+        f"{word} while {thing}-before and {thing}-after were refused before and after"
+        for thing, word in (("key", "refused"), ("account", "let in"), ("model", "let in"))
+    ]
+    assert "sliding log, per account and model" in (tmp_path / "limiter.html").read_text("utf-8")
+    (tmp_path / "limiter.json").unlink()
+    assert ran(str(tmp_path)) == (code, told)  # the plan alone says what was promised
+
+
+def test_a_judged_run_has_its_limiter_in_its_report(tmp_path: Path) -> None:
+    code, told = ran("--tier", "general", "--limit", "5", "--out", str(tmp_path))
+    assert code == 0
+    assert told.startswith("sliding log, per account\n")
+    assert CliRunner().invoke(harness, ["judge", str(tmp_path)]).exit_code == 0
+    assert 'id="limiter"' in (tmp_path / "report.html").read_text("utf-8")
+    assert "more than 5 in" in told
+    assert ran(str(tmp_path)) == (code, told)
 
 
 @pytest.mark.parametrize(
@@ -67,14 +81,6 @@ def test_what_cannot_be_asked_is_a_usage_error(arguments: tuple[str, ...], said:
     code, told = ran(*arguments, *(() if arguments[0] == "no-such-folder" else ("--out", str(tmp_path))))
     assert code == 64
     assert said in told
-
-
-def test_a_recorded_run_says_itself_which_limit_was_asked(tmp_path: Path) -> None:
-    _, told = ran("--tier", "general", "--limit", "5", "--out", str(tmp_path))
-    assert "more than 5 in" in told
-    _, again = ran(str(tmp_path))
-    (over,) = [line for line in told.splitlines() if line.startswith("  over ")]
-    assert over in again.splitlines()
 
 
 @pytest.mark.parametrize(

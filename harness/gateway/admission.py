@@ -19,6 +19,17 @@ class Admission:
     def __init__(self, contract: Contract) -> None:
         self._money = contract.money
         self._retry_after = contract.headers.retry_after
+        self._limits = contract.limits
+
+    def require_possible(self, call: Call) -> None:
+        """Raise Refusal for more images than any window takes: to wait would not help."""
+        assert call.model is not None
+        limits = self._limits(call.model)
+        if call.enterprise and limits.images is not None and self.images(call) > limits.images:
+            raise Refusal(
+                "bad_request",
+                f"n must be at most {limits.images}: no window of {limits.window_ms / 1000:g} s takes more images",
+            )
 
     async def admit(self, parts: Components, call: Call) -> None:
         """Let ``call`` in: hold its estimate, and take its slot and units. Raises Refusal, having taken nothing."""

@@ -90,6 +90,7 @@ class Pipeline:
         call.asked = model_id
         call.surface.check(call.body)
         call.stream = call.surface.streams(call.body)
+        parts.admission.require_possible(call)
         parts.cli_gate.require(parts, call)
 
     async def carry(self, parts: Components, call: Call) -> Answer:

@@ -213,6 +213,15 @@ def test_a_body_past_the_limit_is_not_read_to_its_end() -> None:
     assert bench(test, Upstreams(primary=ok(chat_answer())), overlay={"sizes.body_bytes": 10_000}) == 11
 
 
+def test_more_images_than_any_window_takes_are_no_matter_of_waiting() -> None:
+    path, body, overlay = "/v1/managed/images/generations", {"model": "gpt-image-2", "prompt": "x"}, {"image.images": 3}
+    heard, gateway = ask(path, {**body, "n": 4}, overlay=overlay)
+    assert_refused(heard, gateway, 400, "invalid_request_error")
+    assert "n must be at most 3" in heard.error["message"]
+    heard, _ = ask(path, {**body, "n": 3}, overlay=overlay, answer={"created": 1, "data": [{"url": "https://a"}] * 3})
+    assert heard.status == 200
+
+
 # Models and paths.
 
 

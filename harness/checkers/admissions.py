@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 
 from harness.checkers.counts import Admission, Admissions, Pool, Window
-from harness.checkers.wire import CHARGED_SURFACES, Seen, seen
+from harness.checkers.wire import CHARGED_SURFACES, Seen, images_asked, seen
 from harness.contract import Contract, Model
 from harness.history import History, Reading
 
@@ -110,7 +110,7 @@ def _admission(one: Seen, model: Model, history: History, contract: Contract, sh
         hi=max(hi, call.sent) + history.skew_us,
         tokens=_estimate(one, model),
         used=_used(one, contract),
-        images=_images(one),
+        images=images_asked(one),
         images_used=_images_used(one),
         settled=(attempts[-1].attached if attempts else call.end, last_sign + release_us(history)),
         busy_from=attempts[0].start + edge if attempts else call.end,
@@ -153,20 +153,6 @@ def _used(one: Seen, contract: Contract) -> tuple[int, int]:
     return 0, 0
 
 
-def _images(one: Seen) -> int | None:
-    """Return how many images the call asks for: one, unless its body says another number; None if that is unknown."""
-    if one.plan.surface != "images":
-        return 1
-    detail = one.plan.detail
-    if detail.get("own_body"):
-        return None
-    told = detail.get("fields", {}).get("n") or [None]
-    asked = told[0]
-    if asked is None:
-        return 1
-    return asked if type(asked) is int and asked > 0 else None
-
-
 def _images_used(one: Seen) -> tuple[int, int]:
     """Return the images that the call is settled to, at least and at most: those of a whole answer, none of a failure.
 
@@ -177,7 +163,7 @@ def _images_used(one: Seen) -> tuple[int, int]:
     if last is not None and last.ended == "served" and last.status == 200 and not one.interrupted:
         return counts[-1], counts[-1]
     if any(attempt.status == 200 and attempt.chunks for attempt in one.attempts):
-        return 0, max(*counts, _images(one) or 0)
+        return 0, max(*counts, images_asked(one) or 0)
     return 0, 0
 
 

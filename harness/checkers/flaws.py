@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 from harness.checker import Verdict
-from harness.checkers.wire import BODILESS, CHARGED_SURFACES, CREDENTIAL_HEADERS, ROUTES, Seen, seen
+from harness.checkers.wire import BODILESS, CHARGED_SURFACES, CREDENTIAL_HEADERS, ROUTES, Seen, images_asked, seen
 from harness.contract import Contract, ErrorRow
 from harness.history import CallSpan, History
 
@@ -146,7 +146,7 @@ def _keys(history: History) -> dict[str, str]:
 
 
 def _names(one: Seen, contract: Contract, states: Mapping[str, str], opening: Mapping[str, int]) -> set[str] | None:
-    if one.route is None:
+    if one.route is None or _asks_too_much(one, contract):
         return None
     credential = _of_credentials(one, states)
     if credential is None:
@@ -165,6 +165,12 @@ def _names(one: Seen, contract: Contract, states: Mapping[str, str], opening: Ma
     if one.route.surface in CHARGED_SURFACES and _is_poor(one, contract, opening):
         found.add("insufficient_balance")
     return found - {""}
+
+
+def _asks_too_much(one: Seen, contract: Contract) -> bool:
+    """Say whether the call asks for more images than any window takes: no document says how it is refused."""
+    most = contract.limits(one.model).images if one.tier == "enterprise" and one.model is not None else None
+    return most is not None and (images_asked(one) or 0) > most
 
 
 def _of_credentials(one: Seen, states: Mapping[str, str]) -> str | None:

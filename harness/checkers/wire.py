@@ -167,6 +167,20 @@ def _model(contract: Contract, route: Route | None, plan: PlannedCall) -> tuple[
     return route.tier, contract.model(route.tier, plan.model)
 
 
+def images_asked(one: Seen) -> int | None:
+    """Return how many images the call asks for: one, unless its body says another number; None if that is unknown."""
+    if one.plan.surface != "images":
+        return 1
+    detail = one.plan.detail
+    if detail.get("own_body"):
+        return None
+    told = detail.get("fields", {}).get("n") or [None]
+    asked = told[0]
+    if asked is None:
+        return 1
+    return asked if type(asked) is int and asked > 0 else None
+
+
 def fault_names(history: History) -> dict[str, frozenset[str]]:
     """Return the faults that hit each attempt, by the attempt's id."""
     found: dict[str, set[str]] = {}

@@ -276,6 +276,9 @@ def test_an_error_event_in_a_stream_must_have_the_shape_too() -> None:
     assert bad.outcome(every_error_has_the_documents_shape, "error_object") is FAIL
 
 
+PICTURES = {"path": "/v1/managed/images/generations", "surface": "images", "model": "gpt-image-2"}
+
+
 def flaws(wire: Wire) -> list[tuple[str, ...] | None]:
     found = flaws_of_all(wire.history(), wire.contract)
     return [None if rows is None else tuple(row.name for row in rows) for _, rows in found]
@@ -304,6 +307,8 @@ def flaws(wire: Wire) -> list[tuple[str, ...] | None]:
         ({"account": "poor"}, ("insufficient_balance",)),
         ({"account": "poor", "path": COUNT, "model": CLAUDE}, ()),
         ({"key": "a-suspended", "detail": {"tag": TOO_LARGE}}, ("suspended_key", "too_large")),
+        ({**PICTURES, "detail": {"fields": {"n": [250]}}}, ()),
+        ({**PICTURES, "detail": {"fields": {"n": [251]}}}, None),  # 400 and 429 are both lawful
     ],
 )
 def test_flaws_are_told_from_the_plan(plan: dict[str, Any], expected: tuple[str, ...] | None) -> None:

@@ -1,4 +1,4 @@
-"""What every test starts from: a process that hears Ctrl-C and ends when it is told to, as its children then do."""
+"""What every test starts from: a process that hears Ctrl-C, as its children then do."""
 
 from __future__ import annotations
 
@@ -9,6 +9,5 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _signals() -> None:
-    """Undo what commands run in this process left, and what a shell's background is deaf to, which is inherited."""
+    """Undo what a shell's background is deaf to, which is inherited."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import signal
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter  # noqa: TID251 - how long the command took, for the person who waits
@@ -17,6 +16,7 @@ from harness.cli.folder import RecordError, environment, record_in, run_folder
 from harness.cli.power_text import line_of, print_power
 from harness.cli.progress import Progress
 from harness.cli.selection import parse_shard
+from harness.cli.stopping import sigterm_as_ctrl_c
 from harness.cli.suite import SUITE, load, make_target, target_spec
 from harness.cli.terminal import fail, near
 from harness.contract import load_requirements
@@ -26,6 +26,7 @@ from harness.runner.power_record import build_power, clean_seed
 from harness.runner.shards import identity
 
 
+@sigterm_as_ctrl_c()  # a cancelled job keeps its partial record too
 def power_command(
     names: tuple[str, ...],
     full: bool,
@@ -94,7 +95,6 @@ def finish(folder: Path, record: Mapping[str, Any]) -> int:
 
 def _run(campaign: Campaign, workers: int, *, quiet: bool) -> bool:
     """Run ``campaign`` and tell of each mutant as it is through; False if it was interrupted."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled job keeps its partial record too
     with Progress(len(campaign.rows), quiet=quiet) as progress:
         try:
             with contextlib.closing(run_campaign(campaign, SUITE, workers=workers)) as ended:

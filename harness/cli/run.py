@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter  # noqa: TID251 - how long the command took, for the person who waits
@@ -15,6 +14,7 @@ from harness.cli.folder import last_run, run_folder, write
 from harness.cli.progress import Progress
 from harness.cli.saved import Plans, as_recorded, check_contract, saved_jobs, saved_plans
 from harness.cli.selection import Selection, parse_shard, seeds, select
+from harness.cli.stopping import sigterm_as_ctrl_c
 from harness.cli.suite import SUITE, load
 from harness.cli.terminal import fail, say
 from harness.cli.text import print_verdict
@@ -131,6 +131,7 @@ def _jobs(options: RunOptions, plans: Plans, selection: Selection, like: Job) ->
     return jobs, span
 
 
+@sigterm_as_ctrl_c()  # a cancelled job keeps its partial record too
 def execute(
     jobs: list[Job],
     run: dict[str, Any],
@@ -149,7 +150,6 @@ def execute(
     """
     records: list[dict[str, Any]] = []
     started = perf_counter()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled job keeps its partial record too
     local_workers = 4 if run["mode"] == "local" else 0  # a local run waits most of its time
     with Progress(len(jobs), quiet=quiet) as progress:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import signal
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,6 +14,7 @@ import click
 from harness.branches import BRANCHES
 from harness.cli.chosen import TargetOptions, check_mutant, chosen_target
 from harness.cli.folder import run_folder, write
+from harness.cli.stopping import sigterm_as_ctrl_c
 from harness.cli.suite import SUITE, load
 from harness.cli.terminal import fail, live, say, status
 from harness.cli.text import print_verdict
@@ -40,6 +40,7 @@ TOLD_EACH = 100
 """A line of progress comes after every so many simulations, where no line can be drawn over."""
 
 
+@sigterm_as_ctrl_c()  # a cancelled job keeps what it found too
 def swarm_command(
     target: str, contract_path: str, mutant: str, seconds: float, seed: int, out: Path | None, quiet: bool
 ) -> int:
@@ -53,7 +54,6 @@ def swarm_command(
     clear_finds(folder)
     wrong = _mutant(mutant)
     subject = Subject(made, seed, wrong.apply if wrong else None, mutant)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled job keeps what it found too
     search = Search(
         subject,
         seconds=seconds,

@@ -245,6 +245,16 @@ def test_a_history_of_another_schema_is_refused(shell: Shell) -> None:
     assert "harness.history/9" in err
 
 
+@pytest.mark.parametrize("command", [("run", QUICK, "--workers", "1"), ("power", "bills_failed_calls")])
+def test_a_command_leaves_the_signals_as_it_found_them(shell: Shell, command: tuple[str, ...]) -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        assert shell(*command, "--out", "out")[0] == 0
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 @pytest.mark.local
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 130), (signal.SIGKILL, -9)])
 def test_no_worker_outlives_a_run_that_is_killed(process: Any, number: signal.Signals, code: int) -> None:

@@ -29,7 +29,7 @@ WRITTEN = (
     *("power.json", "power.md", "power.svg", "power.html", "swarm.json"),
     *("limiter.json", "limiter.html"),
     *("bench.json", "bench.md", "bench.html"),
-    *("load.html", "load.md"),
+    *("load.html", "load.md", "load.json"),
     *(f"load-{what}.{kind}" for what in ("calls", "seconds") for kind in ("csv", "parquet")),
 )
 """What a run leaves in its folder besides histories."""

@@ -138,6 +138,8 @@ class Checker:
     judge: Judgement
     books: frozenset[str] = frozenset()
     """The clauses that only the gateway's books, or what stands in for them, can tell."""
+    untimed: frozenset[str] = frozenset()
+    """The clauses that are judged soundly of callers whose clocks do not compare: by counts, and by one clock alone."""
 
     def untapped(self, history: History, judged: Iterable[str]) -> dict[str, str]:
         """Return which clauses no case was met of for want of a tap, and of which: with it there may have been some.
@@ -152,12 +154,25 @@ class Checker:
         return {}
 
     def __call__(self, history: History, contract: Contract) -> Verdict:
-        """Judge ``history``; AssertionError if the checker judged a clause that it did not declare."""
+        """Judge ``history``; AssertionError if the checker judged a clause that it did not declare.
+
+        What rests on when things happened is not told of callers whose clocks do not compare.
+        """
         verdict = Verdict(self.requirement, self.name)
         self.judge(history, contract, verdict)
         undeclared = set(verdict.clauses) - set(self.clauses)
         assert not undeclared, f"checker {self.name} judged undeclared clauses {sorted(undeclared)}"
-        return verdict
+        return verdict if history.clocks_compare else self._without_clocks(verdict)
+
+    def _without_clocks(self, verdict: Verdict) -> Verdict:
+        told = Verdict(verdict.requirement, verdict.checker)
+        for clause, result in verdict.clauses.items():
+            if clause in self.untimed:
+                told.clauses[clause] = result
+            else:
+                told.case(clause, None, expected=self.promise, actual="the callers' clocks do not compare")
+        told.evidence += [piece for piece in verdict.evidence if piece.clause in self.untimed]
+        return told
 
 
 CHECKERS: dict[str, Checker] = {}
@@ -165,11 +180,15 @@ CHECKERS: dict[str, Checker] = {}
 
 
 def checker(
-    requirement: str, *clauses: str, books: Literal["all"] | tuple[str, ...] = ()
+    requirement: str,
+    *clauses: str,
+    books: Literal["all"] | tuple[str, ...] = (),
+    untimed: Literal["all"] | tuple[str, ...] = (),
 ) -> Callable[[Judgement], Checker]:
     """Register a function ``(history, contract, verdict) -> None`` as a checker of ``clauses`` of ``requirement``.
 
-    ``books`` are those of them that cannot be told of a gateway whose books cannot be read.
+    ``books`` are those of them that cannot be told of a gateway whose books cannot be read, ``untimed`` those that can
+    be told of callers whose clocks do not compare.
     Raises ValueError for an id or clause that the catalogue does not have, or a name used twice.
     """
 
@@ -184,12 +203,14 @@ def checker(
                 f"{sorted(known[requirement].clauses)}"
             )
         needing = clauses if books == "all" else books
-        if not set(needing) <= set(clauses):
-            raise ValueError(f"checker {judge.__name__}: books {sorted(needing)} are not all clauses of it")
+        clockless = clauses if untimed == "all" else untimed
+        for name, some in (("books", needing), ("untimed", clockless)):
+            if not set(some) <= set(clauses):
+                raise ValueError(f"checker {judge.__name__}: {name} {sorted(some)} are not all clauses of it")
         if judge.__name__ in CHECKERS:
             raise ValueError(f"two checkers are called {judge.__name__}")
         promise = (judge.__doc__ or "").strip().splitlines()[0] if judge.__doc__ else ""
-        made = Checker(judge.__name__, requirement, clauses, promise, judge, frozenset(needing))
+        made = Checker(judge.__name__, requirement, clauses, promise, judge, frozenset(needing), frozenset(clockless))
         CHECKERS[made.name] = made
         return made
 

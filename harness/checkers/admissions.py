@@ -1,8 +1,9 @@
 """When the governor can have admitted each Enterprise call, and what it held from then on; it judges nothing.
 
 An admission's instant is an interval, [the client sent, the first upstream saw it or the client was answered], narrowed
-by the instants at which no slot was free. A claim is sound when it holds for every choice inside the intervals, so each
-sum is kept twice: what certainly counts, and what possibly does.
+by the instants at which no slot was free; of callers whose clocks do not compare it is as long as the load. A claim is
+sound when it holds for every choice inside the intervals, so each sum is kept twice: what certainly counts, and what
+possibly does.
 """
 
 from __future__ import annotations
@@ -70,18 +71,21 @@ def all_listening(history: History) -> bool:
 
 def _made(history: History, contract: Contract) -> Admissions:
     slack = slack_us(history)
+    sent_by_us = None if history.clocks_compare else _ended_us(history)
     shown = history.plan.mode == "sim" and slack == 0 and all_listening(history)
     lost_us = crashed_us(history)
     made = Admissions(slack, [], {}, {})
     for one in seen(history, contract):
         if one.tier == "enterprise" and one.model is not None and one.route and one.route.surface in CHARGED_SURFACES:
             entry = _admission(one, one.model, history, contract, shown)
+            if sent_by_us is not None:
+                _widen(entry, sent_by_us)
             entry.judged = entry.hi < lost_us and not one.plan.detail.get("upload_ms")
             made.entries.append(entry)
             if one.model.id not in made.pools:
                 made.pools[one.model.id] = Pool(contract.limits(one.model))
             made.pool(entry).add_slot(entry)
-    for pool in made.pools.values():
+    for pool in made.pools.values() if history.clocks_compare else ():
         _narrow(pool)
     for entry in made.entries:
         key = (entry.account, entry.model.id)
@@ -117,6 +121,19 @@ def _admission(one: Seen, model: Model, history: History, contract: Contract, sh
         busy_to=max((attempt.attached for attempt in attempts), default=call.end) - edge,
         free=last_sign + release_us(history),
     )
+
+
+def _ended_us(history: History) -> int:
+    """Return when the load had ended by the harness's own clock, whose zero no call was sent before."""
+    return next((note.at for note in history.notes if note.kind == "generators"), NEVER)
+
+
+def _widen(one: Admission, sent_by_us: int) -> None:
+    """Let it have been decided on, settled and given back its slot at any time while the load went on."""
+    one.sent = one.lo = 0
+    one.hi = sent_by_us
+    one.free = one.hi + SOCKET_SLACK_US
+    one.settled = (one.lo, one.free)
 
 
 def _was_admitted(one: Seen, shown: bool) -> bool | None:

@@ -48,6 +48,7 @@ def _served(history: History, contract: Contract) -> Iterator[tuple[Seen, int]]:
     "reasoning_is_output",
     "unpriced_as_input",
     books="all",
+    untimed="all",
 )
 def charge_matches_usage(history: History, contract: Contract, verdict: Verdict) -> None:
     """A call costs its tokens at the contract's prices, rounded up once."""
@@ -138,6 +139,7 @@ def failed_calls_are_free(history: History, contract: Contract, verdict: Verdict
     "holds_excluded",
     "serial_order",
     books=("holds_excluded", "serial_order"),
+    untimed="all",
 )
 def answers_tell_the_charge(history: History, contract: Contract, verdict: Verdict) -> None:
     """Every Enterprise answer tells what it cost and the posted balance before and after, in one serial order."""
@@ -261,7 +263,7 @@ def streams_are_billed_at_their_end(history: History, contract: Contract, verdic
                 )
 
 
-@checker("BILL-05", "one_charge", "failed_attempts_unbilled", books=("one_charge",))
+@checker("BILL-05", "one_charge", "failed_attempts_unbilled", books=("one_charge",), untimed="all")
 def one_charge_per_success(history: History, contract: Contract, verdict: Verdict) -> None:
     """A success is charged once, for the attempt that served it alone."""
     for one, paid in _served(history, contract):

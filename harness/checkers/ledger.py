@@ -19,6 +19,7 @@ LEDGER_PATH = "/api/ledger"
     "across_restart",
     "own_entries",
     books=("append_only", "double_entry", "balance_is_sum", "across_restart"),
+    untimed="all",
 )
 def money_is_neither_made_nor_lost(history: History, contract: Contract, verdict: Verdict) -> None:
     """Every entry sums to zero, every balance is the sum of its entries, and a crash changes neither."""

@@ -62,7 +62,7 @@ def _doubt(plan: Mapping[str, Any], calls: list[Admission], probes: list[Admissi
     return ""
 
 
-@checker("GOV-04", "nth_admitted", "next_refused")
+@checker("GOV-04", "nth_admitted", "next_refused", untimed="all")
 def the_rate_is_held(history: History, contract: Contract, verdict: Verdict) -> None:
     """The published number of requests is let in within one window, and none of them refused; the next one is."""
     found = admissions(history, contract)
@@ -72,13 +72,13 @@ def the_rate_is_held(history: History, contract: Contract, verdict: Verdict) -> 
             _next_refused(filling, "next_refused", verdict)
 
 
-@checker("GOV-05", "probe_fits", "probe_does_not_fit")
+@checker("GOV-05", "probe_fits", "probe_does_not_fit", untimed="all")
 def the_tokens_are_held(history: History, contract: Contract, verdict: Verdict) -> None:
     """Exactly the planned tokens are let in within one window, and served; a call beyond the limit is refused."""
     _all_is_served("tokens", history, contract, verdict, fits="probe_fits", beyond="probe_does_not_fit")
 
 
-@checker("GOV-06", "n_counts_n", "images_per_window")
+@checker("GOV-06", "n_counts_n", "images_per_window", untimed="all")
 def the_images_are_held(history: History, contract: Contract, verdict: Verdict) -> None:
     """Exactly the planned images are let in within one window, and served; a call beyond the limit is refused."""
     _all_is_served("images", history, contract, verdict, fits="n_counts_n", beyond="images_per_window")
@@ -125,7 +125,7 @@ def _next_refused(filling: Filling, clause: str, verdict: Verdict) -> None:
         verdict.case(clause, held, call=probe.id, expected=expected, actual=filling.doubt or probe.status)
 
 
-@checker("BILL-05", "one_charge")
+@checker("BILL-05", "one_charge", untimed="all")
 def each_call_reaches_one_upstream_once(history: History, contract: Contract, verdict: Verdict) -> None:
     """With upstreams that never fail, what is answered was asked of one of them, once."""
     if not history.has_tap("journal") or history.plan.injections:

@@ -13,7 +13,7 @@ INNOCENT = "innocent"
 """The word in the tag of a call of somebody who asks for no more than he may."""
 
 
-@checker("GOV-02", "cap")
+@checker("GOV-02", "cap", untimed="all")
 def slots_stay_bounded_under_load(history: History, contract: Contract, verdict: Verdict) -> None:
     """However many calls come, the upstreams never see more of a model at once than it has slots."""
     if not history.has_tap("journal"):
@@ -25,7 +25,7 @@ def slots_stay_bounded_under_load(history: History, contract: Contract, verdict:
         verdict.case("cap", peak <= limit, expected=f"{limit} of {name} in flight", actual=peak, at_us=at_us)
 
 
-@checker("RATE-02", "quota_apart")
+@checker("RATE-02", "quota_apart", untimed="all")
 def innocents_are_served(history: History, contract: Contract, verdict: Verdict) -> None:
     """Whoever stays within his quota is let in, however another account storms."""
     found = admissions(history, contract)

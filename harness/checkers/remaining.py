@@ -33,7 +33,7 @@ def governor_headers(names: HeaderNames) -> tuple[str, ...]:
     )
 
 
-@checker("GOV-01", "governor_active", "refused_first_alone")
+@checker("GOV-01", "governor_active", "refused_first_alone", untimed="all")
 def governor_is_announced(history: History, contract: Contract, verdict: Verdict) -> None:
     """Every Enterprise response says that the governor is active, and one refused before admission says no more."""
     names = contract.headers
@@ -57,7 +57,15 @@ def governor_is_announced(history: History, contract: Contract, verdict: Verdict
             )
 
 
-@checker("GOV-01", "concurrency", "rpm", "image_headers", "capacity", "circuit")
+@checker(
+    "GOV-01",
+    "concurrency",
+    "rpm",
+    "image_headers",
+    "capacity",
+    "circuit",
+    untimed=("concurrency", "rpm", "image_headers", "circuit"),
+)
 def admitted_answers_tell_the_limits(history: History, contract: Contract, verdict: Verdict) -> None:
     """Every Enterprise response from admission on tells concurrency, rate, capacity and circuit."""
     names = contract.headers
@@ -119,7 +127,15 @@ def _tightest(one: Admission, found: Admissions, contract: Contract) -> tuple[in
     return max(0, least), max(0, most)
 
 
-@checker("GOV-10", "own_request_counted", "within_interval", "never_negative", "never_above_limit", "distinct")
+@checker(
+    "GOV-10",
+    "own_request_counted",
+    "within_interval",
+    "never_negative",
+    "never_above_limit",
+    "distinct",
+    untimed=("never_negative", "never_above_limit"),
+)
 def remaining_headers_are_true(history: History, contract: Contract, verdict: Verdict) -> None:
     """What remains is told as of admission, the request itself counted."""
     names = contract.headers

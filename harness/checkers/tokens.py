@@ -13,7 +13,15 @@ from harness.contract import Contract
 from harness.history import History
 
 
-@checker("GOV-05", "tpm_headers", "image_limit", "reserved", "estimate_with_max_tokens", "estimate_with_default")
+@checker(
+    "GOV-05",
+    "tpm_headers",
+    "image_limit",
+    "reserved",
+    "estimate_with_max_tokens",
+    "estimate_with_default",
+    untimed=("tpm_headers", "image_limit"),
+)
 def reservations_are_told(history: History, contract: Contract, verdict: Verdict) -> None:
     """The token headers tell the limit, and what remains of it once the call's own estimate is reserved."""
     names = contract.headers

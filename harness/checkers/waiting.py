@@ -69,7 +69,15 @@ def _turned_away(one: Admission, found: Admissions, verdict: Verdict) -> None:
         verdict.case("time_bound", True)
 
 
-@checker("GOV-03", "retry_after", "no_upstream_call", "no_charge", "no_unit", books=("no_charge",))
+@checker(
+    "GOV-03",
+    "retry_after",
+    "no_upstream_call",
+    "no_charge",
+    "no_unit",
+    books=("no_charge",),
+    untimed=("retry_after", "no_upstream_call", "no_charge"),
+)
 def refused_calls_cost_nothing(history: History, contract: Contract, verdict: Verdict) -> None:
     """A refused call is told when to come back, reaches no upstream, is not charged and uses no unit of any window."""
     found = admissions(history, contract)

@@ -7,6 +7,7 @@ import resource
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from time import perf_counter  # noqa: TID251 - how long the command took, for the person who waits
 from typing import Any
@@ -22,6 +23,7 @@ from harness.cli.terminal import fail, near, say
 from harness.cli.text import print_verdict
 from harness.contract import Contract, ContractError, load_requirements, with_overlays
 from harness.environment.load import LoadRun, run_load
+from harness.load.fleet import FleetAsked
 from harness.load.shape import SHAPES, Asked, Load, Shape
 from harness.runner import EXIT_HARNESS, EXIT_UNREACHABLE, EXIT_USAGE, build_verdict, rejudge
 from harness.target import Mode, TargetError, Unsupported
@@ -40,6 +42,11 @@ class LoadOptions(TargetOptions):
     trace: Path | None = None
     overlay: str = ""
     workers: int = 1
+    expect_workers: int | None = None
+    expect_workers_max_wait: float = 300
+    master_bind_host: str = "127.0.0.1"
+    master_bind_port: int = 5557
+    apart: bool = False
     seed: int = 0
     mutant: str = ""
     objectives: tuple[str, ...] = ()
@@ -72,6 +79,7 @@ def load_command(options: LoadOptions) -> int:
     except ContractError as error:
         raise click.UsageError("; ".join(error.problems)) from None
     locust = _web(options.web)
+    fleet = _fleet(options)
     told(target.check)
     folder = run_folder(options.out)
     run = LoadRun(
@@ -80,10 +88,11 @@ def load_command(options: LoadOptions) -> int:
         target=target,
         base=base,
         mode=mode,
-        workers=options.workers,
+        workers=fleet.expected if fleet else options.workers,
         folder=folder / f"load.{shape.name}-{asked.seed}",
         mutant=options.mutant,
         locust=locust,
+        fleet=fleet,
     )
     asked_of = {
         "target": options.target,
@@ -96,7 +105,7 @@ def load_command(options: LoadOptions) -> int:
         "upstreams": options.upstreams_url,
         "keys": sorted(spec["keys"]) if options.by_address else [],
         "selection": [run.name],
-        "load": {**asked.as_data(), "workers": options.workers, "objective": objective},
+        "load": {**asked.as_data(), **_senders(options), "objective": objective},
     }
     return _execute(run, made, contract, asked_of, options)
 
@@ -195,6 +204,47 @@ def _objective(given: Sequence[str]) -> dict[str, float]:
             raise click.UsageError(f"--objective {one}: give {', '.join(f'{name}=MS' for name in OBJECTIVES)}")
         found[name] = bound_ms
     return found
+
+
+def _senders(options: LoadOptions) -> dict[str, Any]:
+    """Return who sends, as the record has it."""
+    if options.expect_workers is None:
+        return {"workers": options.workers}
+    return {"expect-workers": options.expect_workers, "apart": options.apart}
+
+
+def _fleet(options: LoadOptions) -> FleetAsked | None:
+    """Return the workers that are to be waited for, if any. Raises UsageError."""
+    if options.expect_workers is None:
+        if options.apart:
+            raise click.UsageError(
+                "--apart goes with --expect-workers: the clocks of workers that are started here compare"
+            )
+        return None
+    if options.workers > 1:
+        raise click.UsageError("--workers starts workers here, --expect-workers waits for others: give one of the two")
+    host = options.master_bind_host
+    if not _is_loopback(host):
+        say(
+            f"warning: {host} is no loopback address: whoever reaches port {options.master_bind_port} there is given "
+            "the accounts' keys, and they cross the network in clear (docs/load.md has the way through ssh)",
+            err=True,
+        )
+    return FleetAsked(
+        expected=options.expect_workers,
+        host=host,
+        port=options.master_bind_port,
+        wait_s=options.expect_workers_max_wait,
+        apart=options.apart,
+        told=lambda text: say(text, err=True),
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _web(port: int | None) -> tuple[str, ...]:

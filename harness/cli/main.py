@@ -116,6 +116,11 @@ def run(ctx: click.Context, /, **options: Any) -> None:
 @click.option("--trace", type=click.Path(path_type=Path), help="For the shape trace: an arrival trace, CSV or JSONL.")
 @click.option("--overlay", default="", help="A named overlay of the contract, or a TOML file of one.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Locust processes.")
+@click.option("--expect-workers", type=click.IntRange(1, 64), help="Wait for so many of harness load-worker instead.")
+@click.option("--expect-workers-max-wait", type=click.FloatRange(1), default=300, show_default=True, metavar="SECONDS")
+@click.option("--master-bind-host", default="127.0.0.1", show_default=True, help="Where they come to.")
+@click.option("--master-bind-port", type=click.IntRange(0, 65535), default=5557, show_default=True, help="0: any.")
+@click.option("--apart", is_flag=True, help="Take their clocks for ones that do not compare, as of several machines.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--mutant", default="", help="Make the reference gateway wrong in this one way.")
 @click.option(
@@ -135,6 +140,20 @@ def load(ctx: click.Context, /, **options: Any) -> None:
     options["minutes"] = options["minutes"] or 0
     options["arrivals"] = options["arrivals"] or ""
     ctx.exit(load_command(LoadOptions(**options)))
+
+
+@harness.command("load-worker")
+@click.argument("master", metavar="HOST:PORT")
+@click.option("--max-wait", type=click.FloatRange(0), default=300, show_default=True, metavar="SECONDS")
+@click.pass_context
+def load_worker(ctx: click.Context, /, master: str, max_wait: float) -> None:
+    """Send a share of the load that ``harness load --expect-workers`` makes from HOST:PORT.
+
+    It waits for the harness, sends what it is told, and ends with it. A machine may have several.
+    """
+    from harness.cli.load_worker import load_worker_command
+
+    ctx.exit(load_worker_command(master, max_wait))
 
 
 @harness.command()

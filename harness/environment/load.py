@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,13 @@ from harness.environment.probes import with_probe_account
 from harness.environment.remote import remote_stage
 from harness.environment.stage import Stage
 from harness.environment.taps import Taps
-from harness.history import Recorder
+from harness.history import UNBOUNDED_US, Recorder
 from harness.load.collect import add_rows, add_unknown, write_history
-from harness.load.order import Order
-from harness.load.process import Workers, generators
+from harness.load.fleet import FleetAsked, fleet
+from harness.load.order import Order, digest_of
+from harness.load.process import generators
 from harness.load.shape import Asked, Load, Shape
+from harness.load.workers import Worker, Workers
 from harness.scenario import Scenario, Workload
 from harness.target import Mode, Target, TargetError
 
@@ -51,6 +53,8 @@ class LoadRun:
     mutant: str = ""
     locust: tuple[str, ...] = ()
     """More of Locust's own options."""
+    fleet: FleetAsked | None = None
+    """The workers to wait for; None: they are started here."""
 
     @property
     def name(self) -> str:
@@ -105,8 +109,8 @@ class _Loading:
         self._hurry = asyncio.Event()
         """Asked to stop once more: nothing is waited for."""
         self._died: TargetError | None = None
-        self._lost: dict[int, int] = {}
-        """Workers that were lost, and when that was found."""
+        self._lost: list[Worker] = []
+        self._clocks: list[int] = []
         self._folder = run.folder.absolute()
         self._rows = [self._folder / f"rows-{index}.jsonl" for index in range(run.workers)]
 
@@ -118,7 +122,7 @@ class _Loading:
         """Run the load, wait for what is under way, and collect; return whether it ran to its end."""
         run, stage = self._run, self._stage
         with ExitStack() as interruptible:
-            async with generators([self._order(i) for i in range(run.workers)], self._folder, run.locust) as workers:
+            async with self._workers() as workers:
                 interruptible.enter_context(self._interruptible())  # until now nothing is there to be kept
                 self._zero_s = self._loop.time() + LEAD_S
                 if stage.control is not None:
@@ -128,13 +132,22 @@ class _Loading:
                 await self._until_ended(workers)
                 told = {name: value for name, value in workers.progress().items() if name != "pids"}
                 self._recorder.note("generators", self.now_us(), **told, workers=run.workers)
-                self._lost = {worker.index: worker.lost_us for worker in workers.all if worker.lost_us is not None}
+                self._lost = [worker for worker in workers.all if worker.lost_us is not None]
+                self._clocks = [worker.clock for worker in workers.all]
             await self._settle()
             self._recorder.note("end", self.now_us())
             await self._collect()
         if self._died is not None:
             raise self._died
         return not self._stop.is_set()
+
+    def _workers(self) -> AbstractAsyncContextManager[Workers]:
+        """Return what yields the workers: those that are started here, or those that came by themselves."""
+        run = self._run
+        orders = [self._order(index) for index in range(run.workers)]
+        if run.fleet is None:
+            return generators(orders, self._folder, run.locust)
+        return fleet(run.fleet, orders, self._rows, self._folder, run.locust)
 
     def _order(self, index: int) -> Order:
         run, stage = self._run, self._stage
@@ -145,10 +158,11 @@ class _Loading:
             contract=contract_to_json(run.base),
             base_url=stage.base_url,
             keys={account: (key, stage.secrets[key]) for account, key in keys.items()},
-            rows=str(self._rows[index]),
+            rows="" if run.fleet else str(self._rows[index]),
             index=index,
             workers=run.workers,
             limit_s=limit_s(stage.contract),
+            trace_sha=digest_of(run.asked.trace) if run.fleet and run.asked.trace else "",
         )
 
     async def _until_ended(self, workers: Workers) -> None:
@@ -203,9 +217,11 @@ class _Loading:
         run, load, stage = self._run, self._load, self._stage
         taps = Taps(stage, self._recorder, self.now_us)
         add_rows(self._recorder, self._rows, lambda line: taps.scan("answer", "", line))
-        for index, lost_us in self._lost.items():
-            share = load.share(stage.contract, index, run.workers)
-            add_unknown(self._recorder, self._rows[index], share, sent_by_us=lost_us, end_us=self.now_us())
+        for lost in self._lost:
+            assert lost.lost_us is not None
+            share, end_us = load.share(stage.contract, lost.index, run.workers), self.now_us()
+            by_us = end_us if lost.may_go_on else lost.lost_us
+            add_unknown(self._recorder, self._rows[lost.index], share, sent_by_us=by_us, end_us=end_us)
         try:
             # Books that were given no time to be settled prove nothing.
             await taps.collect(self._zero_s, books=not self._hurry.is_set())
@@ -220,12 +236,15 @@ class _Loading:
             "shape": run.shape.name,
             **run.asked.as_data(),
             "workers": run.workers,
+            "clocks": self._clocks,
             "count": load.count,
             "length_ms": load.length_ms,
             "bound_us": load.bound_us,
             "windows": [asdict(window) for window in load.windows],
             "steps": [dict(step) for step in load.steps],
         }
+        if any(self._clocks):
+            plan["skew_us"] = UNBOUNDED_US
         write_history(run.folder, plan, (planned(call, world) for call in load.calls(stage.contract)), self._recorder)
         for rows in self._rows:
             rows.unlink(missing_ok=True)

@@ -15,12 +15,13 @@ from harness.history.spans import (
     Reading,
     UsageRow,
 )
-from harness.history.whole import History
+from harness.history.whole import UNBOUNDED_US, History
 
 __all__ = [
     "ATTEMPT",
     "BODY_CAP",
     "SCHEMA",
+    "UNBOUNDED_US",
     "AttemptSpan",
     "CallOutcome",
     "CallSpan",

@@ -9,10 +9,17 @@ from typing import Any
 
 from harness.history.spans import AttemptSpan, CallSpan, FaultSpan, LedgerEntry, Note, Plan, PlannedCall, UsageRow
 
+UNBOUNDED_US = 1 << 50
+"""The skew of clocks that do not compare: longer than any run."""
+
 
 @dataclass(frozen=True)
 class History:
-    """A whole run in memory, indexed. ``skew_us`` widens comparisons across clocks: 0 in sim, 2,000 on sockets."""
+    """A whole run in memory, indexed.
+
+    ``skew_us`` widens comparisons across clocks: 0 in sim, 2,000 on sockets, ``UNBOUNDED_US`` of clocks that do not
+    compare.
+    """
 
     plan: Plan
     calls: tuple[CallSpan, ...] = ()
@@ -26,6 +33,11 @@ class History:
     @property
     def skew_us(self) -> int:
         return self.plan.skew_us
+
+    @property
+    def clocks_compare(self) -> bool:
+        """Whether anything can be told from the order of what two clocks say."""
+        return self.skew_us < UNBOUNDED_US
 
     @cached_property
     def planned(self) -> Mapping[str, PlannedCall]:

@@ -10,9 +10,9 @@ import gc
 import os
 import time  # noqa: TID251 - the generator runs in real time, in a process of its own
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Protocol
 
 import gevent
 import orjson
@@ -25,7 +25,6 @@ from harness.clients import Request, build
 from harness.clients.exchange import Exchange
 from harness.contract import Contract
 from harness.load.connection import Pool
-from harness.load.line import Line
 from harness.load.order import Order
 from harness.scenario import Call
 
@@ -38,6 +37,24 @@ STOPPING_S = 1.0
 blocking_sleep: Callable[[float], None] = get_original("time", "sleep")
 Watch = Callable[..., None]
 """Locust's request event: what its table and its page are fed with."""
+
+
+class Rows(Protocol):
+    """Takes what callers saw, a JSON line each; ``flush`` puts it where this process's end does no harm to it."""
+
+    def write(self, row: bytes, /) -> object: ...
+
+    def flush(self) -> None: ...
+
+
+class Line(Protocol):
+    """The way to the harness and back (``harness.load.order``). Raises EOFError, OSError, when there is none."""
+
+    def read(self) -> dict[str, Any]: ...
+
+    def write(self, kind: str, **value: Any) -> None: ...
+
+    def rows(self, path: str) -> AbstractContextManager[Rows]: ...
 
 
 class Generator:
@@ -55,18 +72,18 @@ class Generator:
     def run(self, watch: Watch) -> None:
         """Take the order, wait for the start, send everything, wait for the answers, and say that it is done."""
         self.started = True
-        order = Order(**self._line.read())
+        order = Order(**self._line.read()["order"])
         load, contract = order.made()
         _be_prompt()
         self._pool = Pool(order.base_url)
         self._order = order
         self._watch = watch
-        with open(order.rows, "ab", buffering=1 << 18) as rows:
-            self._rows: IO[bytes] = rows
+        with self._line.rows(order.rows) as self._rows:
             self._line.write("ready")
             told = self._line.read()
             if told["kind"] == "go":
-                self._zero_us = told["zero_us"]
+                # Where clocks do not compare, the zero is so long after the order came.
+                self._zero_us = told["zero_us"] if "zero_us" in told else self.now_us() + told["in_us"]
                 helpers = [gevent.spawn(self._listen), gevent.spawn(self._report)]
                 try:
                     self._dispatch(load.share(contract, order.index, order.workers), contract)
@@ -152,8 +169,8 @@ class Generator:
     def _report(self) -> None:
         while True:
             gevent.sleep(PROGRESS_S)
-            self._rows.flush()  # what a killed worker has seen so far is kept
             with suppress(OSError):
+                self._rows.flush()  # what a killed worker has seen so far is kept
                 self._line.write("progress", **self._progress())
 
     def _progress(self) -> dict[str, Any]:

@@ -206,7 +206,9 @@ def replay_command(record: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     what = ["load", record["scenario"].removeprefix("load.")] if "load" in run else ["run", record["scenario"]]
     parts = ["harness", *what, "--mode", run.get("mode", "sim"), "--seed", str(record["seed"])]
     for option, asked in run.get("load", {}).items():
-        if asked and option in ("minutes", "arrivals", "trace", "workers"):
+        if asked is True:
+            parts.append(f"--{option}")
+        elif asked and option in ("minutes", "arrivals", "trace", "workers", "expect-workers"):
             parts += [f"--{option}", f"{asked:g}" if isinstance(asked, float) else str(asked)]
     if "load" in run and run.get("overlay"):
         parts += ["--overlay", run["overlay"]]

@@ -13,8 +13,9 @@ import pytest
 from harness.contract import contract_to_json
 from harness.load import process as module
 from harness.load.order import Order
-from harness.load.process import Worker, Workers, generators
+from harness.load.process import LocalWorker, LocustProcess, generators
 from harness.load.shape import Asked
+from harness.load.workers import Workers
 from harness.target import TargetError
 from tests.load.tiny import tiny
 
@@ -22,7 +23,7 @@ PROGRESS = b'{"kind":"progress","sent":3,"ended":2,"outcomes":{"ok":2},"late_us"
 
 
 @asynccontextmanager
-async def saying(words: bytes, *, closes: bool, runs: str = "cat") -> AsyncIterator[Worker]:
+async def saying(words: bytes, *, closes: bool, runs: str = "cat") -> AsyncIterator[LocalWorker]:
     """Yield a worker whose process is ``runs``, and which says ``words``."""
     ours, theirs = socket.socketpair()
     process = await asyncio.create_subprocess_exec(runs, stdin=asyncio.subprocess.PIPE)
@@ -32,7 +33,7 @@ async def saying(words: bytes, *, closes: bool, runs: str = "cat") -> AsyncItera
         if closes:
             theirs.close()
         try:
-            yield Worker(0, process, reader, writer, Path("none"))
+            yield LocalWorker(0, LocustProcess(process, reader, writer, Path("none")))
         finally:
             writer.close()
             assert process.stdin is not None
@@ -112,7 +113,7 @@ def test_a_generator_that_fails_is_lost_and_says_why_and_no_file_of_a_person_set
         async with generators([order(tmp_path)], folder) as workers:
             workers.go(0)
             await asyncio.wait_for(workers.ended(lambda: 7), 30)
-            assert "KeyError" in workers.all[0].log.read_text()
+            assert "KeyError" in (folder / "locust-0.txt").read_text()
             return workers
 
     assert asyncio.run(main()).lost == 1
@@ -133,7 +134,7 @@ def test_the_first_generator_alone_gets_the_options_for_a_page(tmp_path: Path, m
     given: list[object] = []
 
     @asynccontextmanager
-    async def started(_: Order, __: Path, locust: object) -> AsyncIterator[Worker]:
+    async def started(_: Order, __: Path, locust: object) -> AsyncIterator[LocalWorker]:
         given.append(locust)
         async with saying(b'{"kind":"ready"}\n', closes=False) as worker:
             yield worker

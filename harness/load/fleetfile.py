@@ -1,0 +1,73 @@
+"""The load generator as Locust's own master and workers run it; imported by ``locust`` alone.
+
+A worker sends its share of the schedule as one of ``locustfile.py`` does. Locust's users are there to be counted: what
+it starts and stops as workers come and go has no part in the load.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import traceback
+from contextlib import suppress
+from typing import Any
+
+import gevent
+from locust import User, constant, events, task
+from locust.env import Environment
+from locust.runners import MasterRunner, WorkerRunner
+
+from harness.load.generator import Generator
+from harness.load.line import Line
+from harness.load.order import this_build, this_clock
+from harness.load.post import Post, RefusedError
+from harness.load.relay import Relay
+
+EXIT_USAGE, EXIT_UNREACHABLE, EXIT_HARNESS = 64, 69, 70
+
+
+class Caller(User):
+    """A user who does nothing, so that Locust says of a worker that it runs."""
+
+    wait_time = constant(1)
+
+    @task
+    def be_counted(self) -> None:
+        """Do nothing."""
+
+
+def _begin(environment: Environment, runner: Any, **_: Any) -> None:
+    if isinstance(runner, MasterRunner):
+        Relay(runner, Line.inherited())
+    else:
+        gevent.spawn(_take_part, environment, runner)
+
+
+events.init.add_listener(_begin)  # type: ignore[no-untyped-call]  # Locust's events have no types
+
+
+def _take_part(environment: Environment, runner: WorkerRunner) -> None:
+    """Send this worker's share, and wait for the harness to end it; a worker that cannot do so says why, and ends."""
+    post = Post(runner)
+    try:
+        post.write("hello", build=this_build(), clock=this_clock(), host=socket.gethostname())
+        _say("connected; it begins when all workers have come")
+        Generator(post).run(environment.events.request.fire)
+        _say("done; the harness has all of it")
+        return
+    except RefusedError as error:
+        code, why = EXIT_USAGE, str(error)
+    except EOFError as error:
+        code, why = EXIT_UNREACHABLE, str(error)
+    except Exception as error:
+        traceback.print_exc()
+        code, why = EXIT_HARNESS, f"{type(error).__name__}: {error}"
+        with suppress(OSError):
+            post.write("failed", why=why)
+    _say(why)
+    environment.process_exit_code = code
+    gevent.spawn(runner.quit)  # it ends this greenlet too
+
+
+def _say(text: str) -> None:
+    print(f"load worker: {text}", file=sys.stderr, flush=True)

@@ -124,8 +124,12 @@ def _admission(one: Seen, model: Model, history: History, contract: Contract, sh
 
 
 def _ended_us(history: History) -> int:
-    """Return when the load had ended by the harness's own clock, whose zero no call was sent before."""
-    return next((note.at for note in history.notes if note.kind == "generators"), NEVER)
+    """Return when the load had ended by the harness's own clock, whose zero no call was sent before.
+
+    A worker that was lost may have gone on until nothing was taken from it any more.
+    """
+    lost = any(note.detail["lost"] for note in history.notes if note.kind == "generators")
+    return next((note.at for note in history.notes if note.kind == ("end" if lost else "generators")), NEVER)
 
 
 def _widen(one: Admission, sent_by_us: int) -> None:

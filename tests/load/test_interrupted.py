@@ -22,8 +22,8 @@ from harness.environment.load import LoadRun
 from harness.environment.stage import Stage
 from harness.environment.taps import Taps
 from harness.history import Recorder
-from harness.load.workers import Workers
 from harness.load.shape import SHAPES, Asked
+from harness.load.workers import Workers
 from tests.load.tiny import LIMITS
 
 

@@ -73,7 +73,7 @@ def test_a_worker_that_ends_or_falls_silent_before_it_is_done_is_lost(
 def test_what_a_worker_said_before_its_process_ended_is_heard() -> None:
     async def main() -> Workers:
         async with saying(PROGRESS + PROGRESS.replace(b"progress", b"done"), closes=False, runs="true") as worker:
-            await worker.process.wait()
+            await worker.locust.process.wait()
             workers = Workers([worker])
             await asyncio.wait_for(workers.ended(lambda: 7), 30)
             return workers

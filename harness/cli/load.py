@@ -224,6 +224,7 @@ def _fleet(options: LoadOptions) -> FleetAsked | None:
     if options.workers > 1:
         raise click.UsageError("--workers starts workers here, --expect-workers waits for others: give one of the two")
     host = options.master_bind_host
+    _check_free("--master-bind-port", host, options.master_bind_port)
     if not _is_loopback(host):
         say(
             f"warning: {host} is no loopback address: whoever reaches port {options.master_bind_port} there is given "
@@ -254,8 +255,14 @@ def _web(port: int | None) -> tuple[str, ...]:
     """
     if port is None:
         return ()
-    try:
-        socket.create_server(("127.0.0.1", port)).close()
-    except OSError as error:
-        raise click.UsageError(f"--web {port}: {error.strerror or error}") from None
+    _check_free("--web", "127.0.0.1", port)
     return "--autostart", "--autoquit", "0", "--web-host", "127.0.0.1", "--web-port", str(port)
+
+
+def _check_free(option: str, host: str, port: int) -> None:
+    """Raise UsageError for a port that cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server(("" if host == "*" else host, port), family=family).close()
+    except OSError as error:
+        raise click.UsageError(f"{option} {port}: {error.strerror or error}") from None

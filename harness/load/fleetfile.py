@@ -49,12 +49,16 @@ events.init.add_listener(_begin)  # type: ignore[no-untyped-call]  # Locust's ev
 def _take_part(environment: Environment, runner: WorkerRunner) -> None:
     """Send this worker's share, and wait for the harness to end it; a worker that cannot do so says why, and ends."""
     post = Post(runner)
+    environment.process_exit_code = EXIT_UNREACHABLE  # unless something else becomes of it
     try:
         post.write("hello", build=this_build(), clock=this_clock(), host=socket.gethostname())
         _say("connected; it begins when all workers have come")
         Generator(post).run(environment.events.request.fire)
-        _say("done; the harness has all of it")
-        return
+        if not post.unheard:
+            _say("done: its share was sent, and told")
+            environment.process_exit_code = 0
+        while True:
+            post.read()  # nothing more is asked of it: it ends with the harness
     except RefusedError as error:
         code, why = EXIT_USAGE, str(error)
     except EOFError as error:
@@ -67,6 +71,14 @@ def _take_part(environment: Environment, runner: WorkerRunner) -> None:
     _say(why)
     environment.process_exit_code = code
     gevent.spawn(runner.quit)  # it ends this greenlet too
+
+
+def _tell_of_its_end(environment: Environment, **_: Any) -> None:
+    if environment.process_exit_code == EXIT_UNREACHABLE and isinstance(environment.runner, WorkerRunner):
+        _say("ended before its share was sent")
+
+
+events.quitting.add_listener(_tell_of_its_end)  # type: ignore[no-untyped-call]  # as above
 
 
 def _say(text: str) -> None:

@@ -32,6 +32,8 @@ class Post:
         self._runner = runner
         self._inbox: Queue = Queue()
         self._heard_s = time.monotonic()
+        self.unheard = False
+        """Whether the master is taken for gone."""
         runner.register_message(MESSAGE, self._take)
         runner.environment.events.heartbeat_received.add_listener(self._hear)  # type: ignore[no-untyped-call]  # untyped
         gevent.spawn(self._give_up)
@@ -67,6 +69,7 @@ class Post:
     def _give_up(self) -> None:
         while time.monotonic() - self._heard_s < UNHEARD_S:
             gevent.sleep(1)
+        self.unheard = True
         self._inbox.put(None)
 
 

@@ -11,14 +11,12 @@ import gevent
 from gevent.lock import RLock
 from locust.env import Environment
 from locust.rpc import Message
-from locust.runners import STATE_MISSING, MasterRunner
+from locust.runners import STATE_INIT, STATE_MISSING, MasterRunner
 
 from harness.load.line import Line
 from harness.load.post import MESSAGE
 
 WATCH_S = 0.5
-LAST_WORDS_S = 1.5
-"""How long a master that was told to end may take to say its table."""
 
 
 class Relay:
@@ -59,6 +57,6 @@ class Relay:
             while True:
                 said = self._line.read()
                 self._runner.send_message(MESSAGE, said, client_id=said.pop("node"))
-        self._runner.quit()
-        gevent.sleep(LAST_WORDS_S)
-        os.kill(os.getpid(), signal.SIGTERM)  # Locust still waits for its first worker
+        if self._runner.state == STATE_INIT:
+            self._runner.quit()  # Locust waits for its first worker, and leaves the signal to the system
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -16,7 +16,8 @@ from harness.checkers.load_ceilings import (
 )
 from harness.checkers.load_generator import lateness, shortcomings
 from harness.checkers.load_slots import innocents_are_served, slots_stay_bounded_under_load
-from harness.history import History, Note
+from harness.checkers.rates import request_windows_hold
+from harness.history import UNBOUNDED_US, History, Note
 from harness.runner.judge import judge
 from tests.checkers.traffic_histories import Traffic, contract_with, outcome
 
@@ -232,3 +233,59 @@ def test_a_starved_generator_makes_a_pass_inconclusive_and_no_failure_of_its_own
     assert record["outcome"] == expected
     assert bool(record["doubts"]) == bool(by_us)
     assert all(why.startswith("generator: ") for why in record["doubts"])
+
+
+def apart(traffic: Traffic, ended_ms: float, *, lost: int = 0, closed_ms: float = 0) -> History:
+    """Return the history as of callers whose clocks do not compare, all of it within so long by the harness's own."""
+    detail = {"lost": lost, "starved": 0}
+    notes = (Note("generators", round(ended_ms * 1e3), detail), Note("end", round(closed_ms * 1e3), {}))
+    made = traffic.history()
+    return replace(made, notes=notes, plan=replace(made.plan, skew_us=UNBOUNDED_US))
+
+
+@pytest.mark.parametrize("admitted", [False, True])
+@pytest.mark.parametrize(
+    ("ended_ms", "lost", "proved"),
+    [(1_990, 0, True), (2_000, 0, False), (1_990, 1, False)],
+)
+def test_of_clocks_that_do_not_compare_a_ceiling_is_proved_by_the_harness_own_or_not_at_all(
+    ended_ms: float, lost: int, proved: bool, admitted: bool
+) -> None:
+    traffic = over(filled(), 1_200, admitted=admitted)
+    verdict = the_rate_is_held(apart(traffic, ended_ms, lost=lost, closed_ms=2_500), traffic.contract)
+    told = {name: clause.outcome for name, clause in verdict.clauses.items()}
+    if not proved:
+        assert set(told.values()) == {Outcome.INCONCLUSIVE}
+    else:
+        assert told == {"nth_admitted": Outcome.PASS, "next_refused": Outcome.FAIL if admitted else Outcome.PASS}
+
+
+def test_of_clocks_that_do_not_compare_no_call_is_taken_to_come_before_another() -> None:
+    """By their own clocks the refused one came when the window had room: but it may have come last."""
+    traffic = filled(requests=3)
+    traffic.options["load"]["windows"] = [{**WINDOW, "requests": 4, "over": ""}]
+    traffic.refused("s4", 50, detail=sized("w0"))
+    assert outcome(the_rate_is_held, traffic, "nth_admitted") is Outcome.FAIL
+    verdict = the_rate_is_held(apart(traffic, 1_000), traffic.contract)
+    assert verdict.clauses["nth_admitted"].outcome is Outcome.INCONCLUSIVE
+
+
+def test_of_clocks_that_do_not_compare_a_refusal_that_nothing_can_explain_is_wrong() -> None:
+    traffic = filled(requests=9)
+    traffic.options["load"]["windows"] = [{**WINDOW, "requests": 4, "over": ""}]
+    traffic.refused("s4", 50, detail=sized("w0"))
+    verdict = the_rate_is_held(apart(traffic, 1_000), traffic.contract)
+    assert verdict.clauses["nth_admitted"].outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_of_clocks_that_do_not_compare_rates_are_not_told_and_counts_are(wrong: bool) -> None:
+    traffic = filled(requests=1 if wrong else 9)  # three of one in a window, or three of nine
+    if wrong:
+        traffic.attempt("s1", 60, 70)
+    history = apart(traffic, 1_000)
+    record = judge(history, traffic.contract, [request_windows_hold, each_call_reaches_one_upstream_once])
+    windows, once = record["checks"]
+    assert windows["outcome"] == "inconclusive"
+    assert all(piece["actual"] == "the callers' clocks do not compare" for piece in windows["evidence"])
+    assert once["outcome"] == ("fail" if wrong else "pass")

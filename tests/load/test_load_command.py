@@ -12,12 +12,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import click
 import orjson
 import pytest
 
 import harness.load.shapes  # noqa: F401 - registers them
 from harness.checker import CHECKERS
 from harness.cli.folder import run_folder
+from harness.cli.load import LoadOptions, _fleet
+from harness.cli.load_worker import load_worker_command
 from harness.cli.suite import load as load_suite
 from harness.cli.suite import make_target, target_spec
 from harness.environment.load import LoadRun, run_load
@@ -158,6 +161,9 @@ def test_a_starved_and_a_lost_worker_make_the_verdict_inconclusive_and_keep_the_
         (["ceiling-text", "--minutes", "0"], "minutes"),
         (["ceiling-text", "--objective", "ttft=0"], "--objective ttft=0: give latency=MS"),
         (["ceiling-text", "--overlay", "none.toml"], "none.toml"),
+        (["ceiling-text", "--apart"], "--apart goes with --expect-workers"),
+        (["ceiling-text", "--expect-workers", "2", "--workers", "2"], "give one of the two"),
+        (["ceiling-text", "--expect-workers", "2", "--master-bind-host", "none.invalid"], "--master-bind-port"),
     ],
 )
 def test_what_cannot_be_loaded_is_refused_before_anything_starts(
@@ -189,6 +195,29 @@ def test_a_port_that_somebody_has_is_refused_before_anything_starts(
     assert ended.value.code == 64
     assert f"--web {port}: Address already in use" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("localhost", False), ("0.0.0.0", True)])
+def test_waiting_for_workers_where_others_can_reach_it_is_warned_of(
+    host: str, warned: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = _fleet(LoadOptions(shape="soak", expect_workers=2, master_bind_host=host, master_bind_port=0))
+    assert asked is not None
+    assert asked.expected == 2
+    assert ("keys" in capsys.readouterr().err) is warned
+
+
+@pytest.mark.parametrize("given", ["nobody", "nobody:", ":5557", "nobody:0", "nobody:65536", "nobody:-1"])
+def test_a_worker_is_told_where_its_harness_is(given: str) -> None:
+    with pytest.raises(click.UsageError, match="give HOST:PORT"):
+        load_worker_command(given, 0)
+
+
+def test_a_worker_that_finds_no_harness_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    assert load_worker_command(f"127.0.0.1:{port}", 0) == 69
+    assert "Connection refused" in capsys.readouterr().err
 
 
 def test_a_load_that_came_to_no_history_does_not_block_its_folder(tmp_path: Path) -> None:

@@ -5,20 +5,29 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import orjson
 import pytest
 
+import harness.load.shapes  # noqa: F401 - registers them
+from harness.cli.suite import make_target, target_spec
 from harness.contract import contract_to_json, load_contract
+from harness.environment import load as loads
+from harness.environment.load import LoadRun
+from harness.environment.stage import Stage
+from harness.history import UNBOUNDED_US, Recorder, read_history
 from harness.load import fleet as module
-from harness.load.fleet import Fleet, FleetAsked, fleet
+from harness.load.fleet import Fleet, FleetAsked, Member, fleet
 from harness.load.order import Order, digest_of, this_build, this_clock
 from harness.load.process import LocustProcess
-from harness.load.shape import Asked
+from harness.load.shape import SHAPES, Asked
 from harness.load.workers import Workers
 from harness.runner import EXIT_UNREACHABLE
 from harness.target import TargetError
@@ -293,3 +302,49 @@ def test_over_loopback_a_worker_that_is_ended_is_lost_the_others_rows_come_and_n
     assert {span["outcome"] for span in spans} == {"cut"}  # nobody listens there
     assert all(abs(span["sent"]) < 30_000_000 for span in spans)  # by its own clock's zero
     assert "ck_secret" not in "".join(path.read_text(errors="replace") for path in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("clocks", "skew_us"), [((0, 0), 2_000), ((0, 2), UNBOUNDED_US)])
+def test_the_record_tells_whose_clocks_compare_and_every_call_that_a_lost_worker_may_have_sent(
+    clocks: tuple[int, int], skew_us: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = make_target(target_spec("reference"))
+    contract = load_contract(overlays=[LIMITS])
+    shape, asked = SHAPES["ceiling-text"], Asked(arrivals="constant")
+    load = shape.build(contract, asked)
+    orders: list[Order] = []
+
+    @asynccontextmanager
+    async def come(_: FleetAsked, given: Sequence[Order], *__: object) -> AsyncIterator[Workers]:
+        orders.extend(given)
+        master = cast(LocustProcess, Master())
+        members = [Member(index, f"x{index}", HOST, clock, tmp_path, master) for index, clock in enumerate(clocks)]
+        members[0].done = True
+        for member in members:
+            member.over.set()
+        yield Workers(members)
+
+    monkeypatch.setattr(loads, "fleet", come)
+    monkeypatch.setattr(loads, "LEAD_S", -1.0)  # as if a second of it were over
+    fleet_asked = FleetAsked(2, "127.0.0.1", 0, 1, False, lambda _: None)
+    run = LoadRun(shape, asked, target, contract, "local", workers=2, folder=tmp_path / "run", fleet=fleet_asked)
+    run.folder.mkdir()
+    running = SimpleNamespace(alive=lambda: None, taps=(), books=None, crashed=lambda said: "")
+    settings = {"mode": "local", "target": "reference", "mutant": "", "claims": (), "epoch_s": 0, "upstreams": {}}
+    given = {"control": None, "base_url": "", "secrets": defaultdict(str), "gateway_zero_s": 0.0, "log": []}
+    stage = SimpleNamespace(**settings, **given, contract=contract, running=running, skew_us=2_000)
+
+    async def main() -> None:
+        with closing(Recorder()) as recorder:
+            made = loads._scenario(run, load)
+            assert await loads._Loading(run, load, made, cast(Stage, stage), recorder, lambda _: None).run()
+
+    asyncio.run(main())
+    history = read_history(run.folder)
+    assert [made.rows for made in orders] == ["", ""]
+    assert history.skew_us == skew_us
+    assert history.plan.options["load"]["clocks"] == list(clocks)
+    # Nothing was heard of the second worker: what was due of its share until the end is open, nothing of the first's.
+    assert history.calls
+    assert {call.outcome for call in history.calls} == {"open"}
+    assert all(int(call.id[1:]) % 2 == 0 for call in history.calls)

@@ -85,7 +85,7 @@ def _context(rows: Rows, verdict: Mapping[str, Any]) -> dict[str, Any]:
                 ("target", line(run["target"])),
                 ("mode", line(run["mode"])),
                 ("seed", str(rows.plan["seed"])),
-                ("workers", str(rows.load["workers"])),
+                ("workers", _senders(rows.load)),
                 ("cores", str(run.get("load", {}).get("cores", ""))),
                 ("exit", str(verdict["exit"])),
             ],
@@ -158,6 +158,12 @@ def summary(rows: Rows, objective: Mapping[str, float]) -> dict[str, Any]:
         known = values.dropna().astype(float)
         told[name] = [round(float(known.quantile(share)), 2) for share in (0.5, 0.95, 0.99, 1.0)] if len(known) else []
     return told
+
+
+def _senders(load: Mapping[str, Any]) -> str:
+    """Return how many workers sent the load, and what that is to whoever reads its times."""
+    apart = ", on clocks that do not compare: times are each one's own"
+    return f"{load['workers']}{apart if any(load.get('clocks', ())) else ''}"
 
 
 def _numbers(told: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

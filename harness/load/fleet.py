@@ -162,7 +162,9 @@ class Fleet:
             self._asked.told(f"{ready} of {self._asked.expected} workers are ready; this one is of {member.host}")
         if kind in ("failed", "gone"):
             self._asked.told(f"worker {member.index} of {member.host} {said.get('why', 'is gone')}")
-            if not self._begun:
+            if self._begun:
+                member.stop()  # should it hear again
+            else:
                 del self._members[node]
         if all(one.ready for one in self._members.values()) and len(self._members) == self._asked.expected:
             self._full.set()

@@ -202,6 +202,7 @@ def test_one_that_is_missed_is_lost_with_its_rows_kept_and_may_go_on(tmp_path: P
         await workers.ended(lambda: 7)
         assert [worker.lost_us for worker in workers.all] == [7, None]
         assert workers.all[0].may_go_on
+        assert master.told("x")[-1] == "stop"  # should it hear again
         assert (tmp_path / "rows-0").read_text() == '{"id":"s1"}\n{"id":"s3"}\n'
 
     play(story, tmp_path)

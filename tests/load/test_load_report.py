@@ -91,6 +91,14 @@ def test_the_page_draws_every_figure_and_the_same_each_time(tmp_path: Path) -> N
     assert "chat, streamed" in (tmp_path / "load.md").read_text()
 
 
+@pytest.mark.parametrize(("clocks", "told"), [([0, 0], False), ([0, 2], True)])
+def test_times_by_clocks_that_do_not_compare_are_told(clocks: list[int], told: bool, tmp_path: Path) -> None:
+    traffic = staircase()
+    traffic.options["load"]["clocks"] = clocks
+    render_load(tmp_path, recorded(tmp_path, traffic))
+    assert ("on clocks that do not compare" in (tmp_path / "load.html").read_text()) is told
+
+
 def test_the_tables_have_a_row_for_each_call_and_say_the_same(tmp_path: Path) -> None:
     render_load(tmp_path, recorded(tmp_path, staircase()))
     with (tmp_path / "load-calls.csv").open(newline="") as file:

@@ -81,6 +81,10 @@ def test_unknown_fields_and_a_missing_run_file_are_no_hindrance(tmp_path: Path) 
             "harness run money.slow_and_wrong --mode remote --seed 3 --target http://x/",
         ),
         ({"mutant": "rounds_down"}, "harness run money.slow_and_wrong --mode sim --seed 3 --mutant rounds_down"),
+        (
+            {"mode": "local", "load": {"minutes": 2.0, "expect-workers": 2, "apart": True}},
+            "harness load money.slow_and_wrong --mode local --seed 3 --minutes 2 --expect-workers 2 --apart",
+        ),
     ],
 )
 def test_a_check_past_the_kept_evidence_can_still_be_replayed(

@@ -156,11 +156,12 @@ class Fleet:
             if kind == "hello":
                 self._welcome(node, said)
             return
+        was_over = member.over.is_set()
         member.hear(kind, said)
         if kind == "ready":
             ready = sum(one.ready for one in self._members.values())
             self._asked.told(f"{ready} of {self._asked.expected} workers are ready; this one is of {member.host}")
-        if kind in ("failed", "gone"):
+        if kind in ("failed", "gone") and not was_over:
             self._asked.told(f"worker {member.index} of {member.host} {said.get('why', 'is gone')}")
             if self._begun:
                 member.stop()  # should it hear again
@@ -200,7 +201,7 @@ async def fleet(
 
     ``logs`` is the folder where the master runs. ``rows`` is a file a worker. Raises TargetError if they do not come.
     """
-    options = ("-f", str(fleetfile_path()), "--master", "-u", str(asked.expected), "-r", str(asked.expected))
+    options = ("-f", str(fleetfile_path()), "--master")
     where = ("--master-bind-host", asked.host, "--master-bind-port", str(asked.port))
     master = await start_locust((*options, *where, *(locust or ("--headless",))), logs, LOG)
     listening: asyncio.Task[None] | None = None

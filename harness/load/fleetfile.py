@@ -6,6 +6,7 @@ it starts and stops as workers come and go has no part in the load.
 
 from __future__ import annotations
 
+import signal
 import socket
 import sys
 import traceback
@@ -23,7 +24,8 @@ from harness.load.order import this_build, this_clock
 from harness.load.post import Post, RefusedError
 from harness.load.relay import Relay
 
-EXIT_USAGE, EXIT_UNREACHABLE, EXIT_HARNESS = 64, 69, 70
+EXIT_USAGE, EXIT_UNREACHABLE, EXIT_HARNESS, EXIT_INTERRUPTED = 64, 69, 70, 130
+"""As docs/exit-codes.md has them."""
 
 
 class Caller(User):
@@ -40,6 +42,7 @@ def _begin(environment: Environment, runner: Any, **_: Any) -> None:
     if isinstance(runner, MasterRunner):
         Relay(runner, Line.inherited())
     else:
+        gevent.signal_handler(signal.SIGINT, _end, environment, runner, EXIT_INTERRUPTED, "interrupted")
         gevent.spawn(_take_part, environment, runner)
 
 
@@ -68,9 +71,14 @@ def _take_part(environment: Environment, runner: WorkerRunner) -> None:
         code, why = EXIT_HARNESS, f"{type(error).__name__}: {error}"
         with suppress(OSError):
             post.write("failed", why=why)
+    _end(environment, runner, code, why)
+
+
+def _end(environment: Environment, runner: WorkerRunner, code: int, why: str) -> None:
+    """Say why this process ends, and end it."""
     _say(why)
     environment.process_exit_code = code
-    gevent.spawn(runner.quit)  # it ends this greenlet too
+    runner.quit()
 
 
 def _tell_of_its_end(environment: Environment, **_: Any) -> None:

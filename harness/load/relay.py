@@ -11,7 +11,7 @@ import gevent
 from gevent.lock import RLock
 from locust.env import Environment
 from locust.rpc import Message
-from locust.runners import STATE_INIT, STATE_MISSING, MasterRunner
+from locust.runners import STATE_MISSING, MasterRunner
 
 from harness.load.line import Line
 from harness.load.post import MESSAGE
@@ -27,6 +27,9 @@ class Relay:
         self._line = line
         self._talking = RLock()
         self._known: set[str] = set()
+        options = runner.environment.parsed_options
+        assert options is not None
+        options.headless = False  # else it starts users by itself, and ends with its last worker though others may come
         runner.register_message(MESSAGE, self._up)
         for helper in (self._down, self._watch):
             gevent.spawn(helper)
@@ -57,6 +60,4 @@ class Relay:
             while True:
                 said = self._line.read()
                 self._runner.send_message(MESSAGE, said, client_id=said.pop("node"))
-        if self._runner.state == STATE_INIT:
-            self._runner.quit()  # Locust waits for its first worker, and leaves the signal to the system
         os.kill(os.getpid(), signal.SIGTERM)

@@ -8,6 +8,7 @@ twice a second, and is kept.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from harness.load.workers import Workers
 from harness.target import TargetError
 
 LOG = "locust-master.txt"
+EVERYWHERE = ("*", "0.0.0.0", "::")  # noqa: S104 - what a person may ask for
+"""Addresses under which nobody is found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +129,14 @@ class Fleet:
 
     async def gathered(self, listening: asyncio.Task[None]) -> Workers:
         """Return the workers once all have come and are ready. Raises TargetError if they do not, in their time."""
-        waiting = asyncio.create_task(self._full.wait())
-        try:
-            tasks = {waiting, listening}
-            await asyncio.wait(tasks, timeout=self._asked.wait_s, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiting.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._asked.wait_s):
+                while not self._full.is_set() and not listening.done():  # one may be gone as soon as the last one came
+                    waiting = asyncio.create_task(self._full.wait())
+                    try:
+                        await asyncio.wait({waiting, listening}, return_when=asyncio.FIRST_COMPLETED)
+                    finally:
+                        waiting.cancel()
         if listening.done():
             raise TargetError("the Locust master ended", cause=self._master.last_words() or "it said nothing")
         if not self._full.is_set():
@@ -145,9 +150,10 @@ class Fleet:
 
     def _take(self, kind: str, said: dict[str, Any]) -> None:
         if kind == "listening":
+            host = socket.gethostname() if self._asked.host in EVERYWHERE else self._asked.host
             self._asked.told(
                 f"waiting for {self._asked.expected} workers at {self._asked.host}:{said['port']}; "
-                f"for each: harness load-worker {self._asked.host}:{said['port']}"
+                f"for each: harness load-worker {host}:{said['port']}"
             )
             return
         node = said.pop("node")

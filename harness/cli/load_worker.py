@@ -16,6 +16,7 @@ from harness.load.process import COMMON, environment
 from harness.runner import EXIT_UNREACHABLE
 
 AGAIN_S = 0.5
+GREETING_S = 5.0
 NOWHERE = "/"
 """A folder, and a home, with no file that sets up a person's Locust."""
 
@@ -43,8 +44,10 @@ def _unreachable(host: str, port: int, max_wait_s: float) -> str:
     until_s = monotonic() + max_wait_s
     while True:
         try:
-            socket.create_connection((host, port), timeout=5).close()
-            return ""
+            with socket.create_connection((host, port), timeout=GREETING_S) as line:
+                if line.recv(1):  # a master speaks first; a tunnel to nowhere is closed
+                    return ""
+            raise ConnectionError("the connection was closed at once")
         except OSError as error:
             if monotonic() + AGAIN_S > until_s:
                 return error.strerror or str(error)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.checker import Outcome
+from harness.checker import Outcome, Verdict, checker
 from harness.checkers.load_ceilings import (
     each_call_reaches_one_upstream_once,
     the_images_are_held,
@@ -17,6 +17,7 @@ from harness.checkers.load_ceilings import (
 from harness.checkers.load_generator import lateness, shortcomings
 from harness.checkers.load_slots import innocents_are_served, slots_stay_bounded_under_load
 from harness.checkers.rates import request_windows_hold
+from harness.contract import Contract
 from harness.history import UNBOUNDED_US, History, Note
 from harness.runner.judge import judge
 from tests.checkers.traffic_histories import Traffic, contract_with, outcome
@@ -289,3 +290,13 @@ def test_of_clocks_that_do_not_compare_rates_are_not_told_and_counts_are(wrong: 
     assert windows["outcome"] == "inconclusive"
     assert all(piece["actual"] == "the callers' clocks do not compare" for piece in windows["evidence"])
     assert once["outcome"] == ("fail" if wrong else "pass")
+
+
+@pytest.mark.parametrize("kind", ["books", "untimed"])
+def test_a_checker_says_of_its_own_clauses_alone_what_they_need(kind: str) -> None:
+    def never_registered(history: History, contract: Contract, verdict: Verdict) -> None:
+        """Nothing."""
+
+    options: dict[str, Any] = {kind: ("next_refused",)}
+    with pytest.raises(ValueError, match=f"{kind} \\['next_refused'\\] are not all clauses of it"):
+        checker("GOV-04", "nth_admitted", **options)(never_registered)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import click
@@ -218,6 +219,20 @@ def test_a_worker_that_finds_no_harness_says_so(capsys: pytest.CaptureFixture[st
         port = listener.getsockname()[1]
     assert load_worker_command(f"127.0.0.1:{port}", 0) == 69
     assert "Connection refused" in capsys.readouterr().err
+
+
+def test_a_worker_takes_no_tunnel_to_nowhere_for_its_harness(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(30)
+
+        def close_at_once() -> None:
+            listener.accept()[0].close()
+
+        closing = Thread(target=close_at_once)
+        closing.start()
+        assert load_worker_command(f"127.0.0.1:{listener.getsockname()[1]}", 0) == 69
+        closing.join()
+    assert "closed at once" in capsys.readouterr().err
 
 
 def test_a_load_that_came_to_no_history_does_not_block_its_folder(tmp_path: Path) -> None:

@@ -95,6 +95,11 @@ class Start:
 class Process(Protocol):
     """A gateway in a process of its own, whose books are in a file that outlives it; local mode only."""
 
+    @property
+    def pid(self) -> int | None:
+        """Its process id; None while it is down."""
+        ...
+
     def kill(self) -> None:
         """Kill it as kill -9 does."""
         ...

@@ -15,11 +15,12 @@ from reports.text import line
 if TYPE_CHECKING:
     import pandas
 
-CALLS, SECONDS = "load-calls", "load-seconds"
+CALLS, SECONDS, MEMORY = "load-calls", "load-seconds", "load-memory"
 
 
 def render_load(run: Path, folder: Path) -> Mapping[str, Any]:
-    """Write ``load.html``, ``load.md``, ``load.json``, rows per call and second as CSV and Parquet, into ``run``.
+    """Write ``load.html``, ``load.md``, ``load.json``, rows per call, second and memory sample as CSV
+    and Parquet, into ``run``.
 
     ``folder`` holds the load's history, and ``run`` its ``verdict.json``. Returns the figures that ``load.json`` has.
     The same run renders to the same pages. Raises HistoryError, OSError.
@@ -37,8 +38,9 @@ def render_load(run: Path, folder: Path) -> Mapping[str, Any]:
     (run / "load.html").write_text(page, encoding="utf-8", newline="\n")
     text = environment(markdown=True).get_template("load.md.j2").render(context).rstrip() + "\n"
     (run / "load.md").write_text(text, encoding="utf-8", newline="\n")
-    _tables(run, {CALLS: rows.calls, SECONDS: per_bin(rows).reset_index()})
-    told = {**context["told"], "cores": verdict["run"].get("load", {}).get("cores")}
+    tables = {CALLS: rows.calls, SECONDS: per_bin(rows).reset_index()}
+    _tables(run, tables if rows.memory.empty else {**tables, MEMORY: rows.memory})
+    told = {**context["told"], "cores": verdict["run"].get("load", {}).get("cores"), "memory": _memory(verdict)}
     (run / "load.json").write_bytes(orjson.dumps(told, option=orjson.OPT_INDENT_2))
     return told
 
@@ -95,6 +97,14 @@ def _context(rows: Rows, verdict: Mapping[str, Any]) -> dict[str, Any]:
         },
         "numbers": list(_numbers(told)),
         "surfaces": list(_surfaces(rows)),
+        "memory": [
+            (
+                *(line(one["process"]), f"{one['at_start']:,.1f}", f"{one['most']:,.1f}"),
+                "–" if one["slope"] is None else f"{one['slope']:,.2f} ({one['low']:,.2f} to {one['high']:,.2f})",
+                *(one["outcome"], line(one["why"], 200) or "–"),
+            )
+            for one in _memory(verdict)
+        ],
         "told": told,
         "windows": [
             (
@@ -104,6 +114,11 @@ def _context(rows: Rows, verdict: Mapping[str, Any]) -> dict[str, Any]:
             for w in rows.load["windows"]
         ],
     }
+
+
+def _memory(verdict: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return what the record says of each process's memory."""
+    return [one for record in verdict["scenarios"] for one in record.get("memory", ())]
 
 
 def good(calls: pandas.DataFrame, objective: Mapping[str, float]) -> pandas.Series[bool]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from harness.checkers.load_memory import MB, NOTE
 from harness.contract import Contract, contract_from_json
 from harness.history import HistoryError
 
@@ -23,6 +24,7 @@ CALLS = (
 """A row per planned call: instants in µs since the run's zero, none where there was none; tokens and images as
 the upstream served them; ``upstream_us`` the first arrival at one."""
 ATTEMPTS = ("call", "model", "start_us", "attached_us")
+MEMORY = ("second", "process", "calls", "resident_mb")
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Rows:
     contract: Contract
     calls: pandas.DataFrame
     attempts: pandas.DataFrame
+    memory: pandas.DataFrame
+    """A row per process and second: when (s), the calls that had ended, what it had in memory (MB)."""
     notes: Mapping[str, Mapping[str, Any]]
 
     @property
@@ -51,6 +55,7 @@ def read_rows(folder: Path) -> Rows:
     calls: dict[str, list[Any]] = {}
     attempts: list[tuple[Any, ...]] = []
     notes: dict[str, Mapping[str, Any]] = {}
+    memory: list[tuple[Any, ...]] = []
     number = 0
     try:
         with path.open("rb") as file:
@@ -68,6 +73,8 @@ def read_rows(folder: Path) -> Rows:
                         attempts.append((span["call"], span["model"], span["start"], span["attached"]))
                         if span["call"] in calls:
                             _served(calls[span["call"]], span)
+                    case "note" if span["kind"] == NOTE:
+                        memory += _sampled(span["at"], span["detail"])
                     case "note":
                         notes[span["kind"]] = span["detail"]
     except OSError as error:
@@ -82,7 +89,8 @@ def read_rows(folder: Path) -> Rows:
     )
     frame = pandas.DataFrame.from_records(list(calls.values()), columns=list(CALLS)).astype(whole)
     seen = pandas.DataFrame.from_records(attempts, columns=list(ATTEMPTS))
-    return Rows(plan, contract_from_json(plan["contract"]), frame, seen, notes)
+    sampled = pandas.DataFrame.from_records(memory, columns=list(MEMORY))
+    return Rows(plan, contract_from_json(plan["contract"]), frame, seen, sampled, notes)
 
 
 _COUNTS = (
@@ -112,6 +120,11 @@ def _saw(row: list[Any], span: Mapping[str, Any]) -> None:
         len(arrivals),
         max(gaps, default=None),
     )
+
+
+def _sampled(at_us: int, told: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+    for process, size in told["resident"].items():
+        yield round(at_us / 1e6, 1), process, told["ended"], round(size / MB, 2)
 
 
 def _served(row: list[Any], span: Mapping[str, Any]) -> None:

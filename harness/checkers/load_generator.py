@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.checkers.load_memory import memory_grew
 from harness.history import History
 
 
@@ -50,4 +51,6 @@ def shortcomings(history: History) -> list[str]:
     lost = max((note.detail["lost"] for note in history.notes if note.kind == "generators"), default=0)
     if lost:
         found.append(f"{lost} of {history.plan.options['load']['workers']} workers were lost")
+    if history.plan.options["load"].get("flat"):
+        found += memory_grew(history)
     return found

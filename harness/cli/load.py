@@ -158,6 +158,13 @@ def _print_load(run: LoadRun, cores: float) -> None:
         if told[name]:
             half, _, most_of_them, most = told[name]
             say(f"        {words}: p50 {half:,.1f} ms, p99 {most_of_them:,.1f} ms, most {most:,.1f} ms")
+    for one in told["memory"]:
+        per = (
+            ""
+            if one["slope"] is None
+            else f", {one['slope']:g} MB ({one['low']:g} to {one['high']:g}) per 10,000 calls"
+        )
+        say(f"        memory of {one['process']}: {one['at_start']:g} MB, most {one['most']:g} MB{per}")
     if told["objective"]:
         say(f"        goodput: {told['good']:,} calls, {told['goodput']:g} a second, with {told['objective']}")
     say(f"load    {run.folder.parent / 'load.html'}")

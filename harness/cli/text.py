@@ -30,6 +30,7 @@ def print_verdict(verdict: Mapping[str, Any], folder: Path | None) -> None:
         if entry["outcome"] == "inconclusive":
             say(f"{status('inconclusive')} branch {name}  {entry['told']} {entry['why']}")
     _print_recovery(verdict["scenarios"])
+    _print_memory(verdict["scenarios"])
     _print_profiles(requirements)
     _print_end(verdict, folder)
 
@@ -108,6 +109,15 @@ def _print_recovery(records: Sequence[Mapping[str, Any]]) -> None:
         told = "; ".join(f"{piece['requirement']}: {piece['actual']}" for piece in broken[:1])
         within = f"{recovery['bound_ms'] / 1e3:g} s after the last fault"
         say(f"{status('fail')} {record['scenario']}  seed {record['seed']}: not recovered {within}: {told}")
+
+
+def _print_memory(records: Sequence[Mapping[str, Any]]) -> None:
+    """Say whose memory is not what a load promises of it."""
+    for record in records:
+        for one in record.get("memory", ()):
+            if one["promised"] and one["outcome"] in ("fail", "inconclusive"):
+                told = f"memory of the {one['process']}: {one['why']}"
+                say(f"{status(one['outcome'])} {record['scenario']}  seed {record['seed']}: {told}")
 
 
 def _print_profiles(requirements: Mapping[str, Any]) -> None:

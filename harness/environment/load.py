@@ -11,8 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.checkers.load_memory import GATEWAY, NOTE
 from harness.contract import Contract, contract_to_json
 from harness.environment.local import local_stage
+from harness.environment.memory import resident
 from harness.environment.perform import limit_s
 from harness.environment.plan import plan_of, planned
 from harness.environment.probes import with_probe_account
@@ -32,6 +34,8 @@ from harness.target import Mode, Target, TargetError
 LEAD_S = 0.5
 """From the order to go to the load's zero: by then every worker has its first calls made."""
 WATCH_S = 0.25
+SAMPLE_S = 1.0
+"""How often it is looked how much memory each process has."""
 STOPPING_S = 5.0
 """How long workers may take to end once they were told to."""
 Watch = Callable[[Mapping[str, Any]], None]
@@ -169,9 +173,14 @@ class _Loading:
         """Wait until all workers are done; stop them when asked to, and when the gateway is gone."""
         ended = self._loop.create_task(workers.ended(self.now_us))
         told_s: float | None = None
+        sample_s = self._zero_s
         while not ended.done():
             await asyncio.wait({ended}, timeout=WATCH_S)
-            self._watch({**workers.progress(), "planned": self._load.count, "now_us": self.now_us()})
+            progress = workers.progress()
+            self._watch({**progress, "planned": self._load.count, "now_us": self.now_us()})
+            if self._loop.time() >= sample_s:
+                self._recorder.note(NOTE, self.now_us(), ended=progress["ended"], resident=self._resident(workers))
+                sample_s += SAMPLE_S
             try:
                 self._stage.running.alive()
             except TargetError as error:
@@ -184,6 +193,13 @@ class _Loading:
                 break
         with suppress(asyncio.CancelledError):
             await ended
+
+    def _resident(self, workers: Workers) -> dict[str, int]:
+        """Return what each process that is ours has in memory, the gateway with all below it."""
+        process, upstreams = self._stage.running.process, self._stage.upstreams_pid
+        roots = {GATEWAY: process.pid if process is not None else None, "upstreams": upstreams}
+        roots |= {f"generator {worker.index}": worker.process.pid for worker in workers.all}
+        return resident({name: pid for name, pid in roots.items() if pid is not None})
 
     async def _settle(self) -> None:
         """Give drains and settlements the time that the contract gives them, unless somebody cannot wait."""
@@ -240,6 +256,7 @@ class _Loading:
             "count": load.count,
             "length_ms": load.length_ms,
             "bound_us": load.bound_us,
+            "flat": load.flat,
             "windows": [asdict(window) for window in load.windows],
             "steps": [dict(step) for step in load.steps],
         }

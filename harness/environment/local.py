@@ -127,6 +127,7 @@ async def local_stage(
                 epoch_s=wiring.epoch_s,
                 skew_us=SKEW_US,
                 log=log,
+                upstreams_pid=mocks.process.pid,
             )
             stage.crash = _crasher(running.process) if running.process is not None else None
             try:

@@ -49,3 +49,5 @@ class Stage:
     skew_us: int
     log: list[str]
     crash: Kill | None = None
+    upstreams_pid: int | None = None
+    """The process of the mock upstreams, where it is ours."""

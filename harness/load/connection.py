@@ -123,7 +123,7 @@ class Connection:
 
     def __init__(self, plain: socket.socket) -> None:
         self._socket = plain
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: Any = httptools.HttpResponseParser(self)
         self._headers: list[tuple[bytes, bytes]] = []
         self._exchange: Exchange | None = None
         self._framed = False
@@ -131,9 +131,10 @@ class Connection:
         self._kept = False
 
     def close(self) -> None:
-        """Close it."""
+        """Close it, and leave no ring behind for a collector that seldom comes: the parser has its callbacks."""
         with suppress(OSError):
             self._socket.close()
+        self._parser = self._exchange = None
 
     def quiet(self) -> bool:
         """Say whether nothing came since its answer: neither bytes, which are no other call's, nor its end."""

@@ -66,6 +66,8 @@ class Load:
     steps: tuple[Mapping[str, float], ...] = ()
     """Stretches of one rate each, ``{from_ms, to_ms, rate}``, where the shape has such."""
     bound_us: int | None = LATENESS_BOUND_US
+    flat: bool = False
+    """Whether the shape promises that the gateway's memory does not grow with the calls."""
 
     def share(self, contract: Contract, index: int, workers: int) -> Iterator[Call]:
         """Yield the calls of one of ``workers``: every so many-th by their order."""

@@ -12,6 +12,7 @@ from typing import Any
 from harness.branches import BRANCHES, branches_reached
 from harness.checker import Checker, ClauseResult, Outcome, Verdict, worst
 from harness.checkers.load_generator import shortcomings
+from harness.checkers.load_memory import memory_of
 from harness.contract import Contract
 from harness.contract.requirements import matches
 from harness.environment.raised import BROKEN_OFF
@@ -31,9 +32,10 @@ def judge(
     """Return the scenario's record: its outcome, why, and each check's clauses with evidence.
 
     A planned fault that never fired, a planned crash that never came, a branch that was meant and not reached, or a
-    late generator, turns what passed into inconclusive; what failed stays. A checker that crashes makes the record an
-    error, never a pass. A run that ends with a recovery is asked for that too, of the requirements in ``only``
-    (empty: all).
+    late generator, turns what passed into inconclusive; what failed stays. A load whose shape promises that the
+    gateway's memory does not grow is judged by that too, which no requirement names. A checker that crashes makes the
+    record an error, never a pass. A run that ends with a recovery is asked for that too, of the requirements in
+    ``only`` (empty: all).
     """
     late = _lateness(history)
     reached = branches_reached(history, contract)
@@ -48,7 +50,9 @@ def judge(
             continue
         checked.append(_record(verdict, check, history, bool(doubts)))
     recovery, checked = told_apart(history, contract, checked)
+    memory = memory_of(history)
     outcomes = [Outcome(check["outcome"]) for check in checked]
+    outcomes += [Outcome(one["outcome"]) for one in memory if one["promised"]]
     return {
         "outcome": worst(outcomes).value,
         "doubts": doubts,
@@ -57,6 +61,7 @@ def judge(
         "errors": errors,
         "checks": checked,
         "recovery": recovery,
+        "memory": memory,
         "branches": reached,
         "reaches": list(history.plan.options.get("reaches", ())),
         "calls": len(history.calls),

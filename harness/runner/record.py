@@ -94,6 +94,12 @@ def _why(
         for check in r["checks"]
         if not check["clauses"] and not r["doubts"] and check["outcome"] == Outcome.INCONCLUSIVE.value
     )
+    yield from _counted(
+        f"{r['scenario']}: memory of the {one['process']}: {one['why']}"
+        for r in scenarios
+        for one in r.get("memory", ())
+        if one["promised"] and one["outcome"] == Outcome.INCONCLUSIVE.value
+    )
     open_ = [
         (f"{identifier}.{name}", clause.get("why"))
         for identifier, entry in requirements.items()

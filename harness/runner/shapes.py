@@ -68,6 +68,18 @@ class _Recovery(TypedDict):
     evidence: list[dict[str, Any]]
 
 
+class _Memory(TypedDict):
+    process: str
+    outcome: _Outcome
+    at_start: float
+    most: float
+    slope: float | None
+    low: float | None
+    high: float | None
+    why: str
+    promised: bool
+
+
 class Scenario(TypedDict):
     """What became of one scenario under one seed."""
 
@@ -83,6 +95,7 @@ class Scenario(TypedDict):
     raised: NotRequired[_Raised | None]
     crashes: NotRequired[list[dict[str, Any]]]
     recovery: NotRequired[_Recovery | None]
+    memory: NotRequired[list[_Memory]]
     branches: NotRequired[dict[str, int | None]]
     reaches: NotRequired[list[str]]
     could_judge: NotRequired[list[str]]

@@ -38,6 +38,11 @@ class GatewayProcess:
         self._child: Child | None = None
         self._killed: Child | None = None
 
+    @property
+    def pid(self) -> int | None:
+        """The id of the process; None while it is down."""
+        return None if self._child is None else self._child.process.pid
+
     def alive(self) -> None:
         """Raise TargetError if the process has ended and was not killed by ``kill``."""
         if self._child is not None:

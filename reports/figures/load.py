@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from harness.contract import Limits
@@ -271,6 +272,22 @@ def lateness(rows: Rows) -> Figure | None:
     return _figure(made, "lateness", caption, table[["late p99", "late most"]].round(2).reset_index())
 
 
+def memory(rows: Rows) -> Figure | None:
+    """Draw what each process had in memory, over time."""
+    if rows.memory.empty:
+        return None
+    table = rows.memory.pivot(index="second", columns="process", values="resident_mb")
+    made, (axes,) = canvas(2.6)
+    for name, colour in zip(table.columns, cycle((BLUE, GREEN, ORANGE, VIOLET, GREY)), strict=False):
+        axes.plot(table.index, table[name], color=colour, linewidth=1.2, label=str(name))
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.15)
+    axes.set_ylabel("resident (MB)")
+    axes.set_xlabel("seconds of the run")
+    axes.legend(loc="upper right", ncols=4)
+    caption = "Resident memory of each process, with all below it; what two of them share is counted twice."
+    return _figure(made, "memory", caption, table.reset_index())
+
+
 def saturation(rows: Rows) -> Figure | None:
     """Draw, for each step of a staircase, what was asked against what was answered, and how long that took."""
     import pandas
@@ -327,6 +344,7 @@ FIGURES: dict[str, tuple[str, Draw]] = {
     "windows": ("The windows against the ceilings", windows),
     "in_flight": ("In flight against the cap", in_flight),
     "lateness": ("Lateness of the generator", lateness),
+    "memory": ("Memory", memory),
     "saturation": ("Saturation", saturation),
 }
 """Title and function of each figure, in the order of the page."""

@@ -120,7 +120,7 @@ def staircase(contract: Contract, asked: Asked) -> Load:
 
 @shape
 def soak(contract: Contract, asked: Asked) -> Load:
-    """Half of the published rate for ten windows, or so long as asked, with streams: no refusal, and no leak."""
+    """Half of the published rate for ten windows, or so long as asked, with streams: no refusal, flat memory."""
     takes_no(asked, "trace")
     limits = contract.text
     length_ms = asked.minutes * 60_000 or 10 * limits.window_ms
@@ -141,6 +141,7 @@ def soak(contract: Contract, asked: Asked) -> Load:
         calls=lambda effective: numbered(mixed(effective)),
         count=count + 1,
         length_ms=length_ms + contract.timeouts.drain_ms,
+        flat=True,
         checks=(
             each_call_reaches_one_upstream_once,
             *HEADERS,

@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Iterator
 from tempfile import SpooledTemporaryFile
 
-MEMORY_BYTES = 16 << 20
+MEMORY_BYTES = 2 << 20
 """How much of it all stays in memory."""
 BLOCK_BYTES = 1 << 18
 """How much is written, and read, at a time."""

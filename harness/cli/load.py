@@ -159,12 +159,8 @@ def _print_load(run: LoadRun, cores: float) -> None:
             half, _, most_of_them, most = told[name]
             say(f"        {words}: p50 {half:,.1f} ms, p99 {most_of_them:,.1f} ms, most {most:,.1f} ms")
     for one in told["memory"]:
-        per = (
-            ""
-            if one["slope"] is None
-            else f", {one['slope']:g} MB ({one['low']:g} to {one['high']:g}) per 10,000 calls"
-        )
-        say(f"        memory of {one['process']}: {one['at_start']:g} MB, most {one['most']:g} MB{per}")
+        slope = "" if one["slope"] is None else ", {slope:g} MB ({low:g} to {high:g}) per 10,000 calls".format(**one)
+        say(f"        memory of {one['process']}: {one['at_start']:g} MB, most {one['most']:g} MB{slope}")
     if told["objective"]:
         say(f"        goodput: {told['good']:,} calls, {told['goodput']:g} a second, with {told['objective']}")
     say(f"load    {run.folder.parent / 'load.html'}")

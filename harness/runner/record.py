@@ -79,9 +79,19 @@ def _why(
     requirements: Mapping[str, Mapping[str, Any]],
     branches: Mapping[str, Mapping[str, Any]],
 ) -> Iterable[str]:
-    """Yield, in a few words each, what kept the run from a verdict; a pass and a failure need none."""
+    """Yield, in a few words each, what kept the run from a verdict.
+
+    A pass needs none, and a failure only where no requirement tells of it.
+    """
     if run.get("interrupted"):
         yield f"interrupted after {len(scenarios)} of {run.get('planned', len(scenarios))} scenario runs"
+    if overall != Outcome.PASS.value:
+        yield from _counted(
+            f"{r['scenario']}: memory of the {one['process']}: {one['why']}"
+            for r in scenarios
+            for one in r.get("memory", ())
+            if one["promised"] and one["outcome"] == overall
+        )
     if overall in (Outcome.PASS.value, Outcome.FAIL.value):
         return
     yield from _counted(f"{r['scenario']}: {r['error']['message']}" for r in scenarios if r.get("error"))
@@ -93,12 +103,6 @@ def _why(
         for r in scenarios
         for check in r["checks"]
         if not check["clauses"] and not r["doubts"] and check["outcome"] == Outcome.INCONCLUSIVE.value
-    )
-    yield from _counted(
-        f"{r['scenario']}: memory of the {one['process']}: {one['why']}"
-        for r in scenarios
-        for one in r.get("memory", ())
-        if one["promised"] and one["outcome"] == Outcome.INCONCLUSIVE.value
     )
     open_ = [
         (f"{identifier}.{name}", clause.get("why"))

@@ -12,6 +12,7 @@ import duckdb
 import orjson
 import pytest
 
+from harness.checkers.load_memory import Memory, Sample, judged
 from harness.contract import contract_to_json
 from harness.history import HistoryError, Recorder
 from harness.load.collect import write_history
@@ -26,7 +27,7 @@ VERDICT: dict[str, Any] = {
 }  # fmt: skip
 
 
-def recorded(folder: Path, traffic: Traffic) -> Path:
+def recorded(folder: Path, traffic: Traffic, **verdict: Any) -> Path:
     """Write what ``traffic`` tells as the run of a load, and a verdict above it."""
     history = traffic.history()
     plan = {name: getattr(history.plan, name) for name in history.plan.__slots__}
@@ -35,11 +36,14 @@ def recorded(folder: Path, traffic: Traffic) -> Path:
             recorder.span("call", call.end, asdict(call))
         for attempt in history.attempts:
             recorder.span("attempt", attempt.end, asdict(attempt))
+        for second in range(3):
+            seen = {"gateway": (60 + second) << 20, "generator 0": 50 << 20}
+            recorder.note("memory", second * 1_000_000, ended=second * 5, resident=seen)
         planned = [asdict(call) for call in plan.pop("calls")]
         write_history(
             folder / "load", {**plan, "contract": contract_to_json(traffic.contract), "calls": []}, planned, recorder
         )
-    (folder / "verdict.json").write_bytes(orjson.dumps(VERDICT))
+    (folder / "verdict.json").write_bytes(orjson.dumps({**VERDICT, **verdict}))
     return folder / "load"
 
 
@@ -84,7 +88,7 @@ def test_the_page_draws_every_figure_and_the_same_each_time(tmp_path: Path) -> N
     folder = recorded(tmp_path, staircase())
     render_load(tmp_path, folder)
     page = (tmp_path / "load.html").read_text()
-    for name in ("rates", "latencies", "distribution", "windows", "in_flight", "lateness", "saturation"):
+    for name in ("rates", "latencies", "distribution", "windows", "in_flight", "lateness", "memory", "saturation"):
         assert f'id="fig-{name}"' in page, name
     render_load(tmp_path, folder)
     assert (tmp_path / "load.html").read_text() == page
@@ -109,6 +113,23 @@ def test_the_tables_have_a_row_for_each_call_and_say_the_same(tmp_path: Path) ->
         found = db.execute(f"SELECT id, tokens FROM '{tmp_path / 'load-calls.parquet'}' ORDER BY planned_us").fetchall()
     assert found[0] == ("s0", 40)
     assert len(found) == 14
+
+
+def test_memory_is_told_by_process_and_second(tmp_path: Path) -> None:
+    memory = [
+        {**asdict(judged("gateway", [Sample(0, 60 << 20)])), "promised": True},
+        asdict(Memory("generator 0", "pass", 50.0, 50.0, 0.1, -0.2, 0.3)),
+    ]
+    scenario = {"scenario": "load.soak", "replay": "harness load soak", "memory": memory}
+    told = render_load(tmp_path, recorded(tmp_path, staircase(), scenarios=[scenario]))
+    assert told["memory"] == memory
+    text = (tmp_path / "load.md").read_text()
+    assert "| gateway | 60.0 | 60.0 | – | unsupported | too short a load to tell |" in text
+    assert "| generator 0 | 50.0 | 50.0 | 0.10 (-0.20 to 0.30) | pass | – |" in text
+    with (tmp_path / "load-memory.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[2] == {"second": "1.0", "process": "gateway", "calls": "5", "resident_mb": "61.0"}
+    assert len(rows) == 6
 
 
 def test_a_load_of_which_nothing_was_sent_is_rendered_too(tmp_path: Path) -> None:

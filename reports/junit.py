@@ -28,6 +28,7 @@ def junit(record: Record) -> str:
         for _ in scenario["checks"]:
             _case(suite, next(checks), scenario, many_seeds=many_seeds)
         _own_case(suite, scenario, record, many_seeds=many_seeds)
+        _memory_cases(suite, scenario)
         _tally(suite, float(scenario.get("cpu_s") or 0))
     _coverage(root, record)
     _tally(root, sum(float(suite.get("time", "0")) for suite in root))
@@ -100,6 +101,19 @@ def _own_case(suite: ET.Element, scenario: Mapping[str, Any], record: Record, *,
         ET.SubElement(case, "skipped", message=why or "unsupported")
     else:
         ET.SubElement(case, "error", type="inconclusive", message=why or "nothing was judged")
+
+
+def _memory_cases(suite: ET.Element, scenario: Mapping[str, Any]) -> None:
+    """Add a case for each process whose memory a load is judged by."""
+    for one in scenario.get("memory", ()):
+        if not one["promised"] or one["outcome"] == "unsupported":
+            continue
+        name = line(f"memory of the {one['process']}")
+        case = ET.SubElement(suite, "testcase", classname=line(scenario["scenario"]), name=name, time="0")
+        if one["outcome"] == "fail":
+            ET.SubElement(case, "failure", type="memory", message=line(one["why"], 500))
+        elif one["outcome"] == "inconclusive":
+            ET.SubElement(case, "error", type="inconclusive", message=line(one["why"], 500))
 
 
 def _coverage(root: ET.Element, record: Record) -> None:

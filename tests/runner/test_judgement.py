@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
 from harness.checker import Checker, Outcome, Verdict, worst
+from harness.checkers.load_memory import Memory
+from harness.cli.text import print_verdict
 from harness.contract import load_contract, load_requirements
 from harness.history import FaultSpan, History, Note
 from harness.runner import build_verdict, judge
 from harness.runner.judge import merge
 from harness.runner.record import exit_code
+from reports.junit import junit
+from reports.record import Record
 from tests.checkers.money_histories import Book
 
 CONTRACT = load_contract()
@@ -192,6 +198,24 @@ def test_a_clause_that_only_an_impossible_scenario_could_judge_is_unsupported_wi
     made = verdict([record(), impossible], frozenset({REQUIREMENT}))["requirements"][REQUIREMENT]
     assert made["verdict"] == "pass"
     assert made["clauses"]["failed_attempts_unbilled"]["why"] == "sockets cannot"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "promised", "code", "told"),
+    [("fail", True, 1, 1), ("inconclusive", True, 2, 1), ("pass", True, 0, 0), ("fail", False, 0, 0)],
+)
+def test_a_load_is_judged_by_the_memory_that_it_promises(
+    outcome: str, promised: bool, code: int, told: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    memory = [{**asdict(Memory("gateway", outcome, 60.0, 99.0, why="grew by 40 MB")), "promised": promised}]
+    made = verdict([{**record(), "memory": memory, "outcome": outcome if promised else "pass"}])
+    assert made["exit"] == code
+    assert made["why"].count("s.one: memory of the gateway: grew by 40 MB") == told
+    print_verdict(made, None)
+    assert capsys.readouterr().out.count("seed 3: memory of the gateway: grew by 40 MB") == told
+    cases = ElementTree.fromstring(junit(Record(Path(), made, {}))).iter("testcase")
+    found = [[child.tag for child in case] for case in cases if case.get("name") == "memory of the gateway"]
+    assert found == ([[{"fail": "failure", "inconclusive": "error"}[outcome]]] if told else [[]] * promised)
 
 
 def test_evidence_carries_the_command_that_replays_it() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
+from io import BytesIO
 from tempfile import SpooledTemporaryFile
 
 MEMORY_BYTES = 2 << 20
@@ -41,5 +42,5 @@ class Spool:
         for block in range(blocks):
             start, end = self._ends[block : block + 2]
             self._file.seek(start)
-            yield from self._file.read(end - start).splitlines(keepends=True)
+            yield from BytesIO(self._file.read(end - start))
         yield from last

@@ -198,6 +198,7 @@ class _Loading:
         """Return what each process that is ours has in memory, the gateway with all below it."""
         process, upstreams = self._stage.running.process, self._stage.upstreams_pid
         roots = {GATEWAY: process.pid if process is not None else None, "upstreams": upstreams}
+        roots["harness"] = os.getpid()
         roots |= {f"generator {worker.index}": worker.process.pid for worker in workers.all}
         return resident({name: pid for name, pid in roots.items() if pid is not None})
 

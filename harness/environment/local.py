@@ -11,6 +11,7 @@ import orjson
 
 from harness.contract import Contract
 from harness.environment.control import UpstreamControl
+from harness.environment.log import Log
 from harness.environment.perform import Performance
 from harness.environment.probes import with_probe_account
 from harness.environment.secrets import random_secrets
@@ -84,7 +85,7 @@ async def local_stage(
     listeners = {role: world.listeners.get(role, "open") for role in roles}
     world = with_probe_account(world)
     secrets = random_secrets(world)
-    log: list[str] = []
+    log = Log()
     async with (
         start_child(["serve", "upstreams", "--config", "-"], orjson.dumps({"listeners": listeners})) as mocks,
         socket_transport() as transport,

@@ -11,13 +11,14 @@ _PAGE = os.sysconf("SC_PAGESIZE")
 
 
 def resident(roots: Mapping[str, int]) -> dict[str, int]:
-    """Return, by name, the resident bytes of each process of ``roots`` (its id) and of all below it.
+    """Return, by name, the resident bytes of each process of ``roots`` (its id) and of all below it that are no roots.
 
     What two of them share is counted twice. One that cannot be seen is left out.
     """
     found = {}
+    others = frozenset(roots.values())
     for name, pid in roots.items():
-        sizes = [size for size in map(_resident, _tree(pid)) if size]
+        sizes = [size for size in map(_resident, _tree(pid, others)) if size]
         if sizes:
             found[name] = sum(sizes)
     return found
@@ -30,11 +31,12 @@ def _resident(pid: int) -> int:
         return 0
 
 
-def _tree(pid: int) -> Iterator[int]:
+def _tree(pid: int, others: frozenset[int]) -> Iterator[int]:
     yield pid
     try:
         for task in (PROC / str(pid) / "task").iterdir():
             for child in (task / "children").read_text().split():
-                yield from _tree(int(child))
+                if int(child) not in others:
+                    yield from _tree(int(child), others)
     except OSError:
         return

@@ -11,6 +11,7 @@ import httpx
 from harness.contract import Contract
 from harness.environment.control import UpstreamControl
 from harness.environment.local import SKEW_US, socket_transport
+from harness.environment.log import Log
 from harness.environment.perform import Performance
 from harness.environment.probes import PROBE_ACCOUNT
 from harness.environment.stage import Stage
@@ -74,7 +75,7 @@ async def remote_stage(world: World, target: Target, contract: Contract, *, seed
             gateway_zero_s=wiring.zero_s,
             epoch_s=0,
             skew_us=SKEW_US,
-            log=[],
+            log=Log(),
         )
 
 

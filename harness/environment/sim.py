@@ -11,6 +11,7 @@ from typing import Any
 
 from harness.contract import Contract
 from harness.environment.control import UpstreamControl
+from harness.environment.log import Log
 from harness.environment.perform import LEAD_S, Performance
 from harness.environment.probes import with_probe_account
 from harness.environment.raised import note_raised
@@ -122,7 +123,7 @@ async def _run(scenario: Scenario, target: Target, network: Network, wiring: Wir
     network.serve(UPSTREAMS, create_app(), aliases=[f"{role}.upstream" for role in wiring.upstreams])
     for role, state in scenario.world.listeners.items():
         network.listen(f"{role}.upstream", state)
-    log: list[str] = []
+    log = Log()
     wiring = replace(wiring, log=log.append)
     async with AsyncExitStack() as stack:
         running = await _started(stack, target, wiring, network)

@@ -9,6 +9,7 @@ import httpx
 
 from harness.contract import Contract
 from harness.environment.control import UpstreamControl
+from harness.environment.log import Log
 from harness.scenario import Crash
 from harness.target import Mode, Running, Start, UpstreamAddress
 
@@ -47,7 +48,7 @@ class Stage:
     gateway_zero_s: float
     epoch_s: int
     skew_us: int
-    log: list[str]
+    log: Log
     crash: Kill | None = None
     upstreams_pid: int | None = None
     """The process of the mock upstreams, where it is ours."""

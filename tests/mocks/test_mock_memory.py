@@ -17,7 +17,7 @@ def test_a_spool_gives_back_the_lines_of_an_instant_while_more_come(
     monkeypatch.setattr("mock_upstreams.spool.MEMORY_BYTES", memory_bytes)
     monkeypatch.setattr("mock_upstreams.spool.BLOCK_BYTES", 40)
     spool = Spool()
-    added = [b"line %d\n" % n for n in range(100)]
+    added = [b"line\r %d\n" % n for n in range(100)]
     assert list(spool.lines()) == []
     for line in added:
         spool.add(line)

@@ -30,7 +30,7 @@ WRITTEN = (
     *("limiter.json", "limiter.html"),
     *("bench.json", "bench.md", "bench.html"),
     *("load.html", "load.md", "load.json"),
-    *(f"load-{what}.{kind}" for what in ("calls", "seconds") for kind in ("csv", "parquet")),
+    *(f"load-{what}.{kind}" for what in ("calls", "seconds", "memory") for kind in ("csv", "parquet")),
 )
 """What a run leaves in its folder besides histories."""
 LEFT = ("*/history.jsonl", "load.*/locust-*.txt")

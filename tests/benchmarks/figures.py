@@ -23,6 +23,8 @@ from typing import Any
 
 import orjson
 
+from harness.checkers.load_memory import ALLOWED_MB
+
 LATENESS_MS, CORES = 5.0, 0.6
 TRIPLE = "text.requests = 45_000\ntext.tokens = 120_000_000\n"
 PASS, FAIL, UNTOLD = "reached", "missed", "not told"
@@ -60,10 +62,11 @@ def verdict(wanted: str, expected: int = HELD) -> Read:
     return read
 
 
-def load(wanted: str, *, bounded: bool = False) -> Read:
+def load(wanted: str, *, bounded: bool = False, flat: bool = False) -> Read:
     """Return what reads a load: its verdict, what was sent, how late its generator was, and the cores of everything.
 
-    A generator that was too late makes the verdict inconclusive. ``bounded``: it and the cores have bounds to keep.
+    A generator that was too late makes the verdict inconclusive. ``bounded``: it and the cores have bounds to keep;
+    ``flat``: the memory of every process has.
     """
 
     def read(folder: Path, code: int) -> Iterator[Figure]:
@@ -78,6 +81,7 @@ def load(wanted: str, *, bounded: bool = False) -> Read:
             ("cores in all", told["cores"], CORES),
         ):
             yield _at_most(what, seen, bound) if bounded else Figure(what, f"{seen:g}", "stated", PASS)
+        yield from (_memory(one) for one in told["memory"] if flat)
 
     return read
 
@@ -98,6 +102,14 @@ def _verdict(folder: Path, code: int, wanted: str, expected: int) -> Figure:
     outcome = PASS if code == expected else UNTOLD if code == INCONCLUSIVE else FAIL
     why = "; ".join(_json(folder / "verdict.json").get("why", ()))
     return Figure(wanted, f"exit {code}{': ' + why if why and code != expected else ''}", f"exit {expected}", outcome)
+
+
+def _memory(one: Mapping[str, Any]) -> Figure:
+    """Return how a process's memory grew with the calls, as the load judged it."""
+    grown = "too few calls" if one["slope"] is None else "{slope:g} ({low:g} to {high:g})".format(**one)
+    seen = f"{grown}; {one['at_start']:g} at the start, {one['most']:g} at most"
+    outcome = {"pass": PASS, "fail": FAIL}.get(one["outcome"], UNTOLD)
+    return Figure(f"memory of {one['process']}, MB per 10,000 calls", seen, f"at most {ALLOWED_MB:g}", outcome)
 
 
 def _at_most(what: str, seen: float, bound: float) -> Figure:
@@ -127,6 +139,7 @@ def steps(folder: Path) -> Iterator[Step]:
     yield Step(
         "triple", ("load", "ceiling-text", "--overlay", str(triple)), load("45,000 calls in a window, none refused")
     )
+    yield Step("soak", ("load", "soak"), load("half the rate for ten minutes, no refusal, memory flat", flat=True))
     yield Step("staircase", ("load", "staircase"), verdict("money right up to ten times the rate"))
     yield Step("bench", ("bench", *_peers()), bench)
 

@@ -87,7 +87,7 @@ def test_a_gateway_that_lets_one_too_many_in_is_caught_by_the_probe_and_leaves_a
     verdict = orjson.loads((out / "verdict.json").read_bytes())
     assert verdict["requirements"]["GOV-04"]["clauses"]["next_refused"]["outcome"] == "fail"
     written = {path.name for path in out.iterdir()}
-    assert written >= {"load.html", "load.md", "load.json", "load-calls.csv", "load-calls.parquet", "report.html"}
+    assert written >= {"load.html", "load.md", "load.json", "load-calls.csv", "load-memory.csv", "report.html"}
     assert not list(out.glob("*/rows-*"))
 
 

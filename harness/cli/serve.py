@@ -144,7 +144,7 @@ def _run(serve: Callable[[asyncio.Event], Any], *, watched: bool) -> None:
             loop.add_signal_handler(number, stop.set)
         if watched:
             watch_input(loop, stop.set)  # a child must not outlive the harness that started it
-        # Books only grow: looking through them for garbage at every turn is an eighth of what a call costs.
+        # A call leaves hardly a ring behind: looking for garbage at every turn is an eighth of what it costs.
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
         await serve(stop)

@@ -7,7 +7,7 @@ import hashlib
 import importlib
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -230,31 +230,33 @@ async def serve(
     entropy = importlib.import_module(ENTROPY)
     store = importlib.import_module(SQLITE).SqliteStore(database)
     upstreams: httpx.AsyncBaseTransport = transport or importlib.import_module(TRANSPORT).SocketTransport()
-    components = gateway.start(
-        contract, settings, store=store, entropy=entropy.SystemEntropy(), transport=upstreams, mutate=mutate
-    )
-    listener = socket.create_server((host, port), backlog=2048)
-    config = uvicorn.Config(
-        gateway.create_app(components),
-        lifespan="on",
-        access_log=False,
-        proxy_headers=False,
-        log_level="warning",
-        server_header=False,
-        timeout_graceful_shutdown=1,
-    )
-    server = _Server(config)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        up = asyncio.create_task(server.up.wait())
-        await asyncio.wait((serving, up), return_when=asyncio.FIRST_COMPLETED)
-        up.cancel()
-        if serving.done() or not server.started:
-            raise OSError("the gateway's server ended while it started")
-        bound_host, bound_port = listener.getsockname()[:2]
-        yield f"http://{bound_host}:{bound_port}"
-    finally:
-        server.should_exit = True
-        await serving
-        await upstreams.aclose()
-        await store.close()
+    async with AsyncExitStack() as held:
+        held.push_async_callback(store.close)
+        held.push_async_callback(upstreams.aclose)
+        components = gateway.start(
+            contract, settings, store=store, entropy=entropy.SystemEntropy(), transport=upstreams, mutate=mutate
+        )
+        await components.start()  # not by the server, which would end without telling what is wrong with the books
+        listener = socket.create_server((host, port), backlog=2048)
+        config = uvicorn.Config(
+            gateway.create_app(components),
+            lifespan="on",
+            access_log=False,
+            proxy_headers=False,
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=1,
+        )
+        server = _Server(config)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            up = asyncio.create_task(server.up.wait())
+            await asyncio.wait((serving, up), return_when=asyncio.FIRST_COMPLETED)
+            up.cancel()
+            if serving.done() or not server.started:
+                raise OSError("the gateway's server ended while it started")
+            bound_host, bound_port = listener.getsockname()[:2]
+            yield f"http://{bound_host}:{bound_port}"
+        finally:
+            server.should_exit = True
+            await serving

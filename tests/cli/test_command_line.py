@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import select
 import signal
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from harness.gateway.sqlite_store import APPLICATION_ID, MIGRATIONS
 from tests.cli.conftest import Shell
 
 QUICK = "billing.an_account_reads_its_own_ledger"
@@ -303,6 +306,24 @@ def test_a_server_that_cannot_start_says_why(shell: Shell, arguments: tuple[str,
     assert found == code
     assert "error:" in err
     assert out == ""
+
+
+@pytest.mark.parametrize(
+    ("body", "said"), [("{", "record 1 is not JSON"), ('{"entry":7,"account":"a","kind":"x","lines":[]}', "entry 7")]
+)
+def test_a_gateway_does_not_start_on_a_damaged_book(shell: Shell, body: str, said: str) -> None:
+    path = shell.folder / "ledger.sqlite"
+    with closing(sqlite3.connect(path)) as ledger:
+        ledger.execute(MIGRATIONS[0])
+        ledger.execute("INSERT INTO record (kind, body) VALUES ('entry', ?)", (body,))
+        ledger.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        ledger.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        ledger.commit()
+    code, out, err = shell("serve", "gateway", "--database", str(path))
+    assert (code, out) == (70, "")
+    assert "is damaged" in err
+    assert said in err
+    assert "Traceback" not in err
 
 
 def test_a_server_is_told_every_problem_of_its_configuration(shell: Shell) -> None:

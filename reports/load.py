@@ -99,7 +99,8 @@ def _context(rows: Rows, verdict: Mapping[str, Any]) -> dict[str, Any]:
         "surfaces": list(_surfaces(rows)),
         "memory": [
             (
-                *(line(one["process"]), f"{one['at_start']:,.1f}", f"{one['most']:,.1f}"),
+                line(one["process"]),
+                *("–" if one[name] is None else f"{one[name]:,.1f}" for name in ("at_start", "most")),
                 "–" if one["slope"] is None else f"{one['slope']:,.2f} ({one['low']:,.2f} to {one['high']:,.2f})",
                 *(one["outcome"], line(one["why"], 200) or "–"),
             )

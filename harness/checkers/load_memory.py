@@ -41,12 +41,15 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """A process's memory over a load (MB), and how much it grew for each 10,000 calls of the later half."""
+    """A process's memory over a load (MB), and how much it grew for each 10,000 calls of the later half.
+
+    Of a gateway that is not the harness's own process nothing is known.
+    """
 
     process: str
     outcome: str
-    at_start: float
-    most: float
+    at_start: float | None = None
+    most: float | None = None
     slope: float | None = None
     low: float | None = None
     high: float | None = None
@@ -57,14 +60,16 @@ class Memory:
 
 
 def memory_of(history: History) -> list[dict[str, Any]]:
-    """Return the memory of each process that was seen, as it is told in the record; nothing if none was."""
+    """Return the memory of each process, as it is told in the record; nothing if none was looked at."""
     flat = bool(history.plan.options.get("load", {}).get("flat"))
     found: dict[str, list[Sample]] = {}
     for note in history.notes:
         if note.kind == NOTE:
             for process, resident in note.detail["resident"].items():
                 found.setdefault(process, []).append(Sample(note.detail["ended"], resident))
-    told = (judged(process, samples) for process, samples in found.items())
+    told = [judged(process, samples) for process, samples in found.items()]
+    if found and GATEWAY not in found:
+        told.append(Memory(GATEWAY, Outcome.UNSUPPORTED.value, why="not seen: the harness did not start it"))
     return [asdict(replace(one, promised=flat and one.process == GATEWAY)) for one in told]
 
 

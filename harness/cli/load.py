@@ -159,11 +159,18 @@ def _print_load(run: LoadRun, cores: float) -> None:
             half, _, most_of_them, most = told[name]
             say(f"        {words}: p50 {half:,.1f} ms, p99 {most_of_them:,.1f} ms, most {most:,.1f} ms")
     for one in told["memory"]:
-        slope = "" if one["slope"] is None else ", {slope:g} MB ({low:g} to {high:g}) per 10,000 calls".format(**one)
-        say(f"        memory of {one['process']}: {one['at_start']:g} MB, most {one['most']:g} MB{slope}")
+        say(f"        memory of {one['process']}: {_memory(one)}")
     if told["objective"]:
         say(f"        goodput: {told['good']:,} calls, {told['goodput']:g} a second, with {told['objective']}")
     say(f"load    {run.folder.parent / 'load.html'}")
+
+
+def _memory(one: Mapping[str, Any]) -> str:
+    """Return what a process had in memory, and how that grew."""
+    if one["most"] is None:
+        return str(one["why"])
+    slope = "" if one["slope"] is None else ", {slope:g} MB ({low:g} to {high:g}) per 10,000 calls".format(**one)
+    return f"{one['at_start']:g} MB at the start, most {one['most']:g} MB{slope}"
 
 
 def _children_s() -> float:

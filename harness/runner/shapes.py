@@ -71,8 +71,8 @@ class _Recovery(TypedDict):
 class _Memory(TypedDict):
     process: str
     outcome: _Outcome
-    at_start: float
-    most: float
+    at_start: float | None
+    most: float | None
     slope: float | None
     low: float | None
     high: float | None

@@ -107,7 +107,7 @@ def _verdict(folder: Path, code: int, wanted: str, expected: int) -> Figure:
 def _memory(one: Mapping[str, Any]) -> Figure:
     """Return how a process's memory grew with the calls, as the load judged it."""
     grown = "too few calls" if one["slope"] is None else "{slope:g} ({low:g} to {high:g})".format(**one)
-    seen = f"{grown}; {one['at_start']:g} at the start, {one['most']:g} at most"
+    seen = f"{grown}; {one['at_start']} at the start, {one['most']} at most"
     outcome = {"pass": PASS, "fail": FAIL}.get(one["outcome"], UNTOLD)
     return Figure(f"memory of {one['process']}, MB per 10,000 calls", seen, f"at most {ALLOWED_MB:g}", outcome)
 

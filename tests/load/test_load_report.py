@@ -119,6 +119,7 @@ def test_memory_is_told_by_process_and_second(tmp_path: Path) -> None:
     memory = [
         {**asdict(judged("gateway", [Sample(0, 60 << 20)])), "promised": True},
         asdict(Memory("generator 0", "pass", 50.0, 50.0, 0.1, -0.2, 0.3)),
+        asdict(Memory("another", "unsupported", why="not seen")),
     ]
     scenario = {"scenario": "load.soak", "replay": "harness load soak", "memory": memory}
     told = render_load(tmp_path, recorded(tmp_path, staircase(), scenarios=[scenario]))
@@ -126,6 +127,7 @@ def test_memory_is_told_by_process_and_second(tmp_path: Path) -> None:
     text = (tmp_path / "load.md").read_text()
     assert "| gateway | 60.0 | 60.0 | – | unsupported | too short a load to tell |" in text
     assert "| generator 0 | 50.0 | 50.0 | 0.10 (-0.20 to 0.30) | pass | – |" in text
+    assert "| another | – | – | – | unsupported | not seen |" in text
     with (tmp_path / "load-memory.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows[2] == {"second": "1.0", "process": "gateway", "calls": "5", "resident_mb": "61.0"}

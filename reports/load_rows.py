@@ -124,7 +124,7 @@ def _saw(row: list[Any], span: Mapping[str, Any]) -> None:
 
 def _sampled(at_us: int, told: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
     for process, size in told["resident"].items():
-        yield round(at_us / 1e6, 1), process, told["ended"], round(size / MB, 2)
+        yield round(at_us / 1e6, 3), process, told["ended"], round(size / MB, 2)
 
 
 def _served(row: list[Any], span: Mapping[str, Any]) -> None:

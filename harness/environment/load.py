@@ -180,7 +180,7 @@ class _Loading:
             self._watch({**progress, "planned": self._load.count, "now_us": self.now_us()})
             if self._loop.time() >= sample_s:
                 self._recorder.note(NOTE, self.now_us(), ended=progress["ended"], resident=self._resident(workers))
-                sample_s += SAMPLE_S
+                sample_s = self._loop.time() + SAMPLE_S
             try:
                 self._stage.running.alive()
             except TargetError as error:

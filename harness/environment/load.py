@@ -196,10 +196,10 @@ class _Loading:
 
     def _resident(self, workers: Workers) -> dict[str, int]:
         """Return what each process that is ours has in memory, the gateway with all below it."""
-        process, upstreams = self._stage.running.process, self._stage.upstreams_pid
-        roots = {GATEWAY: process.pid if process is not None else None, "upstreams": upstreams}
-        roots["harness"] = os.getpid()
-        roots |= {f"generator {worker.index}": worker.process.pid for worker in workers.all}
+        process = self._stage.running.process
+        roots: dict[str, int | None] = {GATEWAY: process.pid if process is not None else None}
+        roots |= {"upstreams": self._stage.upstreams_pid, "harness": os.getpid()}
+        roots |= {f"generator {worker.index}": worker.pid for worker in workers.all}
         return resident({name: pid for name, pid in roots.items() if pid is not None})
 
     async def _settle(self) -> None:

@@ -16,12 +16,20 @@ from reports.text import clipped, line, plural, slug
 SCHEMA = "harness.power/1"
 CAP = 64 << 10
 """Bytes that a job summary may have."""
-_STATUS = {"killed": "pass", "survived": "fail", "elsewhere": "fail", "errored": "error", "not_asked": "not_asked"}
+_STATUS = {
+    "killed": "pass",
+    "survived": "fail",
+    "elsewhere": "fail",
+    "inconclusive": "inconclusive",
+    "errored": "error",
+    "not_asked": "not_asked",
+}
 """How the page colours a mutant's fate."""
 _FATES = {
     "killed": "caught",
     "survived": "survived",
     "elsewhere": "seen, but not by its own requirement",
+    "inconclusive": "inconclusive (generator)",
     "errored": "errored",
     "not_asked": "not asked",
 }
@@ -86,7 +94,13 @@ def alarm_sentence(record: Record) -> str:
 def command(record: Record) -> str:
     """Return the command that makes this record again, whole."""
     run = record["run"]
-    parts = ["harness", "power", *run["selection"], *(["--full"] if run["full"] else [])]
+    parts = [
+        "harness",
+        "power",
+        *(["--load"] if "load" in run else []),
+        *run["selection"],
+        *(["--full"] if run["full"] else []),
+    ]
     return shlex.join([*parts, *(["--seed", str(run["seed"])] if run["seed"] else [])])
 
 
@@ -106,6 +120,7 @@ def power_markdown(record: Record) -> str:
             gaps=gaps(record),
             few=few(record),
             alarms=alarm_sentence(record),
+            more_under_load=more_under_load(record),
             matrix=area_rows(record),
             columns=list(record["areas"]),
             requirements=_requirement_rows(record),
@@ -116,11 +131,17 @@ def power_markdown(record: Record) -> str:
     return text.rstrip() + "\n"
 
 
+def more_under_load(record: Record) -> str:
+    """Return what is said of the mutants that no scenario can catch; nothing where there are none."""
+    more = record["run"].get("under_load")
+    return f"{plural(more, 'more mutant')} {'is' if more == 1 else 'are'} caught under load alone" if more else ""
+
+
 def sentence(record: Record) -> str:
     """Return the whole in a few words."""
     counts = record["counts"]
     told = [f"{counts['killed']:,} of {plural(counts['mutants'], 'mutant')} caught"]
-    told += [f"{counts[name]:,} {_FATES[name]}" for name in _FATES if name != "killed" and counts[name]]
+    told += [f"{counts[name]:,} {_FATES[name]}" for name in _FATES if name != "killed" and counts.get(name)]
     told += [f"{plural(len(gaps(record)), 'requirement')} without a mutant"] if gaps(record) else []
     return ", ".join(told)
 
@@ -207,6 +228,8 @@ def power_page(record: Record, figure: Figure) -> str:
         "requirements": _requirement_rows(record),
         "rows": rows,
         "alarms": alarm_sentence(record),
+        "more_under_load": more_under_load(record),
+        "under_load": "load" in record["run"],
         "alarmed": [
             (line(alarm["scenario"]), str(one["seed"]), line(alarm["outcome"]))
             for one in record["clean"]
@@ -237,7 +260,7 @@ def _head(record: Record) -> dict[str, Any]:
     run, counts = record["run"], record["counts"]
     verdict = "fail" if record["verdict"] == "interrupted" else record["verdict"]
     facts = [
-        ("scenarios", "all of the core" if run["full"] else "up to the first kill"),
+        ("scenarios", "all of the core" if run["full"] else "" if "load" in run else "up to the first kill"),
         ("seed", run["seed"]),
         ("shard", run.get("shard", "")),
         ("took", f"{run['seconds']} s" if "seconds" in run else ""),
@@ -250,7 +273,7 @@ def _head(record: Record) -> dict[str, Any]:
         "word": record["verdict"].upper(),
         "sentence": sentence(record),
         "tally": [
-            (name, f"{counts[name]:,}", fate) for name, fate in _FATES.items() if counts[name] or name == "killed"
+            (name, f"{counts[name]:,}", fate) for name, fate in _FATES.items() if counts.get(name) or name == "killed"
         ],
         "command": command(record),
         "target": "power",

@@ -107,7 +107,10 @@ def _targets() -> list[tuple[str, str]]:
 def _mutants() -> list[tuple[str, str]]:
     from harness.mutants import MUTANTS
 
-    return [(name, f"{mutant.breaks}  {mutant.lie}") for name, mutant in sorted(MUTANTS.items())]
+    return [
+        (name, f"{mutant.breaks}  {mutant.lie}{f'  (under load: {mutant.under})' if mutant.under else ''}")
+        for name, mutant in sorted(MUTANTS.items())
+    ]
 
 
 def _shapes() -> list[tuple[str, str]]:

@@ -22,7 +22,7 @@ from harness.cli.suite import load as load_suite
 from harness.cli.terminal import fail, near, say
 from harness.cli.text import print_verdict
 from harness.contract import Contract, ContractError, load_requirements, with_overlays
-from harness.environment.load import LoadRun, run_load
+from harness.environment.load import LoadRun, Watch, run_load
 from harness.load.fleet import FleetAsked
 from harness.load.shape import SHAPES, Asked, Load, Shape
 from harness.runner import EXIT_HARNESS, EXIT_UNREACHABLE, EXIT_USAGE, build_verdict, rejudge
@@ -114,21 +114,18 @@ def _execute(run: LoadRun, made: Load, contract: Contract, asked: dict[str, Any]
     from harness.cli.load_progress import LoadProgress
 
     started, before_s = perf_counter(), _children_s()
-    error: dict[str, Any] | None = None
     with LoadProgress(made, quiet=options.quiet) as progress:
         try:
-            if not asyncio.run(run_load(run, made, contract, progress.told)):
-                asked["interrupted"] = True
+            whole, error = perform_load(run, made, contract, progress.told)
         except Unsupported as reason:
             fail(f"{run.name} cannot be run against this target", cause=str(reason))
             return EXIT_USAGE
         except TargetError as gone:
-            error = {"kind": "target", "message": str(gone), "cause": gone.cause, "help": gone.help}
-    if not (run.folder / "history.jsonl").is_file():
-        assert error is not None
-        fail(error["message"], cause=error["cause"], help=error["help"])
-        return EXIT_UNREACHABLE
-    record = _judged(run, error)
+            fail(str(gone), cause=gone.cause, help=gone.help)
+            return EXIT_UNREACHABLE
+    if not whole:
+        asked["interrupted"] = True
+    record = judge_load(run, error)
     asked["load"]["cores"] = _cores(before_s, made)
     asked.update(planned=1, seconds=round(perf_counter() - started, 2))
     verdict = build_verdict(
@@ -143,6 +140,19 @@ def _execute(run: LoadRun, made: Load, contract: Contract, asked: dict[str, Any]
     print_verdict(verdict, run.folder.parent)
     _print_load(run, asked["load"]["cores"])
     return int(verdict["exit"])
+
+
+def perform_load(run: LoadRun, made: Load, contract: Contract, watch: Watch) -> tuple[bool, dict[str, Any] | None]:
+    """Run the load; return whether it ran to its end, and how the target died meanwhile, if it did.
+
+    Raises Unsupported, and TargetError where it came to no history.
+    """
+    try:
+        return asyncio.run(run_load(run, made, contract, watch)), None
+    except TargetError as gone:
+        if not (run.folder / "history.jsonl").is_file():
+            raise
+        return True, {"kind": "target", "message": str(gone), "cause": gone.cause, "help": gone.help}
 
 
 def _print_load(run: LoadRun, cores: float) -> None:
@@ -183,7 +193,7 @@ def _cores(before_s: float, made: Load) -> float:
     return round((_children_s() - before_s) / (made.length_ms / 1e3), 2)
 
 
-def _judged(run: LoadRun, error: Mapping[str, Any] | None) -> dict[str, Any]:
+def judge_load(run: LoadRun, error: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the record of the load as it was recorded; a target that died is an error, whatever it did before."""
     record = rejudge(run.folder, CHECKERS)
     record.update(part="load", promise=run.shape.promise, cpu_s=0.0)

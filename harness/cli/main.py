@@ -159,6 +159,7 @@ def load_worker(ctx: click.Context, /, master: str, max_wait: float) -> None:
 @harness.command()
 @click.argument("names", nargs=-1, metavar="[MUTANT]...")
 @click.option("--full", is_flag=True, help="Every mutant through the whole core, not only to its first kill.")
+@click.option("--load", "under_load", is_flag=True, help="Those that load alone can catch, on sockets: minutes.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option(
     "--clean",
@@ -176,8 +177,15 @@ def power(ctx: click.Context, /, **options: Any) -> None:
     """Show that the suite notices: run gateways that are wrong in one way each, and see every one of them caught.
 
     MUTANT is a mutant's name, or a pattern (bills_*). Without any: all of them, and every requirement that the
-    reference gateway claims must have one.
+    reference gateway claims must have one. Some take a load to be seen: --load is for them alone.
     """
+    if options.pop("under_load"):
+        from harness.cli.power_load import power_load_command
+
+        taken = {name: options.pop(name) for name in ("names", "seed", "out", "quiet")}
+        if given := [name for name, value in options.items() if value]:
+            raise click.UsageError(f"--load takes no --{given[0]}: the loads run one after the other, each whole")
+        ctx.exit(power_load_command(**taken))
     from harness.cli.power import power_command
 
     ctx.exit(power_command(**options))

@@ -40,7 +40,7 @@ def power_command(
     """Run every selected mutant, write the record and return the exit code. Ctrl-C keeps what is there."""
     load()
     part = parse_shard(shard)
-    selected = _select(names)
+    selected = select(names)
     mine = [lie for number, lie in enumerate(selected) if part is None or part.takes(number)]
     if not mine:
         raise click.UsageError(f"--shard {part}: nothing is left for it, there are {len(selected)} mutants")
@@ -60,6 +60,7 @@ def power_command(
         "core": len(core),
         **identity(contract, target.claims),
         **({"shard": str(part)} if part is not None else {}),
+        **({} if names else {"under_load": len(select((), under_load=True))}),
     }
     if out is not None and out.resolve() in {folder.resolve() for folder in clean}:
         raise click.UsageError(f"--out {out} is one of the --clean runs: give a folder of its own")
@@ -108,17 +109,23 @@ def _run(campaign: Campaign, workers: int, *, quiet: bool) -> bool:
     return True
 
 
-def _select(names: Sequence[str]) -> list[Lie]:
-    """Return the mutants that the names and patterns select. Raises click.UsageError, naming what is near."""
+def select(names: Sequence[str], *, under_load: bool = False) -> list[Lie]:
+    """Return the mutants that names and patterns select, none being all. Raises click.UsageError, with what is near.
+
+    Patterns find those alone that scenarios can catch, or those that it takes a load to see; a whole name finds any
+    mutant where scenarios are asked, so that what is invisible to them can be shown to be so.
+    """
     from harness.mutants import MUTANTS
 
+    known = sorted(name for name, one in MUTANTS.items() if bool(one.under) is under_load)
     chosen: dict[str, None] = {}
     for pattern in names:
-        found = fnmatch.filter(sorted(MUTANTS), pattern)
+        found = fnmatch.filter(known, pattern) or [name for name in MUTANTS if name == pattern and not under_load]
         if not found:
-            raise click.UsageError(f"no mutant {pattern!r}{near(pattern, MUTANTS)}; harness list mutants shows them")
+            why = "is caught by scenarios, without --load" if pattern in MUTANTS else f"is none{near(pattern, known)}"
+            raise click.UsageError(f"mutant {pattern!r} {why}; harness list mutants shows them")
         chosen.update(dict.fromkeys(found))
-    return [Lie(name, MUTANTS[name].breaks, MUTANTS[name].lie) for name in chosen or sorted(MUTANTS)]
+    return [Lie(name, MUTANTS[name].breaks, MUTANTS[name].lie) for name in chosen or known]
 
 
 def _clean_seeds(folder: Path, run: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

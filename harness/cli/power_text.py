@@ -18,6 +18,8 @@ def line_of(row: Row) -> tuple[str, str]:
         outcome, told = "errored", errors[0]["message"]
     elif own is not None:
         outcome, told = "killed", f"{row.lie.breaks} {own[1]['evidence']['clause']}  {own[0]['scenario']}"
+    elif any(result["late"] for result in row.asked):
+        outcome, told = "inconclusive", "; ".join(doubt for result in row.asked for doubt in result["doubts"])
     else:
         others = sorted({hit["requirement"] for result in row.asked for hit in result["broken"]})
         outcome = "elsewhere" if others else "survived"
@@ -85,6 +87,8 @@ def _print_end(record: Mapping[str, Any], folder: Path) -> None:
         f"{status(headline)} {counts['killed']} of {counts['mutants']} mutants caught"
         f"{''.join(f', {told}' for told in missed)}  {run['seconds']} s  exit {record['exit']}"
     )
+    if run.get("under_load"):
+        say(f"{run['under_load']} more are caught under load alone: harness power --load")
     if run.get("interrupted"):
         say("interrupted: this record is partial")
     say(f"report  {folder / 'power.html'}")
@@ -93,6 +97,7 @@ def _print_end(record: Mapping[str, Any], folder: Path) -> None:
 _WORDS = {
     "survived": "survived",
     "elsewhere": "seen, but not by their own requirement",
+    "inconclusive": "inconclusive (generator)",
     "errored": "errored",
     "not_asked": "not asked",
 }

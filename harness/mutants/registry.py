@@ -13,20 +13,27 @@ Apply = Callable[[Components], Components]
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A way to be wrong: its name, the requirement that it breaks, the lie in one sentence."""
+    """A way to be wrong: its name, the requirement that it breaks, the lie in one sentence.
+
+    ``under`` is the shape of load that it takes to see it, where no scenario can.
+    """
 
     name: str
     breaks: str
     lie: str
     apply: Apply
+    under: str = ""
 
 
 MUTANTS: dict[str, Mutant] = {}
 """All mutants by name."""
 
 
-def mutant(*, breaks: str) -> Callable[[Apply], Mutant]:
-    """Register ``(components) -> components`` as a mutant that breaks the requirement ``breaks``."""
+def mutant(*, breaks: str, under: str = "") -> Callable[[Apply], Mutant]:
+    """Register ``(components) -> components`` as a mutant that breaks the requirement ``breaks``.
+
+    ``under`` names the shape of load that alone shows it.
+    """
 
     def register(apply: Apply) -> Mutant:
         if breaks not in load_requirements():
@@ -34,7 +41,7 @@ def mutant(*, breaks: str) -> Callable[[Apply], Mutant]:
         if apply.__name__ in MUTANTS:
             raise ValueError(f"two mutants are called {apply.__name__}")
         doc = (apply.__doc__ or "").strip()
-        MUTANTS[apply.__name__] = Mutant(apply.__name__, breaks, doc.splitlines()[0] if doc else "", apply)
+        MUTANTS[apply.__name__] = Mutant(apply.__name__, breaks, doc.splitlines()[0] if doc else "", apply, under)
         return MUTANTS[apply.__name__]
 
     return register

@@ -170,6 +170,7 @@ def condensed(record: Mapping[str, Any]) -> dict[str, Any]:
         "outcome": record["outcome"],
         "digest": record.get("digest", ""),
         "doubts": record["doubts"],
+        "late": bool(record.get("late")),
         "error": _trouble(record),
         "broken": [_hit(check) for check in record["checks"] if check["outcome"] == "fail"],
         "cpu_s": record["cpu_s"],

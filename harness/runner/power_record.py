@@ -10,10 +10,10 @@ from harness.contract import Requirement
 from harness.contract.requirements import matches
 from harness.runner.bounds import CONFIDENCE, upper_bound, wilson
 from harness.runner.power import Row
-from harness.runner.record import EXIT_FAIL, EXIT_HARNESS, EXIT_INTERRUPTED, EXIT_OK, replay_command
+from harness.runner.record import EXIT_FAIL, EXIT_HARNESS, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_OK, replay_command
 
 SCHEMA = "harness.power/1"
-STATUSES = ("killed", "survived", "elsewhere", "errored", "not_asked")
+STATUSES = ("killed", "survived", "elsewhere", "inconclusive", "errored", "not_asked")
 SMALL = 2
 """A requirement with fewer mutants than this is told as one that has few."""
 _SHOWN = 3
@@ -58,7 +58,13 @@ def summed(
     }
 
 
-_EXITS = {"pass": EXIT_OK, "fail": EXIT_FAIL, "error": EXIT_HARNESS, "interrupted": EXIT_INTERRUPTED}
+_EXITS = {
+    "pass": EXIT_OK,
+    "fail": EXIT_FAIL,
+    "inconclusive": EXIT_INCONCLUSIVE,
+    "error": EXIT_HARNESS,
+    "interrupted": EXIT_INTERRUPTED,
+}
 
 
 def _verdict(run: Json, mutants: Iterable[Json], requirements: Mapping[str, Json], control: Json, alarms: Json) -> str:
@@ -68,7 +74,10 @@ def _verdict(run: Json, mutants: Iterable[Json], requirements: Mapping[str, Json
     missed = any(m["status"] in ("survived", "elsewhere") for m in mutants)
     if missed or alarms["alarms"] or any(entry["state"] == "no_mutant" for entry in requirements.values()):
         return "fail"
-    return "interrupted" if run.get("interrupted") else "pass"
+    if run.get("interrupted"):
+        return "interrupted"
+    unsure = any(m["status"] == "inconclusive" for m in mutants) or any(map(too_late, control.values()))
+    return "inconclusive" if unsure else "pass"
 
 
 def _mutant(row: Row, control: Json, run: Json) -> dict[str, Any]:
@@ -87,6 +96,8 @@ def _mutant(row: Row, control: Json, run: Json) -> dict[str, Any]:
         status = "killed"
     elif not row.over:
         status = "not_asked"
+    elif any(result.get("late") for result in row.asked):
+        status = "inconclusive"
     else:
         status = "elsewhere" if hits else "survived"
     shown = own or hits
@@ -116,13 +127,15 @@ def _why(row: Row, status: str, errors: Sequence[Json], hits: Sequence[tuple[Jso
         return f"interrupted after {len(row.asked)} scenarios" if row.asked else "interrupted before its turn"
     if not row.asked:
         return f"no scenario judges {row.lie.breaks}"
+    doubts = list(dict.fromkeys(doubt for result in row.asked for doubt in result["doubts"]))
+    if status == "inconclusive":
+        return f"the load was not made as planned: {'; '.join(doubts[:_SHOWN])}"
     if status == "elsewhere":
         others = sorted({hit["requirement"] for _, hit in hits})
         return f"seen by checkers of {', '.join(others)}, and by none of {row.lie.breaks}"
     alarmed = any(hit["requirement"] == row.lie.breaks for result in row.asked for hit in result["broken"])
     if alarmed:
         return f"the checks of {row.lie.breaks} that it fails are failed by the right gateway as well"
-    doubts = list(dict.fromkeys(doubt for result in row.asked for doubt in result["doubts"]))
     told = f"no checker saw a difference in {len(row.asked)} scenarios"
     return f"{told}; {'; '.join(doubts[:_SHOWN])}" if doubts else told
 
@@ -222,8 +235,11 @@ def seed_of_control(run: Json, control: Json) -> dict[str, Any]:
 
 
 def clean_seed(seed: int, results: Iterable[Json], source: str) -> dict[str, Any]:
-    """Return what the right gateway came to under one seed: whatever is neither pass nor unsupported is an alarm."""
-    judged = [result for result in results if result["outcome"] != "unsupported"]
+    """Return what the right gateway came to under one seed: whatever is neither pass nor unsupported is an alarm.
+
+    A load that was not made as planned is no run of it, unless something failed all the same.
+    """
+    judged = [result for result in results if result["outcome"] != "unsupported" and not too_late(result)]
     return {
         "seed": seed,
         "runs": len(judged),
@@ -231,6 +247,11 @@ def clean_seed(seed: int, results: Iterable[Json], source: str) -> dict[str, Any
         "alarms": [{"scenario": r["scenario"], "outcome": r["outcome"]} for r in judged if r["outcome"] != "pass"],
         "source": source,
     }
+
+
+def too_late(result: Json) -> bool:
+    """Say whether nothing can be told from a run because its generator fell short."""
+    return result["outcome"] == "inconclusive" and bool(result.get("late"))
 
 
 def together(clean: Iterable[Json]) -> list[Json]:

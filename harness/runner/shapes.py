@@ -195,7 +195,7 @@ class _MutantError(TypedDict):
 class _Mutant(TypedDict):
     breaks: str
     lie: str
-    status: Literal["killed", "survived", "elsewhere", "errored", "not_asked"]
+    status: Literal["killed", "survived", "elsewhere", "inconclusive", "errored", "not_asked"]
     why: str
     asked: list[str]
     not_asked: list[str]

@@ -7,6 +7,7 @@ from heapq import merge
 
 from harness.checkers.billing import streams_are_billed_at_their_end
 from harness.checkers.fairness import quotas_are_apart
+from harness.checkers.insurance import streams_settle_after_their_end
 from harness.checkers.load_ceilings import each_call_reaches_one_upstream_once
 from harness.checkers.load_slots import innocents_are_served, slots_stay_bounded_under_load
 from harness.checkers.slots import slots_come_back
@@ -147,6 +148,7 @@ def soak(contract: Contract, asked: Asked) -> Load:
             *HEADERS,
             slots_come_back,
             streams_are_billed_at_their_end,
+            streams_settle_after_their_end,
             *MONEY,
         ),
     )

@@ -104,6 +104,20 @@ def power_full(session: nox.Session) -> None:
     _into_readme(Path("runs/nox-power-full/power.md").read_text("utf-8"))
 
 
+@nox.session
+def power_load(session: nox.Session) -> None:
+    """The mutants that no scenario can catch are caught by none, and each by its load: ten minutes on two cores."""
+    _install(session)
+    found = session.run("harness", "list", "mutants", silent=True)
+    names = [line.split()[0] for line in found.splitlines() if "(under load: " in line]
+    unseen = ("harness", "power", *names, "--full", "--out", "runs/nox-power-unseen", "-q")
+    session.run(*unseen, success_codes=[1])
+    counts = json.loads(Path("runs/nox-power-unseen/power.json").read_text("utf-8"))["counts"]
+    if counts["survived"] != len(names):
+        session.error(f"scenarios caught some of the {len(names)}: {counts}")
+    session.run("harness", "power", "--load", "--out", "runs/nox-power-load", "-q", *session.posargs)
+
+
 def _into_readme(power: str) -> None:
     """Put the kill matrix of a ``power.md`` into the README, between the marks that both have."""
     start, end = "<!-- kill matrix -->", "<!-- /kill matrix -->"

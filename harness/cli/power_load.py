@@ -80,8 +80,10 @@ def _run(rows: Mapping[str, Row], control: dict[str, dict[str, Any]], loads: _Lo
                 return False
             control[result["scenario"]] = result
             outcome = result["outcome"]
-            line = f"  {status(outcome, err=True)} the right gateway under {shape}"
-            progress.told(outcome, line, loud=outcome != "pass")
+            line = (
+                f"  {status(outcome, err=True)} {f'the right gateway under {shape}':<52} {'; '.join(result['doubts'])}"
+            )
+            progress.told(outcome, line.rstrip(), loud=outcome != "pass")
         for name, row in rows.items():
             result = loads.result(row.left[0].name, name)
             if result is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
 from dataclasses import replace
 
 from harness.contract import Limits, Model
@@ -11,7 +10,7 @@ from harness.gateway.components import Components
 from harness.gateway.governor import Governor, Snapshot
 from harness.gateway.ledger import Hold, Ledger, Posting
 from harness.gateway.slots import Slots
-from harness.gateway.store import Record
+from harness.gateway.store import Commit, Record
 from harness.gateway.usage_log import UsageLog
 from harness.gateway.windows import Entry, SlidingLog
 from harness.mutants.furniture import with_ledger, with_requests, with_slots, with_tokens
@@ -151,11 +150,11 @@ def drops_rows_that_find_the_writer_busy(parts: Components) -> Components:
     class Lossy(UsageLog):
         writing = False
 
-        def add(self, row: Record) -> Awaitable[None]:
+        def add(self, row: Record) -> Commit:
             if self.writing:
                 dropped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
                 dropped.set_result(None)
-                return dropped
+                return Commit(dropped)
             self.writing = True
             threads.do(self._written, round_trip_s=ROUND_TRIP_S)
             return super().add(row)

@@ -29,7 +29,7 @@ _FATES = {
     "killed": "caught",
     "survived": "survived",
     "elsewhere": "seen, but not by its own requirement",
-    "inconclusive": "inconclusive (generator)",
+    "inconclusive": "inconclusive",
     "errored": "errored",
     "not_asked": "not asked",
 }

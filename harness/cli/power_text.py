@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.cli.terminal import say, status
 from harness.runner.power import Row
+from harness.runner.power_record import unsure
 
 
 def line_of(row: Row) -> tuple[str, str]:
@@ -18,8 +19,9 @@ def line_of(row: Row) -> tuple[str, str]:
         outcome, told = "errored", errors[0]["message"]
     elif own is not None:
         outcome, told = "killed", f"{row.lie.breaks} {own[1]['evidence']['clause']}  {own[0]['scenario']}"
-    elif any(result["late"] for result in row.asked):
-        outcome, told = "inconclusive", "; ".join(doubt for result in row.asked for doubt in result["doubts"])
+    elif any(result["late"] or unsure(result) for result in row.asked):
+        doubts = "; ".join(doubt for result in row.asked for doubt in result["doubts"])
+        outcome, told = "inconclusive", doubts or "nothing was proved"
     else:
         others = sorted({hit["requirement"] for result in row.asked for hit in result["broken"]})
         outcome = "elsewhere" if others else "survived"
@@ -97,7 +99,7 @@ def _print_end(record: Mapping[str, Any], folder: Path) -> None:
 _WORDS = {
     "survived": "survived",
     "elsewhere": "seen, but not by their own requirement",
-    "inconclusive": "inconclusive (generator)",
+    "inconclusive": "inconclusive",
     "errored": "errored",
     "not_asked": "not asked",
 }

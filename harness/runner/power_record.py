@@ -76,8 +76,8 @@ def _verdict(run: Json, mutants: Iterable[Json], requirements: Mapping[str, Json
         return "fail"
     if run.get("interrupted"):
         return "interrupted"
-    unsure = any(m["status"] == "inconclusive" for m in mutants) or any(map(too_late, control.values()))
-    return "inconclusive" if unsure else "pass"
+    doubtful = any(m["status"] == "inconclusive" for m in mutants) or any(map(unsure, control.values()))
+    return "inconclusive" if doubtful else "pass"
 
 
 def _mutant(row: Row, control: Json, run: Json) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def _mutant(row: Row, control: Json, run: Json) -> dict[str, Any]:
         status = "killed"
     elif not row.over:
         status = "not_asked"
-    elif any(result.get("late") for result in row.asked):
+    elif any(result.get("late") or unsure(result) for result in row.asked):
         status = "inconclusive"
     else:
         status = "elsewhere" if hits else "survived"
@@ -129,7 +129,7 @@ def _why(row: Row, status: str, errors: Sequence[Json], hits: Sequence[tuple[Jso
         return f"no scenario judges {row.lie.breaks}"
     doubts = list(dict.fromkeys(doubt for result in row.asked for doubt in result["doubts"]))
     if status == "inconclusive":
-        return f"the load was not made as planned: {'; '.join(doubts[:_SHOWN])}"
+        return f"nothing was proved: {'; '.join(doubts[:_SHOWN]) or 'this machine was too slow for it'}"
     if status == "elsewhere":
         others = sorted({hit["requirement"] for _, hit in hits})
         return f"seen by checkers of {', '.join(others)}, and by none of {row.lie.breaks}"
@@ -237,9 +237,9 @@ def seed_of_control(run: Json, control: Json) -> dict[str, Any]:
 def clean_seed(seed: int, results: Iterable[Json], source: str) -> dict[str, Any]:
     """Return what the right gateway came to under one seed: whatever is neither pass nor unsupported is an alarm.
 
-    A load that was not made as planned is no run of it, unless something failed all the same.
+    A load that could not be told from what the machine made of it is no run of it.
     """
-    judged = [result for result in results if result["outcome"] != "unsupported" and not too_late(result)]
+    judged = [result for result in results if result["outcome"] != "unsupported" and not unsure(result)]
     return {
         "seed": seed,
         "runs": len(judged),
@@ -249,9 +249,9 @@ def clean_seed(seed: int, results: Iterable[Json], source: str) -> dict[str, Any
     }
 
 
-def too_late(result: Json) -> bool:
-    """Say whether nothing can be told from a run because its generator fell short."""
-    return result["outcome"] == "inconclusive" and bool(result.get("late"))
+def unsure(result: Json) -> bool:
+    """Say whether a load came to no verdict: on sockets that is the generator's doing, or the machine's."""
+    return result.get("part") == "load" and result["outcome"] == "inconclusive"
 
 
 def together(clean: Iterable[Json]) -> list[Json]:

@@ -30,6 +30,8 @@ from harness.scenario import Call, Reply
 
 BURST_MS = 10_000
 """The shortest time in which a generator on one core still sends a window's calls when it means to."""
+RELEASE_MS = 1_000
+"""How long a slot may be on its way back on sockets, at least: before, no probe is certainly alone."""
 STEPS = (0.25, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 10)
 """The staircase, in units of the published rate."""
 
@@ -129,19 +131,21 @@ def soak(contract: Contract, asked: Asked) -> Load:
     lasting = lasting_ms(limits, limits.requests, limits.window_ms)
     reply = Reply(chunks=8, ttft_ms=max(1.0, lasting // 2), gap_ms=max(1.0, lasting // 16))
     calls = stream_of(contract, asked, count, length_ms, reply)
+    rest_ms = contract.timeouts.drain_ms + RELEASE_MS
 
     def mixed(effective: Contract) -> Iterator[Call]:
         for number, call in enumerate(calls(effective)):
             object.__setattr__(call, "stream", number % 4 == 0)
             yield call
-        rest_ms = length_ms + effective.timeouts.drain_ms
-        yield text_call(effective, rest_ms, "probe", sized(effective, LEAST_INPUT + 1, Reply(chunks=1, ttft_ms=1)))
+        yield text_call(
+            effective, length_ms + rest_ms, "probe", sized(effective, LEAST_INPUT + 1, Reply(chunks=1, ttft_ms=1))
+        )
 
     return Load(
         world=world(),
         calls=lambda effective: numbered(mixed(effective)),
         count=count + 1,
-        length_ms=length_ms + contract.timeouts.drain_ms,
+        length_ms=length_ms + rest_ms,
         flat=True,
         checks=(
             each_call_reaches_one_upstream_once,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from harness.checkers.load_memory import memory_grew
@@ -54,3 +55,15 @@ def shortcomings(history: History) -> list[str]:
     if history.plan.options["load"].get("flat"):
         found += memory_grew(history)
     return found
+
+
+def unanswered(history: History) -> list[str]:
+    """Return in a sentence how many calls came to no whole answer, whoever's doing it was; nothing if all did.
+
+    Who was refused has his answer. A load that means to ask for more than can be given has no such bound.
+    """
+    if history.plan.options["load"]["bound_us"] is None:
+        return []
+    lost = Counter(call.outcome for call in history.calls if call.outcome in ("cut", "error", "open"))
+    told = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(lost.items()))
+    return [f"{lost.total():,} of {len(history.calls):,} calls came to no whole answer ({told})"] if lost else []

@@ -1,9 +1,10 @@
-"""GOV-02 and RATE-02 under real load: the slots, and the quota of whom a storm is none of his business."""
+"""GOV-02, GOV-04 and RATE-02 under real load: the slots, and the quota of whom a storm is none of his business."""
 
 from __future__ import annotations
 
 from harness.checker import Verdict, checker
 from harness.checkers.admissions import admissions, edge_us
+from harness.checkers.counts import Admission, Admissions
 from harness.checkers.refusals import no_slot_free, reasons
 from harness.checkers.slots import in_flight
 from harness.contract import Contract
@@ -29,16 +30,26 @@ def slots_stay_bounded_under_load(history: History, contract: Contract, verdict:
 def innocents_are_served(history: History, contract: Contract, verdict: Verdict) -> None:
     """Whoever stays within his quota is let in, however another account storms."""
     found = admissions(history, contract)
-    for window in found.windows.values():
-        for one in window.entries:
-            if INNOCENT not in one.seen.words:
-                continue
-            # A slot that the storm held, or a full queue, is no breach of the quota's promise.
-            wrong = one.refused and not reasons(one, found) and no_slot_free(one, found) is False
-            verdict.case(
-                "quota_apart",
-                True if one.admitted else False if wrong else None,
-                call=one.id,
-                expected=f"{one.account} let in, who asked for little",
-                actual=one.status or "no answer",
-            )
+    for one in found.entries:
+        if INNOCENT in one.seen.words:
+            _let_in("quota_apart", one, found, verdict)
+
+
+@checker("GOV-04", "nth_admitted")
+def all_below_the_limits_are_let_in(history: History, contract: Contract, verdict: Verdict) -> None:
+    """Whoever stays below every limit all the time is let in."""
+    found = admissions(history, contract)
+    for one in found.entries:
+        _let_in("nth_admitted", one, found, verdict)
+
+
+def _let_in(clause: str, one: Admission, found: Admissions, verdict: Verdict) -> None:
+    # A slot that others held, or a full queue, is no breach of a window's promise.
+    wrong = one.refused and not reasons(one, found) and no_slot_free(one, found) is False
+    verdict.case(
+        clause,
+        True if one.admitted else False if wrong else None,
+        call=one.id,
+        expected=f"{one.account} let in, who asked for little",
+        actual=one.status or "no answer",
+    )

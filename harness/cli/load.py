@@ -28,6 +28,8 @@ from harness.load.shape import SHAPES, Asked, Load, Shape
 from harness.runner import EXIT_HARNESS, EXIT_UNREACHABLE, EXIT_USAGE, build_verdict, rejudge
 from harness.target import Mode, TargetError, Unsupported
 
+MOST_MINUTES = 31 * 24 * 60
+"""A month. What fills windows keeps a line in memory for each of them, though none for a call."""
 OBJECTIVES = ("latency", "ttft", "per-token")
 
 
@@ -50,6 +52,7 @@ class LoadOptions(TargetOptions):
     seed: int = 0
     mutant: str = ""
     objectives: tuple[str, ...] = ()
+    starve: int = 0
     web: int | None = None
     out: Path | None = None
     quiet: bool = False
@@ -61,6 +64,8 @@ def load_command(options: LoadOptions) -> int:
 
     load_suite()
     shape = _shape(options.shape)
+    if not 0 <= options.minutes <= MOST_MINUTES:  # nor is it no number
+        raise click.UsageError(f"--minutes {options.minutes:g}: at most {MOST_MINUTES:,}")
     objective = _objective(options.objectives)
     check_mutant(options.mutant, options.target)
     target, spec = chosen_target(options)
@@ -93,6 +98,7 @@ def load_command(options: LoadOptions) -> int:
         mutant=options.mutant,
         locust=locust,
         fleet=fleet,
+        starve_ms=options.starve,
     )
     asked_of = {
         "target": options.target,
@@ -105,7 +111,7 @@ def load_command(options: LoadOptions) -> int:
         "upstreams": options.upstreams_url,
         "keys": sorted(spec["keys"]) if options.by_address else [],
         "selection": [run.name],
-        "load": {**asked.as_data(), **_senders(options), "objective": objective},
+        "load": {**asked.as_data(), **_senders(options), "starve": options.starve, "objective": objective},
     }
     return _execute(run, made, contract, asked_of, options)
 

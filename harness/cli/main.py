@@ -126,6 +126,13 @@ def run(ctx: click.Context, /, **options: Any) -> None:
 @click.option(
     "--objective", "objectives", multiple=True, metavar="WHAT=MS", help="latency, ttft or per-token: goodput."
 )
+@click.option(
+    "--starve",
+    type=click.IntRange(0, 900),
+    default=0,
+    metavar="MS",
+    help="Hold the generator up for so much of a second.",
+)
 @click.option("--web", type=click.IntRange(1, 65535), metavar="PORT", help="Locust's own page, beside the load.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: runs/<n>.")
 @click.option("-q", "--quiet", is_flag=True, help="Verdict and failures only.")

@@ -59,6 +59,8 @@ class LoadRun:
     """More of Locust's own options."""
     fleet: FleetAsked | None = None
     """The workers to wait for; None: they are started here."""
+    starve_ms: int = 0
+    """How much of every second the generators are held up, on purpose."""
 
     @property
     def name(self) -> str:
@@ -167,6 +169,7 @@ class _Loading:
             workers=run.workers,
             limit_s=limit_s(stage.contract),
             trace_sha=digest_of(run.asked.trace) if run.fleet and run.asked.trace else "",
+            starve_ms=run.starve_ms,
         )
 
     async def _until_ended(self, workers: Workers) -> None:

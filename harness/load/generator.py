@@ -85,6 +85,7 @@ class Generator:
                 # Where clocks do not compare, the zero is so long after the order came.
                 self._zero_us = told["zero_us"] if "zero_us" in told else self.now_us() + told["in_us"]
                 helpers = [gevent.spawn(self._listen), gevent.spawn(self._report)]
+                helpers += [gevent.spawn(_starve, order.starve_ms / 1e3)] if order.starve_ms else []
                 try:
                     self._dispatch(load.share(contract, order.index, order.workers), contract)
                     self._calls.join(timeout=STOPPING_S if self._stop.is_set() else None)
@@ -183,6 +184,13 @@ class Generator:
             "cpu_s": time.process_time(),
             "starved": self._pool.starved,
         }
+
+
+def _starve(hold_s: float) -> None:
+    """Hold the whole process up for a part of every second, as a machine does that has something else to do."""
+    while True:
+        gevent.sleep(1 - hold_s)
+        blocking_sleep(hold_s)
 
 
 def _be_prompt() -> None:

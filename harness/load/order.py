@@ -47,6 +47,8 @@ class Order:
     limit_s: float
     trace_sha: str = ""
     """Digest of the trace's file, where it is another machine's that is read."""
+    starve_ms: int = 0
+    """How much of every second the generator is kept from doing anything, on purpose."""
 
     def as_data(self) -> dict[str, Any]:
         """Return it as JSON data, from which ``Order(**data)`` makes it again."""

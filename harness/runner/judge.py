@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.branches import BRANCHES, branches_reached
 from harness.checker import Checker, ClauseResult, Outcome, Verdict, worst
-from harness.checkers.load_generator import shortcomings
+from harness.checkers.load_generator import shortcomings, unanswered
 from harness.checkers.load_memory import memory_of
 from harness.contract import Contract
 from harness.contract.requirements import matches
@@ -39,7 +39,7 @@ def judge(
     """
     late = _lateness(history)
     reached = branches_reached(history, contract)
-    doubts = [*_unfired(history), *_never_came(history), *_unreached(history, reached), *late]
+    doubts = [*_unfired(history), *_never_came(history), *_unreached(history, reached), *late, *_unanswered(history)]
     checked = []
     errors = []
     for check in (*checks, *recovery_checks(history, only)):
@@ -171,6 +171,11 @@ def _lateness(history: History) -> list[str]:
         return [f"generator: {why}" for why in shortcomings(history)]
     late = max((note.detail["max_us"] for note in history.notes if note.kind == "lateness"), default=0)
     return [f"the generator was up to {late / 1e3:.0f} ms late"] if late > LATENESS_BOUND_US else []
+
+
+def _unanswered(history: History) -> list[str]:
+    """Say how many calls of a load came to nothing: what the others show is not the whole of it."""
+    return unanswered(history) if "load" in history.plan.options else []
 
 
 def merge(clauses: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

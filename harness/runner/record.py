@@ -218,7 +218,7 @@ def replay_command(record: Mapping[str, Any], run: Mapping[str, Any]) -> str:
     for option, asked in run.get("load", {}).items():
         if asked is True:
             parts.append(f"--{option}")
-        elif asked and option in ("minutes", "arrivals", "trace", "workers", "expect-workers"):
+        elif asked and option in ("minutes", "arrivals", "trace", "workers", "expect-workers", "starve"):
             parts += [f"--{option}", f"{asked:g}" if isinstance(asked, float) else str(asked)]
     if "load" in run and run.get("overlay"):
         parts += ["--overlay", run["overlay"]]

@@ -15,7 +15,11 @@ from harness.checkers.load_ceilings import (
     the_tokens_are_held,
 )
 from harness.checkers.load_generator import lateness, shortcomings
-from harness.checkers.load_slots import innocents_are_served, slots_stay_bounded_under_load
+from harness.checkers.load_slots import (
+    all_below_the_limits_are_let_in,
+    innocents_are_served,
+    slots_stay_bounded_under_load,
+)
 from harness.checkers.rates import request_windows_hold
 from harness.contract import Contract
 from harness.history import UNBOUNDED_US, History, Note
@@ -179,6 +183,29 @@ def test_an_innocent_that_is_refused_in_a_storm_is_told(at: float | None, expect
     else:
         traffic.refused("s5", at, account="b", key="b-key", detail=sized("innocent"))
     assert outcome(innocents_are_served, traffic, "quota_apart") is expected
+
+
+@pytest.mark.parametrize(("at", "expected"), [(1_000, Outcome.FAIL), (None, Outcome.PASS)])
+def test_a_refusal_far_below_every_limit_is_told(at: float | None, expected: Outcome) -> None:
+    traffic = filled()
+    if at is not None:
+        traffic.refused("s5", at, account="b", key="b-key", detail=sized("small"))
+    assert outcome(all_below_the_limits_are_let_in, traffic, "nth_admitted") is expected
+
+
+@pytest.mark.parametrize(("bound_us", "told"), [
+    (5_000, ["2 of 3 calls came to no whole answer (1 cut, 1 open)"]), (None, []),
+])  # fmt: skip
+def test_calls_that_came_to_nothing_make_a_pass_inconclusive_unless_that_is_what_was_asked_for(
+    bound_us: int | None, told: list[str]
+) -> None:
+    traffic = filled(bound_us=bound_us)
+    history = traffic.history()
+    calls = [replace(call, outcome=came) for call, came in zip(history.calls, ("ok", "open", "cut"), strict=True)]
+    record = judge(replace(history, calls=tuple(calls)), traffic.contract, [slots_stay_bounded_under_load])
+    assert record["doubts"] == told
+    assert record["outcome"] == ("inconclusive" if told else "pass")
+    assert record["late"] is False
 
 
 def late(history: History, by_us: int, count: int = 1) -> History:

@@ -9,7 +9,11 @@ from harness.checkers.billing import streams_are_billed_at_their_end
 from harness.checkers.fairness import quotas_are_apart
 from harness.checkers.insurance import streams_settle_after_their_end
 from harness.checkers.load_ceilings import each_call_reaches_one_upstream_once
-from harness.checkers.load_slots import innocents_are_served, slots_stay_bounded_under_load
+from harness.checkers.load_slots import (
+    all_below_the_limits_are_let_in,
+    innocents_are_served,
+    slots_stay_bounded_under_load,
+)
 from harness.checkers.slots import slots_come_back
 from harness.checkers.waiting import refused_calls_cost_nothing
 from harness.contract import Contract
@@ -148,6 +152,7 @@ def soak(contract: Contract, asked: Asked) -> Load:
         length_ms=length_ms + rest_ms,
         flat=True,
         checks=(
+            all_below_the_limits_are_let_in,
             each_call_reaches_one_upstream_once,
             *HEADERS,
             slots_come_back,

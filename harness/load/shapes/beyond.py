@@ -135,7 +135,7 @@ def soak(contract: Contract, asked: Asked) -> Load:
     lasting = lasting_ms(limits, limits.requests, limits.window_ms)
     reply = Reply(chunks=8, ttft_ms=max(1.0, lasting // 2), gap_ms=max(1.0, lasting // 16))
     calls = stream_of(contract, asked, count, length_ms, reply)
-    rest_ms = contract.timeouts.drain_ms + RELEASE_MS
+    rest_ms = limits.queue_wait_ms + contract.timeouts.drain_ms + RELEASE_MS
 
     def mixed(effective: Contract) -> Iterator[Call]:
         for number, call in enumerate(calls(effective)):

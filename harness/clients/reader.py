@@ -21,6 +21,12 @@ from harness.history import Reading
 OWN = "hypereal"
 """The gateway's own member of an answer: claims, and no part of any reading."""
 _OWN_MEMBER = b'"hypereal"'
+_BLOCKS = ("billing", "insurance")
+_NUMBERS = (
+    *("credits_charged", "balance_before", "balance_after"),
+    *("latency_ms", "threshold_ms", "credits_compensated"),
+)
+"""What checkers calculate with: what is no number there was not told."""
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
 _ILL_SHAPED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
@@ -60,6 +66,10 @@ class Reader:
 
     def _reading(self, sequence: str, rest: Any) -> Reading:
         usage, items = self.usage, ""
+        if usage is not None and usage.__class__ is not dict:
+            self.malformed += 1
+            self.notes.append("the usage is no object")
+            usage = None
         try:
             usage = bare(usage)
             items = digest(rest) if rest else ""
@@ -71,7 +81,7 @@ class Reader:
             thinking="".join(self.thinking),
             signature="".join(self.signature),
             tools=tuple(self.tools),
-            finish=self.finish_reason,
+            finish=first_text(self.finish_reason),
             usage=usage,
             terminal=self.terminal and not self.failed,
             sequence=sequence,
@@ -84,6 +94,9 @@ class Reader:
     def _own(self, block: Any, where: str) -> None:
         """Keep what a ``hypereal`` block claims."""
         self.claims.update(block if isinstance(block, dict) else {OWN: block})
+        for name in _BLOCKS:
+            if name in self.claims:
+                self.claims[name] = _sound(self.claims[name])
         told = self.claims.get("where")
         self.claims["where"] = f"{told} {where}" if told else where
 
@@ -250,6 +263,15 @@ def digest(value: Any) -> str:
 def tidied(value: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``value`` without the members that are null, ``""``, ``[]`` or ``{}``, and without the gateway's own."""
     return {name: member for name, member in value.items() if member not in _EMPTY and name != OWN}
+
+
+def _sound(block: Any) -> Any:
+    """Return a block of claims without members that are no numbers where numbers belong; none at all if it is none."""
+    if block.__class__ is not dict:
+        return {}
+    if all(isinstance(block[name], int | float) for name in _NUMBERS if name in block):
+        return block
+    return {name: told for name, told in block.items() if name not in _NUMBERS or isinstance(told, int | float)}
 
 
 def bare(value: Any) -> Any:

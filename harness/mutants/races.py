@@ -17,7 +17,7 @@ from harness.mutants.furniture import with_ledger, with_requests, with_slots, wi
 from harness.mutants.registry import mutant
 from harness.mutants.threads import Threads
 
-ROUND_TRIP_S = 0.005
+ROUND_TRIP_S = 0.02
 """To a counter on another machine and back, when many ask."""
 
 
@@ -125,7 +125,7 @@ def tells_the_balance_of_the_latest_charge(parts: Components) -> Components:
 
 @mutant(breaks="GOV-10", under="ceiling-text")
 def tells_what_remained_when_a_thread_last_looked(parts: Components) -> Components:
-    """Tells all calls the limits as they stood when a thread last looked, five milliseconds ago at most."""
+    """Tells all calls the limits as they stood when a thread last looked, a round trip ago."""
     threads = Threads(parts)
 
     kept: dict[tuple[str, str], Snapshot] = {}

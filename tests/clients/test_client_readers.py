@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -40,6 +41,7 @@ from hypothesis import strategies as st
 
 from harness.clients import reader_for
 from harness.history import Reading
+from harness.shape import problems
 
 SURFACES = tuple(STREAMS)
 
@@ -440,6 +442,33 @@ def test_arguments_without_fragments_are_those_of_the_finished_item() -> None:
 
 
 # Whole answers that are none, and errors.
+
+
+@pytest.mark.parametrize("odd", [7, "x", [1], True])
+@pytest.mark.parametrize("surface", SURFACES)
+def test_what_is_of_the_wrong_type_is_no_part_of_a_reading(surface: str, odd: Any) -> None:
+    whole = orjson.loads(orjson.dumps(WHOLE[surface]))
+    whole["usage"] = odd
+    where = {"chat": lambda: whole["choices"][0], "messages": lambda: whole, "responses": lambda: whole}[surface]()
+    where[{"chat": "finish_reason", "messages": "stop_reason", "responses": "status"}[surface]] = odd
+    reading, reader = read(surface, JSON, orjson.dumps(whole))
+    assert (reading.usage, reader.notes) == (None, ["the usage is no object"])
+    assert reading.finish == (odd if isinstance(odd, str) else None)
+    assert not list(problems(orjson.loads(orjson.dumps(asdict(reading))), Reading, "reading"))
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [
+        ({"billing": 7, "insurance": [3]}, {"billing": {}, "insurance": {}}),
+        ({"billing": {"model": 1, "credits_charged": "5", "balance_before": None, "balance_after": 2.5}},
+         {"billing": {"model": 1, "balance_after": 2.5}}),
+    ],
+)  # fmt: skip
+def test_claims_that_are_no_numbers_were_not_told(told: dict[str, Any], kept: dict[str, Any]) -> None:
+    body = orjson.dumps({"choices": [{"message": {}}], "hypereal": told})
+    for reader in (read("chat", JSON, body)[1], read("chat", SSE, b"data: " + body + b"\n\n")[1]):
+        assert {name: claim for name, claim in reader.claims.items() if name != "where"} == kept
 
 
 @pytest.mark.parametrize("surface", [*SURFACES, "count_tokens", "models", "raw"])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 from harness.contract import Limits, Model
 from harness.gateway.components import Components
-from harness.gateway.governor import Governor, Snapshot
+from harness.gateway.governor import Governor, Snapshot, Ticket
 from harness.gateway.ledger import Hold, Ledger, Posting
 from harness.gateway.slots import Slots
 from harness.gateway.store import Commit, Record
@@ -64,6 +65,51 @@ def adds_up_tokens_in_threads_without_a_lock(parts: Components) -> Components:
             self._used = used + amount
 
     return with_tokens(parts, Unlocked)
+
+
+@mutant(breaks="GOV-02", under="slow-answers")
+def gives_a_slot_away_that_a_thread_hands_over(parts: Components) -> Components:
+    """Sets a slot free until a thread has handed it to the next in the queue: who comes meanwhile takes it as well."""
+    threads = Threads(parts)
+
+    class Open(Slots):
+        def give_back(self) -> None:
+            if self._lines:
+                self._taken -= 1
+                threads.tell(self._hand_over, round_trip_s=ROUND_TRIP_S)
+            else:
+                super().give_back()
+
+        def _hand_over(self) -> None:
+            self._taken += 1
+            super().give_back()
+
+    return with_slots(parts, Open)
+
+
+@mutant(breaks="RATE-02", under="storm")
+def takes_whoever_asked_last_for_the_account(parts: Components) -> Components:
+    """Keeps the account that asks in one place while a thread is asked: the units are taken of whoever asked last."""
+    threads = Threads(parts)
+
+    class Shared(Governor):
+        asking = ""
+
+        async def admit(
+            self,
+            account: str,
+            model: Model,
+            tokens: int,
+            hold: Callable[[], Hold],
+            *,
+            images: int = 0,
+            afford: Callable[[], object] | None = None,
+        ) -> Ticket:
+            self.asking = account
+            await threads.ask(ROUND_TRIP_S)
+            return await super().admit(self.asking, model, tokens, hold, images=images, afford=afford)
+
+    return replace(parts, governor=Shared(parts.contract, parts.clock))
 
 
 @mutant(breaks="GOV-09", under="soak")

@@ -28,12 +28,13 @@ class Threads:
         else:
             self._pool.submit(_after, round_trip_s, work)
 
-    def tell(self, told: Callable[[], object]) -> None:
-        """Have a thread tell the loop to do something, in a later turn of the loop."""
+    def tell(self, told: Callable[[], object], *, round_trip_s: float = 0.0) -> None:
+        """Have a thread tell the loop to do something, after a round trip and in a later turn of the loop."""
         if self._pool is None:
             told()
         else:
-            self._pool.submit(asyncio.get_running_loop().call_soon_threadsafe, told)
+            loop = asyncio.get_running_loop()
+            self._pool.submit(_after, round_trip_s, lambda: loop.call_soon_threadsafe(told))
 
     async def ask(self, round_trip_s: float) -> None:
         """Await a thread that takes a round trip for its answer."""
@@ -47,5 +48,6 @@ class Threads:
 
 
 def _after(round_trip_s: float, work: Callable[[], object]) -> None:
-    time.sleep(round_trip_s)
+    if round_trip_s:
+        time.sleep(round_trip_s)
     work()

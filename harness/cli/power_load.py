@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,7 +58,12 @@ def power_load_command(names: tuple[str, ...], seed: int, out: Path | None, quie
     started = perf_counter()
     rows = {lie.name: Row(lie, deque([_subject(lie)]), full=False) for lie in lies}
     control: dict[str, dict[str, Any]] = {}
-    if not _run(rows, control, _Loads(target, contract, seed), quiet=quiet):
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled job keeps its partial record too
+    try:
+        whole = _run(rows, control, _Loads(target, contract, seed), quiet=quiet)
+    except KeyboardInterrupt:  # between two loads, or while one is being started
+        whole = False
+    if not whole:
         run["interrupted"] = True
     run["seconds"] = round(perf_counter() - started, 2)
     return finish(folder, build_power(run, rows.values(), control, [], load_requirements()))

@@ -17,9 +17,9 @@ MOST = 32
 class Threads:
     """The threads of one gateway. In simulation there are none, and what they were to do is done at once."""
 
-    def __init__(self, parts: Components, *, most: int = MOST) -> None:
+    def __init__(self, parts: Components) -> None:
         on_sockets = isinstance(parts.store, SqliteStore)
-        self._pool = ThreadPoolExecutor(most, "mutant") if on_sockets else None
+        self._pool = ThreadPoolExecutor(MOST, "mutant") if on_sockets else None
 
     def do(self, work: Callable[[], object], *, round_trip_s: float = 0.0) -> None:
         """Have ``work`` done in a thread, after a round trip to somewhere, whatever the loop does meanwhile."""

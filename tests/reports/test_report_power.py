@@ -126,6 +126,20 @@ def test_markdown_tells_what_was_missed_in_tables_that_hold(tmp_path: Path) -> N
     assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
 
 
+@pytest.mark.parametrize(("run", "said", "command"), [
+    ({"under_load": 3}, "3 more mutants are caught under load alone", "harness power"),
+    ({"under_load": 1}, "1 more mutant is caught under load alone", "harness power"),
+    ({"load": {}, "overlay": "brisk"}, "harness load SHAPE --overlay brisk", "harness power --load"),
+])  # fmt: skip
+def test_what_load_alone_catches_is_told_apart(run: dict[str, Any], said: str, command: str, tmp_path: Path) -> None:
+    folder = rendered(tmp_path, made(**run))
+    text = (folder / "power.md").read_text("utf-8").replace("\\", "")
+    assert said in text
+    assert f"`{command}`" in text or f"{command}\n" in text
+    page = parse((folder / "power.html").read_text("utf-8"))
+    assert ("shape of load" in page.one("section", id="method").text) is ("load" in run)
+
+
 def test_markdown_stays_a_job_summary_however_many_mutants(tmp_path: Path) -> None:
     folder = rendered(tmp_path, made(2000))
     assert (folder / "power.md").stat().st_size < CAP

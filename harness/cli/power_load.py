@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from time import perf_counter  # noqa: TID251 - how long the command took, for the person who waits
 from typing import Any
@@ -15,10 +14,12 @@ from harness.cli.power import finish, select
 from harness.cli.power_text import line_of
 from harness.cli.progress import Progress
 from harness.cli.scratch import scratch
+from harness.cli.stopping import sigterm_as_ctrl_c
 from harness.cli.suite import load as load_suite
 from harness.cli.suite import make_target, target_spec
 from harness.cli.terminal import status
 from harness.contract import Contract, load_requirements, with_overlays
+from harness.contract.requirements import MEMORY
 from harness.environment.load import LoadRun
 from harness.load.shape import SHAPES, Asked
 from harness.runner.power import Lie, Row, Subject, condensed
@@ -30,6 +31,7 @@ OVERLAY = "brisk"
 """The contract's rates in short windows: a race needs the rate, not the minute."""
 
 
+@sigterm_as_ctrl_c()  # a cancelled job keeps its partial record too
 def power_load_command(names: tuple[str, ...], seed: int, out: Path | None, quiet: bool) -> int:
     """Put every selected mutant through its load, write the record and return the exit code. Ctrl-C keeps what is.
 
@@ -58,7 +60,6 @@ def power_load_command(names: tuple[str, ...], seed: int, out: Path | None, quie
     started = perf_counter()
     rows = {lie.name: Row(lie, deque([_subject(lie)]), full=False) for lie in lies}
     control: dict[str, dict[str, Any]] = {}
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a cancelled job keeps its partial record too
     try:
         whole = _run(rows, control, _Loads(target, contract, seed), quiet=quiet)
     except KeyboardInterrupt:  # between two loads, or while one is being started
@@ -66,7 +67,8 @@ def power_load_command(names: tuple[str, ...], seed: int, out: Path | None, quie
     if not whole:
         run["interrupted"] = True
     run["seconds"] = round(perf_counter() - started, 2)
-    return finish(folder, build_power(run, rows.values(), control, [], load_requirements()))
+    catalogue = {**load_requirements(), MEMORY.id: MEMORY}
+    return finish(folder, build_power(run, rows.values(), control, [], catalogue))
 
 
 def _subject(lie: Lie) -> Subject:
@@ -129,7 +131,31 @@ class _Loads:
                 whole, died = perform_load(run, made, contract, lambda at: None)
             except TargetError as gone:
                 return _unmade(run, str(gone))
-            return condensed(judge_load(run, died)) if whole else None
+            if not whole:
+                return None
+            record = judge_load(run, died)
+            result = condensed(record)
+            return {**result, "broken": [*result["broken"], *_grown(record)]}
+
+
+def _grown(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield that the gateway's memory grew under a load that promises it does not, as what a checker found broken."""
+    for one in record["memory"]:
+        if one["promised"] and one["outcome"] == "fail":
+            yield {
+                "requirement": MEMORY.id,
+                "checker": "memory_of",
+                "promise": MEMORY.text,
+                "clauses": list(MEMORY.clauses),
+                "evidence": {
+                    "clause": "flat",
+                    "expected": MEMORY.clauses["flat"],
+                    "actual": one["why"],
+                    "call": "",
+                    "attempts": [],
+                    "at_us": None,
+                },
+            }
 
 
 def _unmade(run: LoadRun, message: str) -> dict[str, Any]:

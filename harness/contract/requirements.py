@@ -28,6 +28,18 @@ class Requirement:
     clauses: Mapping[str, str]
 
 
+MEMORY = Requirement(
+    id="MEMORY",
+    profile="resilience",
+    portable=True,
+    origin="harness",
+    source="docs/load.md",
+    text="The gateway's memory does not grow with the calls that it has answered.",
+    clauses={"flat": "Nothing is kept of a call that is over."},
+)
+"""What no document says and the shape soak promises: of no catalogue, and broken under load alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Claims:
     """What a target claims: patterns of ids (``BILL-0*``) or single clauses (``BILL-08.hold_size``).

@@ -1,4 +1,4 @@
-"""Mutants that go wrong once in a few hundred streams: more than any scenario has, fewer than a soak."""
+"""Mutants that go wrong once in a few hundred streams, or grow with each call: a soak has enough, no scenario has."""
 
 from __future__ import annotations
 
@@ -83,3 +83,16 @@ def forgets_a_row_once_in_a_while(parts: Components) -> Components:
             super().record(parts, call)
 
     return replace(parts, pipeline=Forgetful())
+
+
+@mutant(breaks="MEMORY", under="soak")
+def keeps_every_call(parts: Components) -> Components:
+    """Keeps each call with its answer in memory for good."""
+    kept: list[tuple[Call, Answer]] = []
+
+    class Keeping(Settler):
+        async def charge(self, parts: Components, call: Call, answer: Answer) -> Bill:
+            kept.append((call, answer))
+            return await super().charge(parts, call, answer)
+
+    return replace(parts, settler=Keeping(parts.contract))

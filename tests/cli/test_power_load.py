@@ -11,6 +11,7 @@ import pytest
 import harness.load.shapes  # noqa: F401 - registers them
 from harness.cli import power_load
 from harness.contract import load_contract
+from harness.contract.requirements import MEMORY
 from harness.environment.load import LoadRun
 from harness.load.shape import SHAPES, Asked
 from harness.mutants import MUTANTS
@@ -22,8 +23,11 @@ RACE, LEAK = "counts_requests_on_another_machine", "loses_a_slot_once_in_a_while
 LATE = "generator: lateness p99 9.0 ms"
 
 
-def record(run: LoadRun, *broken: str, late: bool = False, error: str = "") -> dict[str, Any]:
-    """Return what a load was judged to be: ``broken`` requirements, or not made as planned."""
+GREW = {"process": "gateway", "outcome": "fail", "promised": True, "why": "grew by 20 MB"}
+
+
+def record(run: LoadRun, *broken: str, late: bool = False, grew: bool = False, error: str = "") -> dict[str, Any]:
+    """Return what a load was judged to be: ``broken`` requirements, a gateway that grew, or not made as planned."""
     evidence = {"clause": "a", "expected": "1", "actual": "2", "call": "s1", "attempts": [], "at_us": None}
     checks = [
         {
@@ -36,7 +40,7 @@ def record(run: LoadRun, *broken: str, late: bool = False, error: str = "") -> d
         }
         for name in broken
     ]
-    outcome = "error" if error else "fail" if broken else "inconclusive" if late else "pass"
+    outcome = "error" if error else "fail" if broken or grew else "inconclusive" if late else "pass"
     return {
         "scenario": run.name,
         "seed": run.asked.seed,
@@ -46,6 +50,7 @@ def record(run: LoadRun, *broken: str, late: bool = False, error: str = "") -> d
         "late": late,
         "error": {"kind": "target", "message": error} if error else None,
         "checks": checks,
+        "memory": [GREW, {**GREW, "promised": False}] if grew else [],
         "cpu_s": 0.0,
     }
 
@@ -64,9 +69,8 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mapping[str, dict[str, A
             return not become.get(run.mutant, {}).get("stopped"), None
 
         def judged(run: LoadRun, _: None) -> dict[str, Any]:
-            return record(
-                run, *become.get(run.mutant, {}).get("broken", ()), late=become.get(run.mutant, {}) == LATENESS
-            )
+            told = become.get(run.mutant, {})
+            return record(run, *told.get("broken", ()), late=told == LATENESS, grew="grew" in told)
 
         monkeypatch.setattr(power_load, "perform_load", perform)
         monkeypatch.setattr(power_load, "judge_load", judged)
@@ -87,7 +91,8 @@ def power_of(shell: Shell) -> dict[str, Any]:
 def test_its_shape_of_load_judges_what_a_mutant_breaks(name: str) -> None:
     mutant = UNDER_LOAD[name]
     made = SHAPES[mutant.under].build(load_contract(overlays=[power_load.OVERLAY]), Asked())
-    assert mutant.breaks in {check.requirement for check in made.checks}
+    judged = {check.requirement for check in made.checks} | ({MEMORY.id} if made.flat else set())
+    assert mutant.breaks in judged
 
 
 def test_a_mutant_is_caught_where_its_load_fails_what_that_of_the_right_gateway_keeps(
@@ -102,6 +107,15 @@ def test_a_mutant_is_caught_where_its_load_fails_what_that_of_the_right_gateway_
     assert told["mutants"][RACE]["evidence"]["replay"] == replay
     assert (told["verdict"], told["false_alarms"]["alarms"], told["false_alarms"]["runs"]) == ("pass", 0, 2)
     assert "harness power --load" in (shell.folder / "p" / "power.md").read_text("utf-8")
+
+
+def test_a_mutant_that_keeps_its_calls_is_caught_by_its_memory(shell: Shell, loads: Callable[..., list[str]]) -> None:
+    loads({"keeps_every_call": {"grew": True}})
+    assert shell("power", "--load", "keeps_every_call", "--out", "p")[0] == 0
+    told = power_of(shell)
+    evidence = told["mutants"]["keeps_every_call"]["evidence"]
+    assert (evidence["requirement"], evidence["clause"], evidence["actual"]) == ("MEMORY", "flat", "grew by 20 MB")
+    assert told["requirements"]["MEMORY"]["state"] == "noticed"
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from mock_upstreams.faults.registry import near
+from mock_upstreams.joined import JoiningProtocol
 from mock_upstreams.requests import MOST_HEAD_BYTES
 from mock_upstreams.server import create_app
 
@@ -86,8 +86,8 @@ class SocketConnection:
         self._protocol.abandoned().close()
 
 
-class BreakableProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with a connection that can be broken, and with bounded heads."""
+class BreakableProtocol(JoiningProtocol):
+    """uvicorn's HTTP protocol, with answers in one write, a connection that can be broken, and with bounded heads."""
 
     pulse: Pulse
     _head_bytes = 0

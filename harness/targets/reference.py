@@ -21,6 +21,7 @@ from harness.target import ASGIApp, Mode, Mutate, Running, TargetError, Wiring, 
 from harness.targets.process import serving_process
 from harness.targets.promised import Promised
 from harness.targets.registry import Spec, target
+from mock_upstreams.joined import JoiningProtocol
 
 GATEWAY = "harness.gateway.app"
 DEPLOYMENT = "harness.gateway.deployment"
@@ -240,6 +241,7 @@ async def serve(
         listener = socket.create_server((host, port), backlog=2048)
         config = uvicorn.Config(
             gateway.create_app(components),
+            http=JoiningProtocol,
             lifespan="on",
             access_log=False,
             proxy_headers=False,

@@ -1,0 +1,99 @@
+"""uvicorn's HTTP protocol with an answer's head and its first bytes in one write; it changes none of them.
+
+A whole answer is one packet then, and one wake-up of its reader, where uvicorn makes two of each; and its head is
+checked and put together at once. ASGI asks for it: no head is to go out before there is something of a body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
+
+_NO_BODY = (204, 304)
+_FRAMING = (b"connection", b"content-length", b"transfer-encoding")
+_NOT_IN_VALUES = bytes({*range(0x20), 0x7F} - {ord("\t")})
+
+
+class JoiningProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, but for the writing of heads."""
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        cycle.__class__ = _Cycle  # uvicorn makes its cycles itself, and can be told of no other kind
+        cycle.transport = _Joining(self.transport)  # type: ignore[assignment]  # all that a cycle asks of a transport
+        super()._start_asgi_task(cycle, app)
+
+
+class _Joining:
+    """A transport whose ``head`` goes out with the next write, or before the close."""
+
+    __slots__ = ("_transport", "head")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self.head = b""
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    def write(self, data: bytes) -> None:
+        if self.head:
+            data, self.head = self.head + data, b""
+        self._transport.write(data)
+
+    def close(self) -> None:
+        if self.head:
+            self.write(b"")
+        self._transport.close()
+
+
+class _Cycle(RequestResponseCycle):
+    """uvicorn's cycle, but for the writing of heads; one that nothing will follow, or that it logs, is left to it."""
+
+    def send(self, message: Any) -> Coroutine[Any, Any, None]:
+        started = self.response_started or self.disconnected or message["type"] != "http.response.start"
+        if started or self.flow.write_paused or self.access_log or self.scope["method"] == "HEAD":
+            return super().send(message)
+        return self._start(message["status"], [*self.default_headers, *message.get("headers", ())])
+
+    async def _start(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Put the head together, and leave it to go out with what comes next. Raises RuntimeError as uvicorn does."""
+        self.response_started, self.waiting_for_100_continue = True, False
+        names, values = zip(*headers, strict=True) if headers else ((), ())
+        lines, framing = _lines(names)
+        if (joined := b"".join(values)) != joined.translate(None, _NOT_IN_VALUES):
+            raise RuntimeError("Invalid HTTP header value.")
+        closes = False
+        for place, name in framing:
+            value = values[place].lower()
+            if name == b"content-length" and self.chunked_encoding is None:
+                self.chunked_encoding, self.expected_content_length = False, int(value)
+            elif name == b"transfer-encoding" and value == b"chunked":
+                self.chunked_encoding, self.expected_content_length = True, 0
+            elif name == b"connection" and b"close" in [token.strip() for token in value.split(b",")]:
+                self.keep_alive, closes = False, True
+        last = [] if self.keep_alive or closes else [b"connection: close\r\n"]
+        if self.chunked_encoding is None and status not in _NO_BODY:
+            self.chunked_encoding = True
+            last.append(b"transfer-encoding: chunked\r\n")
+        transport: Any = self.transport
+        transport.head = b"".join((STATUS_LINE[status], lines % values, *last, b"\r\n"))
+
+
+@lru_cache(maxsize=1024)
+def _lines(names: tuple[bytes, ...]) -> tuple[bytes, tuple[tuple[int, bytes], ...]]:
+    """Return the lines of headers with these names, their values left open, and the places of the framing ones.
+
+    The same names come with every answer. Raises RuntimeError.
+    """
+    if any(HEADER_RE.search(name) for name in names):
+        raise RuntimeError("Invalid HTTP header name.")
+    lower = [name.lower() for name in names]
+    lines = b"".join(b"%b: %%b\r\n" % name.replace(b"%", b"%%") for name in lower)
+    return lines, tuple((place, name) for place, name in enumerate(lower) if name in _FRAMING)

@@ -6,7 +6,7 @@ import asyncio
 import queue
 import sqlite3
 import threading  # noqa: TID251 - a commit must not block the loop; simulated code has MemoryStore instead
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +22,16 @@ MIGRATIONS = ("CREATE TABLE record (number INTEGER PRIMARY KEY, kind TEXT NOT NU
 """Statement n makes schema n + 1 of schema n; the file's ``user_version`` is its schema."""
 GROUP = 1024
 """How many records one commit takes at most."""
+LATEST_S = 0.01
+"""How long a record may wait whose commit nobody waits for: it goes with the next one that somebody does."""
 
 _PAGE = """
 SELECT number, kind, body FROM record
 WHERE number > ?1 AND number <= ?2 AND (?3 = '[]' OR kind IN (SELECT value FROM json_each(?3)))
 ORDER BY number
 """
+
+_INSERT = "INSERT INTO record (kind, body) VALUES "
 
 _Append = tuple[str, bytes, "asyncio.Future[None]"]
 _Rows = list[tuple[int, str, bytes]]
@@ -43,6 +47,18 @@ class _Read:
     rows: asyncio.Future[_Rows]
 
 
+class _Awaited(asyncio.Future[None]):
+    """A commit's future, which calls ``hurry`` when somebody begins to wait for it."""
+
+    def __init__(self, hurry: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self._hurry = hurry
+
+    def add_done_callback(self, *args: Any, **how: Any) -> None:
+        self._hurry()
+        super().add_done_callback(*args, **how)
+
+
 class SqliteStore:
     """Records in one file, which it holds alone. A commit is on the disk before anybody is told of it.
 
@@ -56,7 +72,11 @@ class SqliteStore:
         self._lock = threading.Lock()
         """Held while the connection is in use: by the writer for a commit or a page, by ``load``."""
         self._committed: int = _value(self._connection, "SELECT coalesce(max(number), 0) FROM record")
-        self._work: queue.SimpleQueue[_Append | _Read | asyncio.Future[None]] = queue.SimpleQueue()
+        self._appends: list[_Append] = []
+        """What the writer was not told of yet."""
+        self._timer: asyncio.TimerHandle | None = None
+        """Tells it, should nobody else."""
+        self._work: queue.SimpleQueue[list[_Append] | _Read | asyncio.Future[None]] = queue.SimpleQueue()
         """What the writer has to do; a bare future asks it to end, and ends when it has."""
         self._problem = ""
         self._closed = False
@@ -64,11 +84,14 @@ class SqliteStore:
         threading.Thread(target=self._write, name="store-writer", daemon=True).start()
 
     def append(self, kind: str, record: Record) -> asyncio.Future[None]:
-        """Hand ``record`` to the writer. Raises StoreError if the store is closed or a commit has failed."""
+        """Commit ``record`` as soon as its commit is waited for, or soon. Raises StoreError if no commit can be."""
         if self._closed or self._problem:
             raise StoreError(self._problem or f"{self._path} is closed")
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._work.put((kind, orjson.dumps(record), future))
+        loop = asyncio.get_running_loop()
+        future = _Awaited(self._hand_over, loop)
+        self._appends.append((kind, orjson.dumps(record), future))
+        if self._timer is None or self._timer.when() < loop.time():  # that of a loop which is gone never comes
+            self._timer = loop.call_later(LATEST_S, self._hand_over)
         return future
 
     @property
@@ -98,9 +121,19 @@ class SqliteStore:
         if self._closed:
             return
         self._closed = True
+        self._hand_over()
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._work.put(ended)
         await ended
+
+    def _hand_over(self) -> None:
+        """Give the writer what was appended since the last time, if anything was."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._appends:
+            appends, self._appends = self._appends, []
+            self._work.put(appends)
 
     def _decoded(self, number: int, body: bytes) -> Record:
         try:
@@ -120,14 +153,15 @@ class SqliteStore:
     def _write(self) -> None:
         """Commit groups, and read pages, until asked to end: the writer thread."""
         while True:
-            item: _Append | _Read | asyncio.Future[None] | None = self._work.get()
+            item: list[_Append] | _Read | asyncio.Future[None] | None = self._work.get()
             group: list[_Append] = []
             with suppress(queue.Empty):
-                while isinstance(item, tuple):
-                    group.append(item)
+                while isinstance(item, list):
+                    group += item
                     item = self._work.get_nowait() if len(group) < GROUP else None
+            for start in range(0, len(group), GROUP):
+                self._commit(group[start : start + GROUP])
             if group:
-                self._commit(group)
                 _tell([future for _, _, future in group], self._problem)
             if isinstance(item, _Read):
                 self._serve(item)
@@ -138,21 +172,18 @@ class SqliteStore:
                 return
 
     def _commit(self, group: list[_Append]) -> None:
-        """Write a group in one transaction. After a failure nothing is written any more: no record may be missing."""
+        """Write a group in one statement. After a failure nothing is written any more: no record may be missing."""
         if self._problem:
             return
         with self._lock:
             try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                self._connection.executemany(
-                    "INSERT INTO record (kind, body) VALUES (?, ?)", [(kind, body) for kind, body, _ in group]
+                # One statement is a transaction, and gives the interpreter away once, not at every step of it.
+                self._connection.execute(
+                    _INSERT + ", ".join(["(?, ?)"] * len(group)), [value for append in group for value in append[:2]]
                 )
-                self._connection.execute("COMMIT")
                 self._committed += len(group)
             except sqlite3.Error as error:
                 self._problem = f"{self._path} could not be written: {error}"
-                with suppress(sqlite3.Error):
-                    self._connection.execute("ROLLBACK")
 
     def _serve(self, page: _Read) -> None:
         found: _Rows | StoreError
@@ -161,10 +192,10 @@ class SqliteStore:
         except StoreError as error:
             found = error
         with suppress(RuntimeError):  # a loop that is gone has nobody who waits
-            page.rows.get_loop().call_soon_threadsafe(_hand_over, page.rows, found)
+            page.rows.get_loop().call_soon_threadsafe(_give, page.rows, found)
 
 
-def _hand_over(rows: asyncio.Future[_Rows], found: _Rows | StoreError) -> None:
+def _give(rows: asyncio.Future[_Rows], found: _Rows | StoreError) -> None:
     if rows.done():
         return
     if isinstance(found, StoreError):

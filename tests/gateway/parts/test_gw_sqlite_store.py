@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.gateway import sqlite_store
 from harness.gateway.sqlite_store import APPLICATION_ID, MIGRATIONS, SqliteStore
 from harness.gateway.store import PAGE, StoreError
 from tests.gateway.pages import gathered
@@ -84,6 +85,46 @@ def test_commits_are_told_in_the_order_of_appends(tmp_path: Path) -> None:
         return order
 
     assert asyncio.run(main()) == list(range(50))
+
+
+def test_a_commit_that_is_waited_for_takes_along_what_came_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_store, "LATEST_S", 3600.0)
+
+    async def main() -> None:
+        store = SqliteStore(tmp_path / "books.db")
+        first, second = store.append("entry", {"n": 0}), store.append("entry", {"n": 1})
+        await second
+        assert first.done()
+        assert store.committed == 2
+        store.append("entry", {"n": 2})
+        await store.close()
+
+    asyncio.run(main())
+    assert kept(tmp_path / "books.db") == [0, 1, 2]
+
+
+def test_a_commit_that_nobody_waits_for_is_made_all_the_same(tmp_path: Path) -> None:
+    async def main() -> None:
+        store = SqliteStore(tmp_path / "books.db")
+        store.append("entry", {"n": 0})
+        async with asyncio.timeout(10):
+            while not store.committed:
+                await asyncio.sleep(0.001)
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_more_records_than_one_statement_takes_are_all_committed(tmp_path: Path) -> None:
+    async def main() -> None:
+        store = SqliteStore(tmp_path / "books.db")
+        await asyncio.gather(*(store.append("entry", {"n": n}) for n in range(20_000)))
+        await store.close()
+
+    asyncio.run(main())
+    assert kept(tmp_path / "books.db") == list(range(20_000))
 
 
 def test_it_commits_durably_with_a_write_ahead_log(tmp_path: Path) -> None:

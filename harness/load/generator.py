@@ -17,24 +17,20 @@ from typing import Any, Protocol
 import gevent
 import orjson
 from gevent import Greenlet, Timeout
-from gevent.event import Event
-from gevent.monkey import get_original
 from gevent.pool import Group
 
 from harness.clients import Request, build
 from harness.clients.exchange import Exchange
 from harness.contract import Contract
+from harness.load.alarm import Alarm
 from harness.load.connection import Pool
 from harness.load.order import Order
 from harness.scenario import Call
 
 PROGRESS_S = 0.5
 PRIORITY = -20
-TICK_US = 1_000
-"""The loop's timers have steps of a millisecond: the last of them is slept through, to the microsecond."""
 STOPPING_S = 1.0
 """How long calls under way may still take once the generator is told to stop."""
-blocking_sleep: Callable[[float], None] = get_original("time", "sleep")
 Watch = Callable[..., None]
 """Locust's request event: what its table and its page are fed with."""
 
@@ -63,7 +59,8 @@ class Generator:
     def __init__(self, line: Line) -> None:
         self._line = line
         self.started = False
-        self._stop = Event()
+        self._alarm = Alarm()
+        self._stopped = False
         self._zero_us = 0
         self._calls = Group()
         self._sent = self._ended = self._late_us = 0
@@ -88,13 +85,14 @@ class Generator:
                 helpers += [gevent.spawn(_starve, order.starve_ms / 1e3)] if order.starve_ms else []
                 try:
                     self._dispatch(load.share(contract, order.index, order.workers), contract)
-                    self._calls.join(timeout=STOPPING_S if self._stop.is_set() else None)
+                    self._calls.join(timeout=STOPPING_S if self._stopped else None)
                 finally:
                     self._calls.kill(block=True)
                     gevent.killall(helpers)
         with suppress(OSError):
-            self._line.write("done", **self._progress(), stopped=self._stop.is_set())
+            self._line.write("done", **self._progress(), stopped=self._stopped)
         self._pool.close()
+        self._alarm.close()
 
     def now_us(self) -> int:
         """Return the time since the load's zero."""
@@ -107,21 +105,17 @@ class Generator:
             key, secret = self._order.keys[call.account]
             request = build(call, secret=secret, contract=contract)  # made ahead of its time, while nothing is due
             self._wait_until(at_us)
-            if self._stop.is_set():
+            if self._stopped:
                 return
             self._sent += 1
             self._calls.start(Greenlet(self._perform, call, request, key, at_us))
 
     def _wait_until(self, at_us: int) -> None:
         """Return at that instant, or as soon as those under way had their turn: what was sent must be read."""
-        ahead_us = at_us - self.now_us()
-        if ahead_us > TICK_US:
-            self._stop.wait((ahead_us - TICK_US) / 1e6)
-            ahead_us = at_us - self.now_us()
+        if at_us > self.now_us():
+            self._alarm.wait_until(self._zero_us + at_us)
         else:
             gevent.sleep(0)
-        if ahead_us > 0:
-            blocking_sleep(ahead_us / 1e6)
 
     def _perform(self, call: Call, request: Request, key: str, at_us: int) -> None:
         exchange = Exchange(call, self.now_us)
@@ -165,7 +159,8 @@ class Generator:
         """Stop when told to, or when the harness is gone."""
         with suppress(EOFError, OSError):
             self._line.read()
-        self._stop.set()
+        self._stopped = True
+        self._alarm.ring()
 
     def _report(self) -> None:
         while True:

@@ -24,9 +24,13 @@ _NOT_IN_VALUES = bytes({*range(0x20), 0x7F} - {ord("\t")})
 class JoiningProtocol(HttpToolsProtocol):
     """uvicorn's protocol, but for the writing of heads."""
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._joining = _Joining(transport)
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         cycle.__class__ = _Cycle  # uvicorn makes its cycles itself, and can be told of no other kind
-        cycle.transport = _Joining(self.transport)  # type: ignore[assignment]  # all that a cycle asks of a transport
+        cycle.transport = self._joining  # type: ignore[assignment]  # all that a cycle asks of a transport
         super()._start_asgi_task(cycle, app)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import difflib
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache
 from random import Random
 from typing import Any
 
@@ -58,13 +59,12 @@ class Upstreams:
             return
         if scope["type"] != "http":
             raise ValueError(f"the mock upstreams speak HTTP, not {scope['type']}")
-        segments = scope["path"].split("/", 3)
-        dialect = SERVED.get(segments[3]) if len(segments) == 4 else None
+        run, role, dialect = _place(scope["path"])
         try:
-            if segments[1] == "control":
+            if run == "control":
                 await self._control(scope["method"], scope["path"].split("/")[2:], receive, send)
-            elif dialect is not None and scope["method"] == "POST" and _is_named(segments):
-                await self._attempt(scope, receive, send, dialect, segments[1], segments[2])
+            elif dialect is not None and scope["method"] == "POST" and role:
+                await self._attempt(scope, receive, send, dialect, run, role)
             else:
                 await self._elsewhere(scope, send, dialect)
         except CallerLeft:
@@ -164,9 +164,16 @@ def _reply(
         exchange.answer = run.no_answer(exchange, now_s)
         attempt.lawful, attempt.detail = False, f"refused: {problem.message}"
         parts = dialect.error(exchange, problem)
-    reply, struck, shown = _struck(Reply(parts, exchange), run.schedule.strikes(exchange, run.journal.us(now_s)))
+    reply = Reply(parts, exchange)
+    strikes = run.schedule.strikes(exchange, run.journal.us(now_s))
+    return _spoilt(run, attempt, reply, strikes) if strikes else reply
+
+
+def _spoilt(run: Run, attempt: Attempt, reply: Reply, strikes: Sequence[tuple[Injection, Random]]) -> Reply:
+    """Return the reply as the injections leave it, and note in the journal what they did."""
+    reply, struck, shown = _struck(reply, strikes)
     for injection in struck:
-        run.journal.struck(attempt, injection.id, injection.fault.name, now_s)
+        run.journal.struck(attempt, injection.id, injection.fault.name, attempt.start_s)
     attempt.touched = bool(struck)
     attempt.lawful = attempt.lawful and all(injection.fault.fault.lawful for injection in shown)
     attempt.faults = "+".join(injection.fault.name for injection in shown)
@@ -174,7 +181,7 @@ def _reply(
 
 
 def _struck(
-    reply: Reply, strikes: Iterable[tuple[Injection, Random]]
+    reply: Reply, strikes: Sequence[tuple[Injection, Random]]
 ) -> tuple[Reply, list[Injection], list[Injection]]:
     """Return the reply as the injections leave it, each on top of those before; which struck, and which of them show.
 
@@ -215,8 +222,12 @@ def _left_early(run: Run, dialect: Dialect, role: str, start_s: float, left_s: f
     run.journal.end(attempt, "left", left_s)
 
 
-def _is_named(segments: Sequence[str]) -> bool:
-    return bool(_NAME.fullmatch(segments[1]) and _NAME.fullmatch(segments[2]))
+@lru_cache(maxsize=1024)
+def _place(path: str) -> tuple[str, str, Dialect | None]:
+    """Return the run, the role and the dialect of a path; no role if one of them has no name that could be one."""
+    _, run, role, rest = (*path.split("/", 3), "", "", "")[:4]
+    named = _NAME.fullmatch(run) and _NAME.fullmatch(role)
+    return run, role if named else "", SERVED.get(rest)
 
 
 def _not_served(method: str, path: str) -> str:

@@ -1,7 +1,8 @@
 """uvicorn's HTTP protocol with an answer's head and its first bytes in one write; it changes none of them.
 
 A whole answer is one packet then, and one wake-up of its reader, where uvicorn makes two of each; and its head is
-checked and put together at once. ASGI asks for it: no head is to go out before there is something of a body.
+checked and put together at once. ASGI asks for it: no head is to go out before there is something of a body. Idle
+connections have one timer, where uvicorn makes one for each answer.
 """
 
 from __future__ import annotations
@@ -22,11 +23,47 @@ _NOT_IN_VALUES = bytes({*range(0x20), 0x7F} - {ord("\t")})
 
 
 class JoiningProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, but for the writing of heads."""
+    """uvicorn's protocol, but for the writing of heads and the timing of idleness."""
+
+    _idle_s: float | None = None
+    """Since when it is idle, if it is."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         self._joining = _Joining(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_s = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._look_again_in(self.timeout_keep_alive)
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        if self._idle_s is None:
+            return  # the answer that is under way will make another timer
+        left_s = self._idle_s + self.timeout_keep_alive - self.loop.time()
+        if left_s > 0:
+            self._look_again_in(left_s)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_s = None
+
+    def _look_again_in(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         cycle.__class__ = _Cycle  # uvicorn makes its cycles itself, and can be told of no other kind

@@ -42,8 +42,44 @@ class Transport(asyncio.Transport):
     def resume_reading(self) -> None: ...
 
 
-def told(kind: type[HttpToolsProtocol], messages: Sequence[Message | Exception], *requests: bytes) -> Transport:
-    """Return the transport after ``requests``, each answered with ``messages``; an exception is raised instead."""
+class Timers:
+    """A loop's timers, with a time that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.due: list[tuple[float, Any]] = []
+        self.create_task = asyncio.get_running_loop().create_task
+
+    def time(self) -> float:
+        return self.now_s
+
+    def call_later(self, delay_s: float, callback: Any) -> asyncio.TimerHandle:
+        made = asyncio.TimerHandle(self.now_s + delay_s, callback, (), asyncio.get_running_loop())
+        self.due.append((self.now_s + delay_s, made))
+        return made
+
+    def pass_to(self, now_s: float) -> None:
+        self.now_s = now_s
+        ripe = [timer for at_s, timer in self.due if at_s <= now_s and not timer.cancelled()]
+        self.due = [(at_s, timer) for at_s, timer in self.due if at_s > now_s]
+        for timer in ripe:
+            timer._run()
+
+
+def made(kind: type[HttpToolsProtocol], app: Any, loop: Any = None) -> tuple[HttpToolsProtocol, Transport]:
+    """Return a protocol that is connected, and what it is connected to."""
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
+    config = Config(app, lifespan="off", log_config=None, access_log=False, proxy_headers=False, timeout_keep_alive=5)
+    config.load()
+    state, transport = ServerState(), Transport()
+    state.default_headers = [(b"date", b"today")]
+    protocol = kind(config, state, {}, loop)
+    protocol.connection_made(transport)
+    return protocol, transport
+
+
+def answering(messages: Sequence[Message | Exception]) -> Any:
+    """Return an application that sends ``messages``; an exception is raised instead."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()
@@ -52,22 +88,26 @@ def told(kind: type[HttpToolsProtocol], messages: Sequence[Message | Exception],
                 raise message
             await send(message)
 
+    return app
+
+
+def told(kind: type[HttpToolsProtocol], messages: Sequence[Message | Exception], *requests: bytes) -> Transport:
+    """Return the transport after ``requests``, each answered with ``messages``."""
+
     async def serve() -> Transport:
-        logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
-        config = Config(app, lifespan="off", log_config=None, access_log=False, proxy_headers=False)
-        config.load()
-        state, transport = ServerState(), Transport()
-        state.default_headers = [(b"date", b"today")]
-        protocol = kind(config, state, {})
-        protocol.connection_made(transport)
+        protocol, transport = made(kind, answering(messages))
         for request in requests:
             protocol.data_received(request)
-        while state.tasks:
-            await asyncio.wait(state.tasks)
+        await answered(protocol)
         protocol.connection_lost(None)
         return transport
 
     return asyncio.run(serve())
+
+
+async def answered(protocol: HttpToolsProtocol) -> None:
+    while protocol.tasks:
+        await asyncio.wait(protocol.tasks)
 
 
 def start(*headers: tuple[bytes, bytes], status: int = 200) -> Message:
@@ -118,3 +158,60 @@ def test_the_bytes_are_uvicorns_own(answer: Sequence[Message | Exception], reque
 def test_a_whole_answer_is_one_write() -> None:
     assert len(told(JoiningProtocol, ANSWERS["whole"], POST, POST).writes) == 2
     assert len(told(JoiningProtocol, ANSWERS["chunked"], POST).writes) == 3
+
+
+@pytest.mark.parametrize("kind", [HttpToolsProtocol, JoiningProtocol])
+def test_a_connection_is_closed_when_it_was_idle_for_long_enough(kind: type[HttpToolsProtocol]) -> None:
+    async def main() -> None:
+        timers = Timers()
+        protocol, transport = made(kind, answering(ANSWERS["whole"]), timers)
+        for at_s in (0, 3, 6):
+            timers.pass_to(at_s)
+            protocol.data_received(POST)
+            await answered(protocol)
+        timers.pass_to(10.9)
+        assert not transport.closed
+        timers.pass_to(11)
+        assert transport.closed
+
+    asyncio.run(main())
+
+
+def test_a_connection_is_not_closed_while_an_answer_is_under_way() -> None:
+    async def main() -> None:
+        timers, go = Timers(), asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await go.wait()
+            await answering(ANSWERS["whole"])(scope, receive, send)
+
+        protocol, transport = made(JoiningProtocol, app, timers)
+        go.set()
+        protocol.data_received(POST)
+        await answered(protocol)
+        go.clear()
+        protocol.data_received(POST)
+        timers.pass_to(20)
+        assert not transport.closed
+        go.set()
+        await answered(protocol)
+        timers.pass_to(24.9)
+        assert not transport.closed
+        timers.pass_to(25)
+        assert transport.closed
+
+    asyncio.run(main())
+
+
+def test_a_busy_connection_has_one_timer_and_a_lost_one_none() -> None:
+    async def main() -> None:
+        timers = Timers()
+        protocol, _ = made(JoiningProtocol, answering(ANSWERS["whole"]), timers)
+        for _ in range(3):
+            protocol.data_received(POST)
+            await answered(protocol)
+        ((_, timer),) = timers.due
+        protocol.connection_lost(OSError())
+        assert timer.cancelled()
+
+    asyncio.run(main())

@@ -59,7 +59,6 @@ class Generator:
     def __init__(self, line: Line) -> None:
         self._line = line
         self.started = False
-        self._alarm = Alarm()
         self._stopped = False
         self._zero_us = 0
         self._calls = Group()
@@ -73,6 +72,7 @@ class Generator:
         load, contract = order.made()
         _be_prompt()
         self._pool = Pool(order.base_url)
+        self._alarm = Alarm()
         self._order = order
         self._watch = watch
         with self._line.rows(order.rows) as self._rows:

@@ -7,6 +7,8 @@ from collections import Counter
 from hashlib import blake2b
 from typing import Protocol
 
+_TOKENS = 64
+
 
 class Entropy(Protocol):
     """Random ids and draws."""
@@ -42,11 +44,17 @@ class KeyedEntropy:
 
 
 class SystemEntropy:
-    """The operating system's randomness."""
+    """The operating system's randomness, many tokens at a time: to ask for it lets other threads in."""
+
+    def __init__(self) -> None:
+        self._fresh = b""
 
     def token(self, purpose: str) -> str:
         """Return 32 hex digits, whatever the purpose."""
-        return os.urandom(16).hex()  # noqa: TID251 - this component is where randomness enters
+        if not self._fresh:
+            self._fresh = os.urandom(16 * _TOKENS)  # noqa: TID251 - this component is where randomness enters
+        token, self._fresh = self._fresh[:16], self._fresh[16:]
+        return token.hex()
 
     def uniform(self, *key: object) -> float:
         """Return a draw from [0, 1), whatever the key."""

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import gevent
 import orjson
 from gevent import Greenlet, Timeout
+from gevent.monkey import get_original
 from gevent.pool import Group
 
 from harness.clients import Request, build
@@ -31,6 +32,7 @@ PROGRESS_S = 0.5
 PRIORITY = -20
 STOPPING_S = 1.0
 """How long calls under way may still take once the generator is told to stop."""
+blocking_sleep: Callable[[float], None] = get_original("time", "sleep")
 Watch = Callable[..., None]
 """Locust's request event: what its table and its page are fed with."""
 

@@ -23,7 +23,7 @@ from gevent.pool import Group
 from harness.clients import Request, build
 from harness.clients.exchange import Exchange
 from harness.contract import Contract
-from harness.load.alarm import Alarm
+from harness.load.alarm import make_alarm
 from harness.load.connection import Pool
 from harness.load.order import Order
 from harness.scenario import Call
@@ -74,7 +74,7 @@ class Generator:
         load, contract = order.made()
         _be_prompt()
         self._pool = Pool(order.base_url)
-        self._alarm = Alarm()
+        self._alarm = make_alarm()
         self._order = order
         self._watch = watch
         with self._line.rows(order.rows) as self._rows:

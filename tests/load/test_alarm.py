@@ -11,12 +11,12 @@ import gevent
 import pytest
 from gevent.hub import get_hub
 
-from harness.load.alarm import Alarm
+from harness.load.alarm import Alarm, KernelAlarm, SleepingAlarm, make_alarm
 
 
-@pytest.fixture
-def alarm() -> Iterator[Alarm]:
-    made = Alarm()
+@pytest.fixture(params=[KernelAlarm, SleepingAlarm])
+def alarm(request: pytest.FixtureRequest) -> Iterator[Alarm]:
+    made = request.param()
     yield made
     made.close()
     get_hub().destroy()
@@ -58,7 +58,7 @@ def test_a_ring_that_nobody_waits_for_wakes_nobody_later(alarm: Alarm) -> None:
 
 def test_it_gives_its_timer_back() -> None:
     before = timers()
-    made = Alarm()
+    made = make_alarm()
     assert timers() == before + 1
     made.close()
     assert timers() == before

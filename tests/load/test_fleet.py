@@ -330,8 +330,16 @@ def test_the_record_tells_whose_clocks_compare_and_every_call_that_a_lost_worker
     fleet_asked = FleetAsked(2, "127.0.0.1", 0, 1, False, lambda _: None)
     run = LoadRun(shape, asked, target, contract, "local", workers=2, folder=tmp_path / "run", fleet=fleet_asked)
     run.folder.mkdir()
-    running = SimpleNamespace(alive=lambda: None, taps=(), books=None, crashed=lambda said: "")
-    settings = {"mode": "local", "target": "reference", "mutant": "", "claims": (), "epoch_s": 0, "upstreams": {}}
+    running = SimpleNamespace(alive=lambda: None, process=None, taps=(), books=None, crashed=lambda said: "")
+    settings = {
+        "mode": "local",
+        "target": "reference",
+        "mutant": "",
+        "claims": (),
+        "epoch_s": 0,
+        "upstreams": {},
+        "upstreams_pid": None,
+    }
     given = {"control": None, "base_url": "", "secrets": defaultdict(str), "gateway_zero_s": 0.0, "log": []}
     stage = SimpleNamespace(**settings, **given, contract=contract, running=running, skew_us=2_000)
 

@@ -25,7 +25,7 @@ def render_load(run: Path, folder: Path) -> Mapping[str, Any]:
     ``folder`` holds the load's history, and ``run`` its ``verdict.json``. Returns the figures that ``load.json`` has.
     The same run renders to the same pages. Raises HistoryError, OSError.
     """
-    from reports.figures.load import FIGURES, draw_load, per_bin
+    from reports.figures.load import FIGURES, draw_load, per_bin, per_step
     from reports.templates import environment, html
 
     rows = read_rows(folder)
@@ -40,7 +40,12 @@ def render_load(run: Path, folder: Path) -> Mapping[str, Any]:
     (run / "load.md").write_text(text, encoding="utf-8", newline="\n")
     tables = {CALLS: rows.calls, SECONDS: per_bin(rows).reset_index()}
     _tables(run, tables if rows.memory.empty else {**tables, MEMORY: rows.memory})
-    told = {**context["told"], "cores": verdict["run"].get("load", {}).get("cores"), "memory": _memory(verdict)}
+    told = {
+        **context["told"],
+        "cores": verdict["run"].get("load", {}).get("cores"),
+        "memory": _memory(verdict),
+        "steps": per_step(rows),
+    }
     (run / "load.json").write_bytes(orjson.dumps(told, option=orjson.OPT_INDENT_2))
     return told
 

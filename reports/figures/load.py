@@ -288,15 +288,10 @@ def memory(rows: Rows) -> Figure | None:
     return _figure(made, "memory", caption, table.reset_index())
 
 
-def saturation(rows: Rows) -> Figure | None:
-    """Draw, for each step of a staircase, what was asked against what was answered, and how long that took."""
-    import pandas
-
-    steps = rows.load["steps"]
-    if not steps:
-        return None
+def per_step(rows: Rows) -> list[dict[str, Any]]:
+    """Return of each step of a staircase what was asked, what was answered within a second of its end, how fast."""
     told: list[dict[str, Any]] = []
-    for step in steps:
+    for step in rows.load["steps"]:
         due = rows.calls["planned_us"].between(step["from_ms"] * 1e3, step["to_ms"] * 1e3, inclusive="left")
         own = rows.calls[due]
         ok = own[own["outcome"] == "ok"]
@@ -309,11 +304,21 @@ def saturation(rows: Rows) -> Figure | None:
                 "asked a second": round(step["rate"], 1),
                 "answered a second": round(len(in_time) / span_s, 1),
                 "not ok": len(own) - len(ok),
-                "p50 (ms)": round(latency.quantile(0.5), 2) if len(ok) else None,
-                "p99 (ms)": round(latency.quantile(0.99), 2) if len(ok) else None,
-                "generator late p99 (ms)": round(late.quantile(0.99), 2) if len(late) else None,
+                "p50 (ms)": round(float(latency.quantile(0.5)), 2) if len(ok) else None,
+                "p99 (ms)": round(float(latency.quantile(0.99)), 2) if len(ok) else None,
+                "generator late p99 (ms)": round(float(late.quantile(0.99)), 2) if len(late) else None,
             }
         )
+    return told
+
+
+def saturation(rows: Rows) -> Figure | None:
+    """Draw, for each step of a staircase, what was asked against what was answered, and how long that took."""
+    import pandas
+
+    told = per_step(rows)
+    if not told:
+        return None
     frame = pandas.DataFrame(told)
     made, stacked = canvas(4.0, (1, 1))
     top, below = stacked

@@ -53,7 +53,7 @@ class Step:
     read: Read
 
 
-def verdict(wanted: str, expected: int = HELD) -> Read:
+def verdict(wanted: str, expected: int) -> Read:
     """Return what reads the verdict alone: the exit code that was to come."""
 
     def read(folder: Path, code: int) -> Iterator[Figure]:
@@ -84,6 +84,24 @@ def load(wanted: str, *, bounded: bool = False, flat: bool = False) -> Read:
         yield from (_memory(one) for one in told["memory"] if flat)
 
     return read
+
+
+def stairs(folder: Path, code: int) -> Iterator[Figure]:
+    """Read a staircase: its verdict, and the highest step of which every call was answered in its time."""
+    yield _verdict(folder, code, "money right up to ten times the rate", HELD)
+    told = _json(folder / "load.json").get("steps", ())
+    held = [step for step in told if not step["not ok"] and step["answered a second"] >= 0.99 * step["asked a second"]]
+    best = max((f"{step['asked a second']:g}" for step in held), key=float, default="none")
+    yield Figure("highest step held, calls a second", best, "stated", PASS)
+
+
+def power(folder: Path, code: int) -> Iterator[Figure]:
+    """Read how many of the mutants that load alone shows were caught."""
+    counts = _json(folder / "power.json").get("counts", {})
+    caught, asked = counts.get("killed", 0), counts.get("mutants", 0)
+    missed = f"{caught} of {asked}, exit {code}"
+    outcome = PASS if code == HELD else UNTOLD if code == INCONCLUSIVE else FAIL
+    yield Figure("mutants that load alone shows, caught", missed, "all, exit 0", outcome)
 
 
 def bench(folder: Path, _: int) -> Iterator[Figure]:
@@ -140,7 +158,10 @@ def steps(folder: Path) -> Iterator[Step]:
         "triple", ("load", "ceiling-text", "--overlay", str(triple)), load("45,000 calls in a window, none refused")
     )
     yield Step("soak", ("load", "soak"), load("half the rate for ten minutes, no refusal, memory flat", flat=True))
-    yield Step("staircase", ("load", "staircase"), verdict("money right up to ten times the rate"))
+    yield Step("staircase", ("load", "staircase"), stairs)
+    starved = ("load", "probe-rpm", "--overlay", "brisk", "--starve", "300")
+    yield Step("starved", starved, verdict("a starved generator proves nothing", INCONCLUSIVE))
+    yield Step("power", ("power", "--load"), power)
     yield Step("bench", ("bench", *_peers()), bench)
 
 

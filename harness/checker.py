@@ -153,12 +153,13 @@ class Checker:
             return {clause: "this run has no books" for clause in unseen if clause in self.books}
         return {}
 
-    def __call__(self, history: History, contract: Contract) -> Verdict:
-        """Judge ``history``; AssertionError if the checker judged a clause that it did not declare.
+    def __call__(self, history: History, contract: Contract, verdict: Verdict | None = None) -> Verdict:
+        """Judge ``history``, into the verdict on the chapters before it if there is one.
 
-        What rests on when things happened is not told of callers whose clocks do not compare.
+        What rests on when things happened is not told of callers whose clocks do not compare. AssertionError if the
+        checker judged a clause that it did not declare.
         """
-        verdict = Verdict(self.requirement, self.name)
+        verdict = verdict or Verdict(self.requirement, self.name)
         self.judge(history, contract, verdict)
         undeclared = set(verdict.clauses) - set(self.clauses)
         assert not undeclared, f"checker {self.name} judged undeclared clauses {sorted(undeclared)}"

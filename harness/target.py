@@ -77,6 +77,16 @@ async def lines_of(stream: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
         yield rest
 
 
+@dataclass(slots=True)
+class Bookmark:
+    """How far a gateway's books were read: who reads on from it gets what was committed since.
+
+    ``at`` is the target's own number, 0 at the beginning; a reader moves it as it ends.
+    """
+
+    at: int = 0
+
+
 ASGIApp = Callable[[Any, Any, Any], Any]
 
 
@@ -125,18 +135,18 @@ class Process(Protocol):
 class Running:
     """A started gateway: reached by ``app`` (sim) or ``base_url`` (sockets).
 
-    ``books`` yields the ledger and usage spans, a line each, ``at`` in microseconds since the wiring's zero; None if
-    the target shows none. ``alive`` raises TargetError once the gateway is gone. ``crash(after_appends, crashed)``
-    makes the store crash (at once, or inside a later append) and calls ``crashed``; what it returns calls a crash off
-    that has not come. ``restart`` builds the gateway again on what was committed; ``fail_store(n)`` makes the store
-    refuse the next ``n`` appends: all sim only.
+    ``books`` yields the ledger and usage spans behind a bookmark, a line each, ``at`` in microseconds since the
+    wiring's zero; None if the target shows none. ``alive`` raises TargetError once the gateway is gone.
+    ``crash(after_appends, crashed)`` makes the store crash (at once, or inside a later append) and calls ``crashed``;
+    what it returns calls a crash off that has not come. ``restart`` builds the gateway again on what was committed;
+    ``fail_store(n)`` makes the store refuse the next ``n`` appends: all sim only.
     ``process`` is the gateway's own one where it can be killed and started again: local only.
     ``crashed(line)`` says what a line of its log tells of an exception that nobody in it handled, or nothing.
     """
 
     base_url: str = ""
     app: ASGIApp | None = None
-    books: Callable[[httpx.AsyncBaseTransport, str], AsyncGenerator[bytes, None]] | None = None
+    books: Callable[[httpx.AsyncBaseTransport, str, Bookmark], AsyncGenerator[bytes, None]] | None = None
     alive: Callable[[], None] = field(default=lambda: None)
     crash: Callable[[int | None, Callable[[], None]], Callable[[], None]] | None = None
     restart: Callable[[], Awaitable[ASGIApp]] | None = None

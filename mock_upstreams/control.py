@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any
+from urllib.parse import parse_qs
 
 import orjson
 
@@ -40,16 +41,16 @@ class Control:
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
 
-    async def __call__(self, method: str, path: Sequence[str], receive: Receive, send: Send) -> None:
+    async def __call__(self, method: str, path: Sequence[str], query: bytes, receive: Receive, send: Send) -> None:
         """Answer ``method`` on the segments of ``path`` after ``/control``."""
         try:
-            await self._answer(method, path, receive, send)
+            await self._answer(method, path, query, receive, send)
         except ControlProblem as problem:
             await send_error(send, problem.status, str(problem))
         except RequestProblem as problem:
             await send_error(send, problem.status, str(problem))
 
-    async def _answer(self, method: str, path: Sequence[str], receive: Receive, send: Send) -> None:
+    async def _answer(self, method: str, path: Sequence[str], query: bytes, receive: Receive, send: Send) -> None:
         match method, list(path):
             case "GET" | "HEAD", ["faults"]:
                 await send_json(send, 200, {"faults": describe()})
@@ -63,7 +64,7 @@ class Control:
                 await send_json(send, 200, {"run": run})
             case "GET", [run, "journal"]:
                 now_s = asyncio.get_running_loop().time()
-                await _send_lines(send, self._known(run).journal.lines(now_s))
+                await _send_lines(send, self._known(run).journal.lines(now_s, _after(query)))
             case "GET", [run, "bodies", digest]:
                 await send_bytes(send, 200, self._body(run, digest), "application/octet-stream")
             case _:
@@ -84,6 +85,14 @@ class Control:
             )
             raise ControlProblem(404, f"run {name} has no body {digest}: {kept}")
         return bytes(body)
+
+
+def _after(query: bytes) -> int:
+    """Return behind how many spans a reading of the journal begins."""
+    given = parse_qs(query.decode("latin-1")).get("after", ["0"])[-1]
+    if not given.isascii() or not given.isdigit():
+        raise ControlProblem(400, "after must be a number of spans")
+    return int(given)
 
 
 def _settings(body: bytes) -> Settings:

@@ -59,8 +59,8 @@ class _Newest:
     def add(self, line: bytes) -> None:
         self._lines.append(line)
 
-    def lines(self) -> Iterator[bytes]:
-        return iter(tuple(self._lines))
+    def lines(self, after: int) -> Iterator[bytes]:
+        return iter(tuple(self._lines)[after:])
 
 
 class Journal:
@@ -119,10 +119,13 @@ class Journal:
         gone_s = attempt.tape.left_s
         self._add(self._span(attempt, ended, end_s if gone_s is None or ended != "left" else gone_s))
 
-    def lines(self, now_s: float) -> Iterator[bytes]:
-        """Return every span of this instant as a line of JSON; those under way as ``open`` until now."""
+    def lines(self, now_s: float, after: int = 0) -> Iterator[bytes]:
+        """Return every span of this instant as a line of JSON; those under way as ``open`` until now.
+
+        The first ``after`` of those that ended are left out.
+        """
         under_way = [_line(self._span(attempt, "open", now_s)) for attempt in self._open.values()]
-        return chain(self._ended.lines(), under_way)
+        return chain(self._ended.lines(after), under_way)
 
     def _add(self, span: dict[str, Any]) -> None:
         self._ended.add(_line(span))

@@ -62,7 +62,7 @@ class Upstreams:
         run, role, dialect = _place(scope["path"])
         try:
             if run == "control":
-                await self._control(scope["method"], scope["path"].split("/")[2:], receive, send)
+                await self._control(scope["method"], scope["path"].split("/")[2:], scope["query_string"], receive, send)
             elif dialect is not None and scope["method"] == "POST" and role:
                 await self._attempt(scope, receive, send, dialect, run, role)
             else:

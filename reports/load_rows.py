@@ -67,6 +67,8 @@ def read_rows(folder: Path) -> Rows:
                         for call in span.pop("calls"):
                             calls[call["id"]] = _planned(call)
                         plan = span
+                    case "planned":
+                        calls[span["id"]] = _planned(span)
                     case "call":
                         _saw(calls[span["id"]], span)
                     case "attempt":

@@ -6,6 +6,7 @@ import gc
 import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ def _parse(lines: Iterable[bytes], where: str, whole: Collection[str]) -> Histor
     found: dict[str, list[Any]] = {name: [] for name, _ in _KINDS.values()}
     ids = b"|".join(re.escape(orjson.dumps(call)) for call in sorted(whole))
     named = re.compile(rb'"(?:id|call)"\s*:\s*(?:' + ids + rb")")
+    planned: list[PlannedCall] = []
     plan: Plan | None = None
     for number, line in enumerate(lines, 1):
         try:
@@ -77,6 +79,11 @@ def _parse(lines: Iterable[bytes], where: str, whole: Collection[str]) -> Histor
             kind = start[1] if start is not None else b""
             if kind == b"plan":
                 plan = _plan(orjson.loads(line))
+                continue
+            if kind == b"planned":
+                value = orjson.loads(line)
+                del value["span"]
+                planned.append(PlannedCall(**value))
                 continue
             name, made = _KINDS[kind]
             keep = kind in _WHOLE_ALWAYS or (bool(whole) and named.search(line, 0, _IDS_WITHIN) is not None)
@@ -91,7 +98,8 @@ def _parse(lines: Iterable[bytes], where: str, whole: Collection[str]) -> Histor
             raise HistoryError(f"{where}:{number}: not a span: {error}") from error
     if plan is None:
         raise HistoryError(f"{where}: no plan line; a history starts with one")
-    return History(plan, bodies={}, **{name: tuple(spans) for name, spans in found.items()})
+    spans: dict[str, Any] = {name: tuple(of_kind) for name, of_kind in found.items()}
+    return History(replace(plan, calls=(*plan.calls, *planned)), bodies={}, **spans)
 
 
 def _plan(value: dict[str, Any]) -> Plan:

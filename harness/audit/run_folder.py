@@ -5,7 +5,8 @@ It judges nothing: what a row means is decided by what reads the books.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from harness.audit.units import Unit
 from harness.audit.usage import usage_of
 from harness.contract import Contract, Model
 from harness.contract.loader import contract_from_json
-from harness.history import AttemptSpan, CallSpan, History, HistoryError, PlannedCall, read_history
+from harness.history import AttemptSpan, CallSpan, History, HistoryError, PlannedCall, read_chapters
 
 BILLED = ("chat", "messages", "responses", "images")
 LOST = ("cut", "aborted", "open")
@@ -30,26 +31,29 @@ def read_run(folders: Sequence[Path], scratch: Path | None = None) -> Books:
     """Return the books of every recorded scenario in ``folders``. Raises AuditError."""
     books: Books | None = None
     for number, folder in enumerate(folders):
+        lines = _line_numbers(folder / "history.jsonl")
         try:
-            history = read_history(folder)
+            for chapter, history in enumerate(read_chapters(folder)):
+                contract = contract_from_json(history.plan.contract)
+                if books is None:
+                    unit = Unit()
+                    books = Books(unit, credit=unit.credit(contract.money.credits_per_usd), scratch=scratch)
+                    books.rounding = {"mode": "up", "quantum": "1 credit", "source": "the contract"}
+                if not history.has_tap("books"):
+                    books.notes.append(f"{folder.name}: the gateway's books could not be read, it is left out")
+                    break
+                run = _Run(books, history, contract, number, folder.name if len(folders) > 1 else "")
+                run.read(lines, first=not chapter)
+                del history, run  # before the next one is read
         except HistoryError as error:
             raise AuditError("a recorded run cannot be read", cause=str(error)) from error
-        contract = contract_from_json(history.plan.contract)
-        if books is None:
-            unit = Unit()
-            books = Books(unit, credit=unit.credit(contract.money.credits_per_usd), scratch=scratch)
-            books.rounding = {"mode": "up", "quantum": "1 credit", "source": "the contract"}
-        if not history.has_tap("books"):
-            books.notes.append(f"{folder.name}: the gateway's books could not be read, it is left out")
-            continue
-        _Run(books, history, contract, number, folder.name if len(folders) > 1 else "").read(folder)
     if books is None:
         raise AuditError("no recorded run was given")
     return books
 
 
 class _Run:
-    """One history on its way into the books."""
+    """One history, or one chapter of it, on its way into the books."""
 
     def __init__(self, books: Books, history: History, contract: Contract, number: int, prefix: str) -> None:
         self.books = books
@@ -62,10 +66,10 @@ class _Run:
         self.planned = history.planned
         self.caused = _caused(history, contract)
 
-    def read(self, folder: Path) -> None:
-        """Add everything."""
-        self._promises()
-        lines = _line_numbers(folder / "history.jsonl")
+    def read(self, lines: Mapping[str, Iterator[int]], *, first: bool) -> None:
+        """Add everything; ``lines`` are the lines that its spans are at, the ``first`` chapter tells the promises."""
+        if first:
+            self._promises()
         self.books.insert("served", list(self._served(lines["attempt"])))
         self.books.insert("entries", list(self._entries(lines["ledger"])))
         self.books.insert("logged", list(self._logged(lines["usage"])))
@@ -100,9 +104,9 @@ class _Run:
             return None
         return asked(self.contract, planned)
 
-    def _served(self, lines: Sequence[int]) -> Iterator[tuple[Any, ...]]:
+    def _served(self, lines: Iterator[int]) -> Iterator[tuple[Any, ...]]:
         calls = {attempt.id: call for call, attempts in self.caused.items() for attempt in attempts}
-        for attempt, line in zip(self.history.attempts, lines, strict=True):
+        for attempt, line in zip(self.history.attempts, lines, strict=False):
             call = calls[attempt.id]
             planned = self.planned.get(call)
             if planned is not None and planned.surface not in BILLED:
@@ -126,8 +130,8 @@ class _Run:
                 line,
             )
 
-    def _entries(self, lines: Sequence[int]) -> Iterator[tuple[Any, ...]]:
-        for entry, line in zip(self.history.ledger, lines, strict=True):
+    def _entries(self, lines: Iterator[int]) -> Iterator[tuple[Any, ...]]:
+        for entry, line in zip(self.history.ledger, lines, strict=False):
             model = self._model(entry.call)
             yield (
                 f"{self.prefix}{entry.call}" if entry.call else "",
@@ -147,8 +151,8 @@ class _Run:
                 line,
             )
 
-    def _logged(self, lines: Sequence[int]) -> Iterator[tuple[Any, ...]]:
-        for row, line in zip(self.history.usage, lines, strict=True):
+    def _logged(self, lines: Iterator[int]) -> Iterator[tuple[Any, ...]]:
+        for row, line in zip(self.history.usage, lines, strict=False):
             planned = self.planned.get(row.call)
             if planned is not None and planned.surface not in BILLED:
                 continue
@@ -169,8 +173,8 @@ class _Run:
                 line,
             )
 
-    def _told(self, lines: Sequence[int]) -> Iterator[tuple[Any, ...]]:
-        for call, line in zip(self.history.calls, lines, strict=True):
+    def _told(self, lines: Iterator[int]) -> Iterator[tuple[Any, ...]]:
+        for call, line in zip(self.history.calls, lines, strict=False):
             if call.surface not in BILLED:
                 continue
             planned = self.planned[call.id]
@@ -281,14 +285,17 @@ def _whole_number(text: str | None) -> int | None:
     return int(text) if text is not None and text.isdigit() else None
 
 
-def _line_numbers(path: Path) -> dict[str, list[int]]:
-    """Return at which lines the spans of each kind are, in order."""
-    found: dict[str, list[int]] = {kind: [] for kind in ("attempt", "ledger", "usage", "call")}
-    with path.open("rb") as file:
-        for number, line in enumerate(_heads(file), 1):
-            if line in found:
-                found[line].append(number)
-    return found
+def _line_numbers(path: Path) -> dict[str, Iterator[int]]:
+    """Return at which lines the spans of each kind are, in order. Raises AuditError."""
+    found = {kind: array("q") for kind in ("attempt", "ledger", "usage", "call")}
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(_heads(file), 1):
+                if line in found:
+                    found[line].append(number)
+    except OSError as error:
+        raise AuditError("a recorded run cannot be read", cause=f"{path}: {error.strerror or error}") from error
+    return {kind: iter(numbers) for kind, numbers in found.items()}
 
 
 def _heads(lines: Iterable[bytes]) -> Iterator[str]:

@@ -9,6 +9,7 @@ possibly does.
 from __future__ import annotations
 
 from bisect import bisect_right
+from dataclasses import replace
 
 from harness.checkers.counts import Admission, Admissions, Pool, Window
 from harness.checkers.wire import CHARGED_SURFACES, Seen, images_asked, seen
@@ -23,6 +24,10 @@ SOCKET_EDGE_US = 50_000
 CHOP_US = 2_000
 """How long the simulated link may hold a piece back where it chops."""
 NEVER = 1 << 62
+LONGER = 11
+"""Tenths of a window for which what was admitted is looked at, at most: a gateway may let units last too long."""
+CARRIED = "admissions"
+"""By which name a chapter keeps for the next what may still count there."""
 _MAX_TOKENS = {"max_tokens", "max_completion_tokens", "max_output_tokens"}
 
 
@@ -87,13 +92,33 @@ def _made(history: History, contract: Contract) -> Admissions:
             made.pool(entry).add_slot(entry)
     for pool in made.pools.values() if history.clocks_compare else ():
         _narrow(pool)
+    carried: list[Admission] = history.before.get(CARRIED, [])
+    for entry in carried:
+        _window(made, entry, contract).add(entry, carried=True)
     for entry in made.entries:
-        key = (entry.account, entry.model.id)
-        if key not in made.windows:
-            made.windows[key] = Window(contract.limits(entry.model))
-        made.window(entry).add(entry)
-        _add_waiting(entry, made.pool(entry), made.window(entry), slack)
+        window = _window(made, entry, contract)
+        window.add(entry)
+        _add_waiting(entry, made.pool(entry), window, slack)
+    if history.continues:
+        history.after[CARRIED] = _still_counting([*carried, *made.entries], contract)
     return made
+
+
+def _window(made: Admissions, one: Admission, contract: Contract) -> Window:
+    key = (one.account, one.model.id)
+    if key not in made.windows:
+        made.windows[key] = Window(contract.limits(one.model))
+    return made.windows[key]
+
+
+def _still_counting(entries: list[Admission], contract: Contract) -> list[Admission]:
+    """Return what may count in a window when the next chapter begins, without what only judging needs of a call."""
+    now = max((one.free for one in entries), default=0)
+    return [
+        replace(one, seen=one.seen.slim())
+        for one in entries
+        if one.hi + contract.limits(one.model).window_ms * 1000 * LONGER // 10 > now
+    ]
 
 
 def _admission(one: Seen, model: Model, history: History, contract: Contract, shown: bool) -> Admission:

@@ -181,7 +181,9 @@ def answers_tell_the_charge(history: History, contract: Contract, verdict: Verdi
 
 def _beside_holds(history: History) -> frozenset[int]:
     """Return the posts that were made while another call of their account held credits, by their entries' numbers."""
-    held: defaultdict[str, set[str]] = defaultdict(set)
+    held: defaultdict[str, set[str]] = defaultdict(
+        set, {a: set(calls) for a, calls in history.before.get("held", {}).items()}
+    )
     found: list[int] = []
     for entry in history.ledger:
         ours = held[entry.account]
@@ -191,6 +193,7 @@ def _beside_holds(history: History) -> frozenset[int]:
             if entry.kind == "post" and len(ours) > (entry.call in ours):
                 found.append(entry.entry)
             ours.discard(entry.call)
+    history.after["held"] = held
     return frozenset(found)
 
 
@@ -201,7 +204,7 @@ def _serial_order(history: History, contract: Contract, verdict: Verdict) -> Non
         for one in seen(history, contract)
         if all(field in (one.call.claims.get("billing") or {}) for field in BILLING_FIELDS)
     }
-    balances: dict[str, int] = {}
+    balances: dict[str, int] = dict(history.before.get("balances", {}))
     for entry in history.ledger:
         before = balances.get(entry.account, 0)
         verdict.case(
@@ -221,6 +224,7 @@ def _serial_order(history: History, contract: Contract, verdict: Verdict) -> Non
                 expected=f"the answer tells its own link of the chain: {link}",
                 actual=f"{told[entry.call]}",
             )
+    history.after["balances"] = balances
 
 
 @checker(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 from harness.checkers.steps import StepSum
 from harness.checkers.wire import Seen
@@ -115,6 +116,8 @@ class Window:
 
     limits: Limits
     entries: list[Admission] = field(default_factory=list)
+    carried: list[Admission] = field(default_factory=list)
+    """Those of the chapter before that may still count: they were judged there."""
     units_before: StepSum = field(default_factory=StepSum)
     units_sure: StepSum = field(default_factory=StepSum)
     units_possible: StepSum = field(default_factory=StepSum)
@@ -130,9 +133,14 @@ class Window:
     def window_us(self) -> int:
         return self.limits.window_ms * 1000
 
-    def add(self, one: Admission) -> None:
+    @property
+    def counted(self) -> Iterator[Admission]:
+        """All that may count."""
+        return chain(self.carried, self.entries)
+
+    def add(self, one: Admission, *, carried: bool = False) -> None:
         """Count ``one`` where it can count."""
-        self.entries.append(one)
+        (self.carried if carried else self.entries).append(one)
         if one.admitted is False:
             self.refused.add(one.hi, one.lo + self.window_us)
             return

@@ -88,7 +88,7 @@ class _Wrong:
     def __init__(self, window: Window, limit: int) -> None:
         self._window, self._limit = window, limit
         self._calls, self._unsettled = StepSum(), StepSum()
-        for one in window.entries:
+        for one in window.counted:
             if one.admitted:
                 self._calls.add(one.hi + 1, one.lo + window.window_us)
                 self._unsettled.add(one.hi + 1, one.lo + window.window_us, one.images or 0)

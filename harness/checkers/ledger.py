@@ -31,8 +31,9 @@ def money_is_neither_made_nor_lost(history: History, contract: Contract, verdict
 
 
 def _entries(history: History, verdict: Verdict) -> None:
-    sums: dict[str, int] = {}
-    last = 0
+    opened = "ledger" in history.before
+    last, sums = history.before.get("ledger", (0, {}))
+    sums = dict(sums)
     for entry in history.ledger:
         verdict.case(
             "append_only",
@@ -59,7 +60,8 @@ def _entries(history: History, verdict: Verdict) -> None:
             expected=f"entry {entry.entry}: balance {sums[entry.account]}, the sum of {entry.account}'s lines",
             actual=f"{entry.balance}",
         )
-    for account in history.plan.accounts:
+    history.after["ledger"] = last, sums
+    for account in () if opened else history.plan.accounts:
         opening = sum(e.credits for e in history.ledger if e.account == account["id"] and e.kind == "opening")
         verdict.case(
             "balance_is_sum",

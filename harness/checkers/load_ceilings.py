@@ -37,13 +37,16 @@ class Filling:
 
 
 def fillings(history: History, contract: Contract) -> Iterator[Filling]:
-    """Yield every window of the load that is to be proved, as it came about."""
+    """Yield every window of the load that is to be proved, as it came about; of a chapter, those planned in it."""
     found = admissions(history, contract)
+    planned = {word for call in history.plan.calls for word in str(call.detail.get("tag", "")).split()}
     by_word: dict[str, list[Admission]] = {}
     for one in found.entries:
         for word in one.seen.words:
             by_word.setdefault(word, []).append(one)
     for plan in history.plan.options.get("load", {}).get("windows", ()):
+        if plan["word"] not in planned:
+            continue
         ours = by_word.get(plan["word"], [])
         calls = [one for one in ours if OVER not in one.seen.words]
         probes = [one for one in ours if OVER in one.seen.words]

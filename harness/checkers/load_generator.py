@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from harness.checkers.load_memory import memory_grew
-from harness.history import History
+from harness.history import History, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,13 @@ def shortcomings(history: History) -> list[str]:
     return found
 
 
-def unanswered(history: History) -> list[str]:
+def unanswered(plan: Plan, outcomes: Counter[str]) -> list[str]:
     """Return in a sentence how many calls came to no whole answer, whoever's doing it was; nothing if all did.
 
     Who was refused has his answer. A load that means to ask for more than can be given has no such bound.
     """
-    if history.plan.options["load"]["bound_us"] is None:
+    if plan.options["load"]["bound_us"] is None:
         return []
-    lost = Counter(call.outcome for call in history.calls if call.outcome in ("cut", "error", "open"))
-    told = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(lost.items()))
-    return [f"{lost.total():,} of {len(history.calls):,} calls came to no whole answer ({told})"] if lost else []
+    lost = {outcome: outcomes[outcome] for outcome in ("cut", "error", "open") if outcomes[outcome]}
+    told = ", ".join(f"{count:,} {outcome}" for outcome, count in lost.items())
+    return [f"{sum(lost.values()):,} of {outcomes.total():,} calls came to no whole answer ({told})"] if lost else []

@@ -19,10 +19,15 @@ def slots_stay_bounded_under_load(history: History, contract: Contract, verdict:
     """However many calls come, the upstreams never see more of a model at once than it has slots."""
     if not history.has_tap("journal"):
         return
+    peaks: dict[str, tuple[int, int, int]] = dict(history.before.get("peaks", {}))
     for name, pool in admissions(history, contract).pools.items():
         flying, _ = in_flight(pool, edge_us(history))
-        peak, at_us = flying.peak()
-        limit = pool.limits.concurrency
+        here = (*flying.peak(), pool.limits.concurrency)
+        peaks[name] = max(peaks.get(name, here), here, key=lambda peak: peak[0])
+    if history.continues:
+        history.after["peaks"] = peaks
+        return
+    for name, (peak, at_us, limit) in peaks.items():
         verdict.case("cap", peak <= limit, expected=f"{limit} of {name} in flight", actual=peak, at_us=at_us)
 
 

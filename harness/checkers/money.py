@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from harness.checkers.wire import CHARGED_SURFACES, Seen
@@ -90,6 +91,11 @@ def _at(raw: Mapping[str, Any], path: str) -> Any:
 
 def exact_credits(contract: Contract, price: Price, classes: Classes) -> Fraction:
     """Return what the tokens cost before rounding, in credits."""
+    return _exact_credits(contract.money.credits_per_usd, price, classes)
+
+
+@lru_cache(maxsize=4096)
+def _exact_credits(credits_per_usd: int, price: Price, classes: Classes) -> Fraction:
     as_input = Fraction(price.input)
     dollars = (
         classes.input * as_input
@@ -97,7 +103,7 @@ def exact_credits(contract: Contract, price: Price, classes: Classes) -> Fractio
         + classes.cache_write * (Fraction(price.cache_write) if price.cache_write is not None else as_input)
         + classes.output * Fraction(price.output)
     ) / MILLION
-    return dollars * contract.money.credits_per_usd
+    return dollars * credits_per_usd
 
 
 def charge(contract: Contract, price: Price, classes: Classes) -> int:

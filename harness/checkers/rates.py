@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.checker import Verdict, checker
-from harness.checkers.admissions import admissions
+from harness.checkers.admissions import LONGER, admissions
 from harness.checkers.counts import Admission, Admissions, Window
 from harness.checkers.refusals import no_slot_free, reasons
 from harness.checkers.steps import StepSum
@@ -93,19 +93,19 @@ class _Counts:
         span_us = window.window_us
         self.half, self.most, self.arrivals = StepSum(), StepSum(), StepSum()
         self._longer, self._attempts, self._others, self._keys = StepSum(), StepSum(), StepSum(), dict[str, StepSum]()
-        for one in window.entries:
+        for one in window.counted:
             if not one.admitted:
                 self.arrivals.add(one.sent, one.hi)
                 continue
             self.half.add(one.hi, one.lo + span_us // 2)
             self.most.add(one.hi, one.lo + span_us * 9 // 10)
             self.arrivals.add(one.sent, one.sent + span_us)
-            self._longer.add(one.hi + 1, one.lo + span_us * 11 // 10)
+            self._longer.add(one.hi + 1, one.lo + span_us * LONGER // 10)
             self._keys.setdefault(one.seen.call.key, StepSum()).add(one.hi, one.lo + span_us)
             for attempt in one.seen.attempts:
                 self._attempts.add(attempt.start + 1, attempt.start + span_us)
         for neighbour in found.neighbours(*key):
-            for one in neighbour.entries:
+            for one in neighbour.counted:
                 if one.admitted:
                     self._others.add(one.hi + 1, one.lo + span_us)
 

@@ -161,10 +161,10 @@ def remaining_headers_are_true(history: History, contract: Contract, verdict: Ve
                 verdict.case("own_request_counted", True)
     for window in found.windows.values():
         expired = StepSum()
-        for one in window.entries:
+        for one in window.counted:
             if one.admitted is not False:
                 expired.add(one.lo + window.window_us, one.hi + window.window_us + 1)
-        _distinct(window.entries, names.rpm_remaining, expired, verdict)
+        _distinct(window.entries, names.rpm_remaining, expired, verdict, window.carried)
     for pool in found.pools.values():
         freed = StepSum()
         for one in pool.entries:
@@ -194,10 +194,16 @@ def _accounts_of(
         yield names.image_remaining, limits.images, one.images or 0, images
 
 
-def _distinct(entries: Iterable[Admission], header: str, freed: StepSum, verdict: Verdict) -> None:
+def _distinct(
+    entries: Iterable[Admission], header: str, freed: StepSum, verdict: Verdict, carried: Iterable[Admission] = ()
+) -> None:
     """Two admissions are told the same only if something can have been given back between them (``freed``)."""
     told_last: dict[int, Admission] = {}
     before: Admission | None = None
+    for one in sorted(carried, key=lambda entry: entry.hi):
+        told = one.figure(header)
+        if one.admitted and one.judged and told:
+            told_last[told] = before = one
     for one in sorted(entries, key=lambda entry: entry.hi):
         told = one.figure(header)
         if not one.admitted or not one.judged or not told:

@@ -154,13 +154,13 @@ class _Wrong:
         self._window = window
         span_us = window.window_us
         self._unsettled, self._late, self._others = StepSum(), StepSum(), StepSum()
-        for one in window.entries:
+        for one in window.counted:
             if one.admitted:
                 self._unsettled.add(one.hi + 1, one.lo + span_us, one.tokens or 0)
                 self._late.add(one.hi + 1, one.settled[0], one.tokens or 0)
                 self._late.add(one.settled[1], one.settled[0] + span_us, one.used[0])
         for neighbour in found.neighbours(*key):
-            for one in neighbour.entries:
+            for one in neighbour.counted:
                 if one.admitted:
                     self._others.add(one.hi + 1, one.lo + span_us, min(one.tokens or 0, one.used[0]))
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any, Literal, NamedTuple
 
 from harness.contract import Contract, Model
-from harness.history import AttemptSpan, CallSpan, History, PlannedCall
+from harness.history import AttemptSpan, CallSpan, History, PlannedCall, Reading
 
 Tier = Literal["enterprise", "general", "root"]
 TEXT_SURFACES = ("chat", "messages", "responses")
@@ -97,6 +97,11 @@ class Seen:
         given = self.plan.detail.get("auth", "bearer")
         return tuple(form for form in ((given,) if isinstance(given, str) else given) if form != "none")
 
+    def slim(self) -> Seen:
+        """Return it without the answers, which hold most of a call's memory."""
+        attempts = tuple(replace(attempt, reading=Reading(), headers={}) for attempt in self.attempts)
+        return replace(self, call=replace(self.call, reading=Reading(), claims={}, chunks=()), attempts=attempts)
+
     def limit_us(self, contract: Contract) -> int:
         """Return how long the call may run."""
         times = contract.timeouts
@@ -122,8 +127,15 @@ class Seen:
         return self.call.outcome == "ok" and self.call.status == 200
 
 
-def seen(history: History, contract: Contract) -> Iterator[Seen]:
-    """Yield every planned call that was made, in the plan's order."""
+def seen(history: History, contract: Contract) -> Sequence[Seen]:
+    """Return every planned call that was made, in the plan's order (made once per history)."""
+    kept: tuple[Seen, ...] | None = history.memo.get("seen")
+    if kept is None:
+        kept = history.memo["seen"] = tuple(_seen(history, contract))
+    return kept
+
+
+def _seen(history: History, contract: Contract) -> Iterator[Seen]:
     broken = broken_us(history)
     settling_us = contract.insurance.settle_within_ms * 1000 + history.skew_us
     for plan in history.plan.calls:

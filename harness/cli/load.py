@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ import click
 from harness.checker import CHECKERS
 from harness.cli.chosen import TargetOptions, check_mutant, chosen_target, told
 from harness.cli.folder import run_folder, write
+from harness.cli.load_cost import MOST_DRAWN, children_s, cores, print_cost, simulated
+from harness.cli.load_progress import LoadProgress
 from harness.cli.run import assumed
 from harness.cli.suite import load as load_suite
 from harness.cli.terminal import fail, near, say
@@ -26,6 +27,8 @@ from harness.environment.load import LoadRun, Watch, run_load
 from harness.load.fleet import FleetAsked
 from harness.load.shape import SHAPES, Asked, Load, Shape
 from harness.runner import EXIT_HARNESS, EXIT_UNREACHABLE, EXIT_USAGE, build_verdict, rejudge
+from harness.runner.beside import JudgeLostError
+from harness.sim import SimulationError
 from harness.target import Mode, TargetError, Unsupported
 
 MOST_MINUTES = 31 * 24 * 60
@@ -71,8 +74,9 @@ def load_command(options: LoadOptions) -> int:
     target, spec = chosen_target(options)
     mode: Mode = options.mode or ("remote" if options.by_address else "local")
     if mode not in target.modes:
-        have = " or ".join(one for one in target.modes if one != "sim") or "sim alone, which is no place for load"
-        raise click.UsageError(f"--mode {mode}: target {options.target} can be loaded in {have}")
+        raise click.UsageError(f"--mode {mode}: target {options.target} can be loaded in {' or '.join(target.modes)}")
+    if mode == "sim" and (options.workers > 1 or options.expect_workers is not None or options.web or options.starve):
+        raise click.UsageError("--mode sim sends every call itself: it takes no workers, no --web and no --starve")
     asked = Asked(options.seed, options.minutes, options.arrivals, str(options.trace) if options.trace else "")
     try:
         base = target.contract([options.overlay] if options.overlay else [])
@@ -117,22 +121,29 @@ def load_command(options: LoadOptions) -> int:
 
 
 def _execute(run: LoadRun, made: Load, contract: Contract, asked: dict[str, Any], options: LoadOptions) -> int:
-    from harness.cli.load_progress import LoadProgress
 
-    started, before_s = perf_counter(), _children_s()
+    started, before_s = perf_counter(), children_s()
+    record: dict[str, Any] | None = None
     with LoadProgress(made, quiet=options.quiet) as progress:
         try:
-            whole, error = perform_load(run, made, contract, progress.told)
+            if run.mode == "sim":
+                whole, error, record, asked["load"]["cost"] = simulated(run, made, contract, progress.told)
+            else:
+                whole, error = perform_load(run, made, contract, progress.told)
         except Unsupported as reason:
             fail(f"{run.name} cannot be run against this target", cause=str(reason))
             return EXIT_USAGE
         except TargetError as gone:
             fail(str(gone), cause=gone.cause, help=gone.help)
             return EXIT_UNREACHABLE
+        except (SimulationError, JudgeLostError) as wrong:
+            fail(f"{type(wrong).__name__}: {wrong}", help="this is a fault of the harness itself")
+            return EXIT_HARNESS
     if not whole:
         asked["interrupted"] = True
-    record = judge_load(run, error)
-    asked["load"]["cores"] = _cores(before_s, made)
+    record = judge_load(run, error, record)
+    if run.mode != "sim":
+        asked["load"]["cores"] = cores(before_s, made)
     asked.update(planned=1, seconds=round(perf_counter() - started, 2))
     verdict = build_verdict(
         asked, [record], load_requirements(), run.target.claims, expected=frozenset(), assumed=assumed(contract)
@@ -144,7 +155,10 @@ def _execute(run: LoadRun, made: Load, contract: Contract, asked: dict[str, Any]
         fail(f"the record could not be written to {run.folder.parent}", cause=broken.strerror or str(broken))
         return EXIT_HARNESS
     print_verdict(verdict, run.folder.parent)
-    _print_load(run, asked["load"]["cores"])
+    if asked["load"].get("cost"):
+        print_cost(asked["load"]["cost"], run.folder, record["calls"])
+    if record["calls"] <= MOST_DRAWN:
+        _print_load(run, asked["load"].get("cores"))
     return int(verdict["exit"])
 
 
@@ -161,14 +175,15 @@ def perform_load(run: LoadRun, made: Load, contract: Contract, watch: Watch) -> 
         return True, {"kind": "target", "message": str(gone), "cause": gone.cause, "help": gone.help}
 
 
-def _print_load(run: LoadRun, cores: float) -> None:
+def _print_load(run: LoadRun, used: float | None) -> None:
     """Print what the load came to in numbers, and where the rest of them is."""
     from reports.load import render_load
 
     told = render_load(run.folder.parent, run.folder)
     say(
         f"load    {told['sent']:,} of {told['planned']:,} sent, {told['rate']:g} a second; {told['ok']:,} answered, "
-        f"{told['refused']:,} refused, {told['failed']:,} failed; {told['tokens']:,} tokens served; {cores:g} cores"
+        f"{told['refused']:,} refused, {told['failed']:,} failed; {told['tokens']:,} tokens served"
+        + ("" if used is None else f"; {used:g} cores")
     )
     for name, words in (("response", "latency"), ("ttft", "first token"), ("late", "lateness")):
         if told[name]:
@@ -189,19 +204,12 @@ def _memory(one: Mapping[str, Any]) -> str:
     return f"{one['at_start']:g} MB at the start, most {one['most']:g} MB{slope}"
 
 
-def _children_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def judge_load(run: LoadRun, error: Mapping[str, Any] | None, record: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the record of the load as it was recorded; a target that died is an error, whatever it did before.
 
-
-def _cores(before_s: float, made: Load) -> float:
-    """Return how many cores mocks, gateway and generators took in all, their starts included."""
-    return round((_children_s() - before_s) / (made.length_ms / 1e3), 2)
-
-
-def judge_load(run: LoadRun, error: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the record of the load as it was recorded; a target that died is an error, whatever it did before."""
-    record = rejudge(run.folder, CHECKERS)
+    ``record`` is that of a load that was judged as it went on.
+    """
+    record = record or rejudge(run.folder, CHECKERS)
     record.update(part="load", promise=run.shape.promise, cpu_s=0.0)
     if error is not None:
         record.update(outcome="error", error=dict(error))

@@ -110,7 +110,7 @@ def run(ctx: click.Context, /, **options: Any) -> None:
 @harness.command()
 @click.argument("shape")
 @_targets
-@click.option("--mode", type=click.Choice(["local", "remote"]), help="Default: local; remote for a URL.")
+@click.option("--mode", type=click.Choice(["sim", "local", "remote"]), help="Default: local; remote for a URL.")
 @click.option("--minutes", type=click.FloatRange(0, min_open=True), default=None, help="Default: the shape's own.")
 @click.option("--arrivals", type=click.Choice(["constant", "poisson", "gamma"]), help="Default: the shape's own.")
 @click.option("--trace", type=click.Path(path_type=Path), help="For the shape trace: an arrival trace, CSV or JSONL.")
@@ -138,7 +138,7 @@ def run(ctx: click.Context, /, **options: Any) -> None:
 @click.option("-q", "--quiet", is_flag=True, help="Verdict and failures only.")
 @click.pass_context
 def load(ctx: click.Context, /, **options: Any) -> None:
-    """Load a gateway with Locust, and prove what it held.
+    """Load a gateway with Locust, or in virtual time, and prove what it held.
 
     SHAPE is a shape of load, such as ceiling-text, probe-rpm, storm or agents: harness list shapes, docs/load.md.
     """

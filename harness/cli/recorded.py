@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from harness.checker import CHECKERS
 from harness.cli.chosen import check_mutant, target_of
 from harness.cli.folder import contract_of, recorded, verdict_of, write
+from harness.cli.load_cost import MOST_DRAWN, run_load_again
 from harness.cli.run import assumed
 from harness.cli.scratch import scratch
 from harness.cli.suite import SUITE, load, target_spec
@@ -17,7 +19,8 @@ from harness.cli.text import print_verdict
 from harness.contract import ContractError, load_requirements
 from harness.contract.loader import contract_from_json
 from harness.environment.planned import PlanError, read_plan, scenario_of
-from harness.history import HistoryError, Plan, read_history
+from harness.history import HistoryError, Plan
+from harness.history import read_plan as read_plan_of
 from harness.runner import EXIT_FAIL, EXIT_HARNESS, EXIT_USAGE, Job, build_verdict, rejudge, run_job
 from harness.scenario import SCENARIOS
 
@@ -31,7 +34,7 @@ def judge_command(folder: Path) -> int:
     before = verdict_of(folder)
     try:
         records = [_as_asked(rejudge(one, CHECKERS), one, before) for one in folders]
-        plan = read_history(folders[0]).plan
+        plan = read_plan_of(folders[0])
     except (HistoryError, ContractError) as error:
         fail("this run cannot be judged", cause=str(error))
         return EXIT_USAGE
@@ -63,7 +66,7 @@ def judge_command(folder: Path) -> int:
     )
     try:
         write(folder, verdict, again=True)
-        if plan.options.get("load"):
+        if plan.options.get("load") and records[0]["calls"] <= MOST_DRAWN:
             render_load(folder, folders[0])
     except OSError as error:
         fail(f"the verdict could not be written to {folder}", cause=error.strerror or str(error))
@@ -77,7 +80,7 @@ def _as_asked(record: dict[str, Any], folder: Path, before: Mapping[str, Any]) -
     mine = (record["scenario"], record["seed"])
     earlier = (one for one in before.get("scenarios", ()) if (one["scenario"], one["seed"]) == mine)
     again = next((one["again"] for one in earlier if one.get("again")), None)
-    if again is None and record["scenario"] not in SCENARIOS:
+    if again is None and record["scenario"] not in SCENARIOS and "load" not in before.get("run", {}):
         again = [str(folder)]
     return record if again is None else {**record, "again": again}
 
@@ -102,7 +105,7 @@ def replay_command(folder: Path) -> int:
     worst = 0
     for one in recorded(folder):
         try:
-            plan = read_history(one).plan
+            plan = read_plan_of(one)
         except HistoryError as error:
             fail("this run cannot be replayed", cause=str(error))
             return EXIT_USAGE
@@ -120,22 +123,31 @@ def _replay(folder: Path, plan: Plan) -> int:
     spec = target_spec(plan.target, contract=_base_contract(folder, plan) or {}, claims=plan.claims)
     target_of(spec)
     with scratch() as aside:
-        given = None if plan.scenario in SCENARIOS else read_plan(folder)
-        job = Job(plan.scenario, plan.seed, "sim", spec, mutant=plan.mutant, folder=str(aside), plan=given)
-        record = run_job(job, SUITE)
-        if not record.get("folder"):
-            error = record["error"] or {"message": "; ".join(record["doubts"])}
-            fail(f"{folder}: {error['message']}", cause=error.get("cause", ""), help=error.get("help", ""))
-            return EXIT_HARNESS
-        again = (aside / record["folder"] / "history.jsonl").read_bytes()
-    before = (folder / "history.jsonl").read_bytes()
-    say(f"{'identical' if again == before else 'DIFFERENT'}  {plan.scenario}  seed {plan.seed}  {len(before)} bytes")
-    if again == before:
+        if "load" in plan.options:
+            again = run_load_again(plan, spec, aside)
+        else:
+            given = None if plan.scenario in SCENARIOS else read_plan(folder)
+            job = Job(plan.scenario, plan.seed, "sim", spec, mutant=plan.mutant, folder=str(aside), plan=given)
+            record = run_job(job, SUITE)
+            if not record.get("folder"):
+                error = record["error"] or {"message": "; ".join(record["doubts"])}
+                fail(f"{folder}: {error['message']}", cause=error.get("cause", ""), help=error.get("help", ""))
+                return EXIT_HARNESS
+            again = aside / record["folder"]
+        size = (folder / "history.jsonl").stat().st_size
+        line = _first_difference(folder / "history.jsonl", again / "history.jsonl")
+    say(f"{'DIFFERENT' if line else 'identical'}  {plan.scenario}  seed {plan.seed}  {size} bytes")
+    if not line:
         return 0
-    pairs = zip(before.splitlines(), again.splitlines(), strict=False)
-    line = next((n for n, (a, b) in enumerate(pairs, 1) if a != b), 1 + min(before.count(b"\n"), again.count(b"\n")))
     fail(f"{folder}/history.jsonl differs from line {line} on", help="was it recorded by another version?")
     return EXIT_FAIL
+
+
+def _first_difference(before: Path, again: Path) -> int:
+    """Return the first line in which two files differ, 0 if they are the same; neither is ever whole in memory."""
+    with before.open("rb") as ours, again.open("rb") as theirs:
+        pairs = enumerate(zip_longest(ours, theirs), 1)
+        return next((number for number, (one, other) in pairs if one != other), 0)
 
 
 def _unrepeatable(folder: Path, plan: Plan) -> dict[str, str]:
@@ -145,7 +157,7 @@ def _unrepeatable(folder: Path, plan: Plan) -> dict[str, str]:
             "cause": f"it was recorded in mode {plan.mode}, and only simulated time repeats itself",
             "help": f"harness judge {folder} judges what was recorded",
         }
-    if plan.scenario not in SCENARIOS:
+    if plan.scenario not in SCENARIOS and "load" not in plan.options:
         try:
             scenario_of(read_plan(folder), CHECKERS)
         except PlanError as error:

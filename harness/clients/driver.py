@@ -95,17 +95,28 @@ async def _read(exchange: Exchange, chunks: AsyncIterator[bytes]) -> None:
 def _prepared(request: Request, base_url: str, upload_s: float) -> httpx.Request:
     """Return ``request`` as httpx has it, the costly parts (URL, header lists) made the short way."""
     url = _url(f"{base_url}{request.path}?{request.query}" if request.query else base_url + request.path)
-    headers = [(name.encode(), value.encode()) for name, value in request.headers]
-    given = {name.lower() for name, _ in headers}
+    headers = [(*_named(name), value.encode()) for name, value in request.headers]
+    given = {name for _, name, _ in headers}
     if b"host" not in given:
-        headers.insert(0, (b"host", url.netloc))
+        headers.insert(0, (b"host", b"host", url.netloc))
     if b"content-length" not in given and (request.body or request.method not in ("GET", "HEAD")):
-        headers.append((b"content-length", b"%d" % len(request.body)))
+        headers.append((b"content-length", b"content-length", b"%d" % len(request.body)))
     stream = _SlowUpload(request.body, upload_s) if upload_s else httpx.ByteStream(request.body)
-    prepared = httpx.Request(request.method, url, headers=headers, stream=stream, extensions=_NO_TIMEOUTS)
-    if not upload_s:
-        prepared.read()
-    return prepared
+    return httpx.Request(request.method, url, headers=_Headers(headers), stream=stream, extensions=_NO_TIMEOUTS)
+
+
+class _Headers(httpx.Headers):
+    """Headers that are bytes already, as httpx holds them: it would look at each again, at the cost of a parser."""
+
+    def __init__(self, triples: list[tuple[bytes, bytes, bytes]]) -> None:
+        self._list = triples
+        self._encoding = None
+
+
+@lru_cache(maxsize=1024)
+def _named(name: str) -> tuple[bytes, bytes]:
+    """Return a header's name as it was given, and in lower case."""
+    return name.encode(), name.lower().encode()
 
 
 class _SlowUpload(httpx.AsyncByteStream):

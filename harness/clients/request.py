@@ -139,9 +139,15 @@ def _body(call: Call, contract: Contract) -> bytes:
     if missing < 0 or led is bare:
         why = "its body has no prompt text" if led is bare else f"it has {len(body)} bytes before any padding"
         raise ValueError(f"call {call.id}: cannot pad to {call.prompt_bytes} bytes: {why}")
-    filler = (_FILLER * (missing // len(_FILLER) + 1))[:missing]
-    value[prompt_field] = _led(bare, f"{marker(call)} {filler}")
-    return orjson.dumps(value)
+    # Nothing in marker and filler is written otherwise in JSON: the filler goes in where the text goes on.
+    before, found, after = body.partition(marker(call).encode() + b" ")
+    assert found
+    return before + found + _filler(missing) + after
+
+
+@lru_cache(maxsize=64)
+def _filler(length: int) -> bytes:
+    return (_FILLER * (length // len(_FILLER) + 1))[:length].encode()
 
 
 def _led(prompt: Any, lead: str) -> Any:

@@ -31,9 +31,12 @@ class UpstreamControl:
         """End every injection now."""
         await self._ask("POST", "/heal", {})
 
-    async def journal(self) -> AsyncGenerator[bytes, None]:
-        """Yield the attempts and faults so far, a span's line each, as they come. Raises TargetError."""
-        response = await self._answer("GET", "/journal", None)
+    async def journal(self, after: int = 0) -> AsyncGenerator[bytes, None]:
+        """Yield the attempts and faults so far behind the first ``after`` that ended, a span's line each, as they come.
+
+        Raises TargetError.
+        """
+        response = await self._answer("GET", f"/journal?after={after}", None)
         assert isinstance(response.stream, httpx.AsyncByteStream)
         try:
             async with aclosing(lines_of(response.stream)) as lines:

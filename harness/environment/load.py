@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,9 +13,9 @@ from typing import Any
 
 from harness.checkers.load_memory import GATEWAY, NOTE
 from harness.contract import Contract, contract_to_json
+from harness.environment.caller import limit_s
 from harness.environment.local import local_stage
 from harness.environment.memory import resident
-from harness.environment.perform import limit_s
 from harness.environment.plan import plan_of, planned
 from harness.environment.probes import with_probe_account
 from harness.environment.remote import remote_stage
@@ -74,7 +74,7 @@ async def run_load(run: LoadRun, load: Load, contract: Contract, watch: Watch) -
     has not got, TargetError if the target or a generator does not start, or if the target dies meanwhile: then too the
     history is written.
     """
-    made = _scenario(run, load)
+    made = scenario_of_load(run, load)
     if run.mode == "local":
         stage_of = local_stage(run.name, load.world, run.target, contract, seed=run.asked.seed, mutant=run.mutant)
     else:
@@ -85,7 +85,7 @@ async def run_load(run: LoadRun, load: Load, contract: Contract, watch: Watch) -
             return await _Loading(run, load, made, stage, recorder, watch).run()
 
 
-def _scenario(run: LoadRun, load: Load) -> Scenario:
+def scenario_of_load(run: LoadRun, load: Load) -> Scenario:
     """Return the load as a scenario whose calls are not in memory."""
     return Scenario(
         world=load.world,
@@ -95,6 +95,22 @@ def _scenario(run: LoadRun, load: Load) -> Scenario:
         name=run.name,
         promise=run.shape.promise,
     )
+
+
+def load_options(run: LoadRun, load: Load, clocks: Sequence[int] = ()) -> dict[str, Any]:
+    """Return what the plan's options say of the load; ``clocks`` are those of its workers."""
+    return {
+        "shape": run.shape.name,
+        **run.asked.as_data(),
+        "workers": run.workers,
+        "clocks": list(clocks),
+        "count": load.count,
+        "length_ms": load.length_ms,
+        "bound_us": load.bound_us,
+        "flat": load.flat,
+        "windows": [asdict(window) for window in load.windows],
+        "steps": [dict(step) for step in load.steps],
+    }
 
 
 class _Loading:
@@ -252,18 +268,7 @@ class _Loading:
         seen = {*stage.running.taps} - {"books"} | taps.read
         plan = plan_of(self._made, world, (), (), stage, seed=run.asked.seed, zero_s=self._zero_s)
         plan["taps"] = [tap for tap in plan["taps"] if tap in seen]
-        plan["options"]["load"] = {
-            "shape": run.shape.name,
-            **run.asked.as_data(),
-            "workers": run.workers,
-            "clocks": self._clocks,
-            "count": load.count,
-            "length_ms": load.length_ms,
-            "bound_us": load.bound_us,
-            "flat": load.flat,
-            "windows": [asdict(window) for window in load.windows],
-            "steps": [dict(step) for step in load.steps],
-        }
+        plan["options"]["load"] = load_options(run, load, self._clocks)
         if any(self._clocks):
             plan["skew_us"] = UNBOUNDED_US
         write_history(run.folder, plan, (planned(call, world) for call in load.calls(stage.contract)), self._recorder)

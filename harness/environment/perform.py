@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from harness.checkers.recovery import bound_ms
-from harness.clients import build, drive, next_try_s, with_tries
-from harness.contract import Contract
+from harness.clients import next_try_s, with_tries
+from harness.environment.caller import Caller
 from harness.environment.mishaps import Mishaps
-from harness.environment.plan import default_key, injections_of, plan_of
+from harness.environment.plan import injections_of, plan_of
 from harness.environment.probes import recovers, recovery_calls, with_probe_account
 from harness.environment.stage import Stage
 from harness.environment.taps import Taps
@@ -42,6 +42,7 @@ class Performance:
         self._tries: dict[str, list[dict[str, Any]]] = {}
         """The spans of each turn's tries so far."""
         self._taps = Taps(stage, recorder, self.now_us)
+        self._caller = Caller(stage, self.world, recorder, self._taps, self.now_us, bodies=scenario.bodies)
 
     def now_us(self) -> int:
         """Return the time since the run's zero in whole microseconds."""
@@ -145,28 +146,7 @@ class Performance:
         await self._call(call)
 
     async def _call(self, call: Call) -> None:
-        stage = self.stage
-        key = call.key or default_key(self.world, call.account)
-        other = stage.secrets[call.other_key] if call.other_key else ""
-        request = build(call, secret=stage.secrets[key], contract=stage.contract, other_secret=other)
-        span, sent, answer = await drive(
-            call,
-            request,
-            stage.transport,
-            stage.base_url,
-            self.now_us,
-            key=key,
-            limit_s=limit_s(stage.contract),
-            bodies=self.scenario.bodies,
-        )
-        self._taps.scan("answer", call.id, answer, "\n".join(span["headers"].values()).encode())
-        if span["claims"].get("leaked"):
-            # The driver has blotted out the caller's own key already: only its word tells of it.
-            self.recorder.note("secret_seen", self.now_us(), where="answer", key=key, call=call.id)
-        if self.scenario.bodies:
-            span["request_sha"] = self.recorder.body(sent)
-            span["answer_sha"] = self.recorder.body(self._taps.without_secrets(answer))
-        self.recorder.span("call", span["end"], span)
+        span = await self._caller.call(call)
         if call.turn:
             self._tries.setdefault(call.turn, []).append(span)
         self._over(call, span)
@@ -175,12 +155,6 @@ class Performance:
         """Tell those that follow ``call`` what became of it."""
         if call.id in self._done:
             self._done[call.id].set_result(span)
-
-
-def limit_s(contract: Contract) -> float:
-    """Return how long a call may take before its client leaves it: longer than any gateway of ``contract`` needs."""
-    longest = contract.timeouts.text_call_ms + contract.text.queue_wait_ms + contract.timeouts.drain_ms
-    return longest / 1e3 + 30.0
 
 
 def _at_ms(call: Call) -> float:

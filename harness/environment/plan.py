@@ -35,6 +35,7 @@ _UNPLANNED = frozenset(
     }
 )
 _DETAILS = {field.name: field.default for field in fields(Call) if field.name not in _UNPLANNED}
+_DEFAULTS = tuple(_DETAILS.values())
 _detail_values = attrgetter(*_DETAILS)
 KEPT_BYTES = 64 << 10
 """A body, or a call's fields, up to this long stand in the plan; of longer ones it only says that they were there."""
@@ -125,8 +126,8 @@ def _wall(stage: Stage, zero_s: float) -> dict[str, int]:
 
 def planned(call: Call, world: World) -> dict[str, Any]:
     """Return a call as the plan has it."""
-    told = zip(_DETAILS.items(), _detail_values(call), strict=True)
-    detail = {name: value for (name, default), value in told if value != default}
+    told = zip(_DETAILS, _DEFAULTS, _detail_values(call), strict=True)
+    detail = {name: value for name, default, value in told if value is not default and value != default}
     if call.secret is not None:
         detail["literal_secret"] = True  # nobody's key; which one, no record tells
     if "reply" in detail:

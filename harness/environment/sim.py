@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
@@ -48,6 +48,10 @@ LINES_SHOWN = 5
 HELP = "what it does must be asynchronous, and must end or time out: docs/targets.md"
 
 
+Perform = Callable[[Stage], Awaitable[None]]
+"""What is done on a stage."""
+
+
 def run_in_sim(
     scenario: Scenario,
     target: Target,
@@ -60,12 +64,40 @@ def run_in_sim(
 ) -> str:
     """Run ``scenario`` against ``target`` in virtual time into ``recorder``: the same for the same seed, bit for bit.
 
+    Returns and raises as ``perform_in_sim``, and raises Unsupported for what the target cannot be put through.
+    """
+    if scenario.process:
+        raise Unsupported("it needs a gateway in a process of its own: local mode has one")
+
+    async def perform(stage: Stage) -> None:
+        if scenario.crashes and stage.crash is None:
+            raise Unsupported("it cannot be crashed and started again on what it had committed")
+        if scenario.store_failures and stage.running.fail_store is None:
+            raise Unsupported("its store cannot be made to fail")
+        await Performance(scenario, stage, recorder, seed).run()
+
+    return perform_in_sim(
+        perform, scenario, target, contract, seed=seed, recorder=recorder, mutate=mutate, mutant=mutant
+    )
+
+
+def perform_in_sim(
+    perform: Perform,
+    scenario: Scenario,
+    target: Target,
+    contract: Contract,
+    *,
+    seed: int,
+    recorder: Recorder,
+    mutate: Mutate | None = None,
+    mutant: str = "",
+) -> str:
+    """Start ``target`` in virtual time in the world and on the network of ``scenario``, and do ``perform`` there.
+
     Returns the traceback of the first exception that the target let out of a request or a task of its own, if any did:
     the history has a note of it. Raises Unsupported, TargetError, and whatever the simulation finds wrong (a
     deadlock, a blocking call): as TargetError if it comes from a target that is not the harness's own.
     """
-    if scenario.process:
-        raise Unsupported("it needs a gateway in a process of its own: local mode has one")
     loop = VirtualLoop()
     link = Link(connect_s=scenario.connect_ms / 1e3, latency_s=scenario.latency_ms / 1e3, chop=scenario.chop)
     network = Network(seed, link)
@@ -73,7 +105,7 @@ def run_in_sim(
     if not target.ours:
         loop.set_exception_handler(_forgiving(network))
     try:
-        loop.run(_run(scenario, target, network, wiring, recorder))
+        loop.run(_run(perform, scenario, target, network, wiring, recorder))
     except SimulationError as error:
         if target.ours or GATEWAY not in error.hosts:
             raise
@@ -119,7 +151,9 @@ def _wired(
     )
 
 
-async def _run(scenario: Scenario, target: Target, network: Network, wiring: Wiring, recorder: Recorder) -> None:
+async def _run(
+    perform: Perform, scenario: Scenario, target: Target, network: Network, wiring: Wiring, recorder: Recorder
+) -> None:
     network.serve(UPSTREAMS, create_app(), aliases=[f"{role}.upstream" for role in wiring.upstreams])
     for role, state in scenario.world.listeners.items():
         network.listen(f"{role}.upstream", state)
@@ -147,11 +181,7 @@ async def _run(scenario: Scenario, target: Target, network: Network, wiring: Wir
         )
         if running.crash is not None and running.restart is not None:
             stage.crash = _crasher(network, stage)
-        if scenario.crashes and stage.crash is None:
-            raise Unsupported("it cannot be crashed and started again on what it had committed")
-        if scenario.store_failures and running.fail_store is None:
-            raise Unsupported("its store cannot be made to fail")
-        await Performance(scenario, stage, recorder, wiring.seed).run()
+        await perform(stage)
         await _stop(target, network, recorder, wiring)
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
+from typing import Any
 
 import orjson
 
 from harness.environment.stage import Stage
 from harness.history import ATTEMPT, Recorder, stamp_of
+from harness.target import Bookmark
 
+_OPEN = b'"open"'
 _SECRET = b"ck_"
 """What every customer's key begins with: a text without it need not be searched."""
 
@@ -25,11 +28,26 @@ class Taps:
         self.read: set[str] = set()
         """Which of journal and books were read to their end."""
         self._secrets = {secret.encode(): key for key, secret in stage.secrets.items()}
+        self._ended = 0
+        """How many lines of the journal, which tell of what has ended, were read."""
+        self._bookmark = Bookmark()
+        self._held: set[str] = set()
+        """The calls whose holds are open, as far as ``collect_ended`` read."""
+
+    async def collect_ended(self, zero_s: float) -> bool:
+        """Read what was written down for good since the last time; return whether all of it is at rest.
+
+        It is if no attempt is under way and no hold open: then nothing will ever be added to the calls so far.
+        """
+        under_way = await self._journal(ended=True) if self._stage.control is not None else 0
+        if self._stage.running.books is not None:
+            await self._books(zero_s, watch_holds=True)
+        return not under_way and not self._held
 
     async def collect(self, zero_s: float, *, bodies: bool = False, books: bool = True) -> None:
         """Read the upstreams' journal (and the bodies that they got), the gateway's books if wanted, and its log.
 
-        ``zero_s`` is the run's zero on the loop's clock.
+        ``zero_s`` is the run's zero on the loop's clock. What was read before is not read again.
         """
         stage = self._stage
         if stage.control is not None:
@@ -62,11 +80,19 @@ class Taps:
                 body = body.replace(secret, b"[credential]")
         return body
 
-    async def _journal(self, *, bodies: bool) -> None:
+    async def _journal(self, *, bodies: bool = False, ended: bool = False) -> int:
+        """Read the journal from where it was left, or what has ``ended`` of that; return how many attempts have not."""
         assert self._stage.control is not None
         wanted: set[str] = set()
-        async with aclosing(self._stage.control.journal()) as journal:
+        under_way = 0
+        async with aclosing(self._stage.control.journal(self._ended)) as journal:
             async for line in journal:
+                if _OPEN in line and orjson.loads(line).get("ended") == "open":
+                    under_way += 1
+                    if ended:
+                        continue
+                else:
+                    self._ended += 1
                 self._recorder.line(stamp_of(line), line)
                 if bodies and line.startswith(ATTEMPT):
                     wanted.add(orjson.loads(line)["request_sha"])
@@ -75,13 +101,14 @@ class Taps:
             body = await self._stage.control.body(sha)
             self.scan("upstream", "", body)
             self._recorder.body(body)
+        return under_way
 
-    async def _books(self, zero_s: float) -> None:
-        """Read the books; their stamps are moved to the run's zero."""
+    async def _books(self, zero_s: float, *, watch_holds: bool = False) -> None:
+        """Read the books from where they were left; their stamps are moved to the run's zero."""
         stage = self._stage
         assert stage.running.books is not None
         shift_us = round((stage.gateway_zero_s - zero_s) * 1e6)
-        async with aclosing(stage.running.books(stage.transport, stage.base_url)) as books:
+        async with aclosing(stage.running.books(stage.transport, stage.base_url, self._bookmark)) as books:
             async for line in books:
                 if shift_us:
                     span = orjson.loads(line)
@@ -89,6 +116,14 @@ class Taps:
                     line = orjson.dumps(span, option=orjson.OPT_APPEND_NEWLINE)
                 self._recorder.line(stamp_of(line), line)
                 self._scan_line("books", line)
+                if watch_holds:
+                    self._see_hold(orjson.loads(line))
+
+    def _see_hold(self, span: Mapping[str, Any]) -> None:
+        if span.get("kind") == "hold":
+            self._held.add(span["call"])
+        elif span.get("kind") in ("post", "void"):
+            self._held.discard(span["call"])
 
     def _scan_line(self, where: str, line: bytes) -> None:
         if _SECRET in line:

@@ -45,6 +45,8 @@ from harness.gateway.upstream import UpstreamRequests
 from harness.gateway.usage_log import UsageLog
 from harness.gateway.user_rate import UserRate
 
+BOOKS_UPTO = b"x-books-upto"
+"""Tells up to which of the store's records the books were read: who asks for those after it goes on from there."""
 _BEARER = frozenset({b"authorization"})
 _ANTHROPIC = _BEARER | {b"x-api-key"}
 _MANAGED_MESSAGES = _ANTHROPIC | {b"anthropic-api-key"}
@@ -237,9 +239,10 @@ class Gateway:
             raise _not_found()  # whoever may not read them need not know that they are here
         after = parse_qs(client.query.decode("latin-1")).get("after", ["0"])[-1]
         if not after.isdecimal() or len(after) > 18:
-            raise Refusal("bad_request", "after must be the number of a ledger entry")
-        headers = [(b"content-type", b"application/x-ndjson"), *self._own(request_id)]
-        await client.respond_in_pieces(headers, self._parts.books.everything(self._parts, int(after)))
+            raise Refusal("bad_request", "after must be the number of a record")
+        upto = self._parts.store.committed
+        headers = [(b"content-type", b"application/x-ndjson"), (BOOKS_UPTO, b"%d" % upto), *self._own(request_id)]
+        await client.respond_in_pieces(headers, self._parts.books.everything(self._parts, int(after), upto))
 
     async def _json(self, client: Client, request_id: str, value: Mapping[str, Any]) -> None:
         await client.respond(200, [JSON, *self._own(request_id), *self._governor(client)], orjson.dumps(value))

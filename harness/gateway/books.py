@@ -50,18 +50,17 @@ class Books:
                     before = b","
         yield b"]}" if before == b"," else before + b"]}"
 
-    def everything(self, parts: Components, after: int) -> Pieces:
-        """Yield all ledger entries behind entry ``after``, then all rows of the usage log, as lines.
+    def everything(self, parts: Components, after: int, upto: int) -> Pieces:
+        """Yield all ledger entries, then all rows of the usage log, as lines.
 
-        Both as they were committed at one instant.
+        Of the store's records those behind number ``after``, up to number ``upto``.
         """
-        return _in_large(self._everything(parts, after))
+        return _in_large(self._everything(parts, after, upto))
 
-    async def _everything(self, parts: Components, after: int) -> Pieces:
-        upto = parts.store.committed
+    async def _everything(self, parts: Components, after: int, upto: int) -> Pieces:
         for span, read in (
             ("ledger", parts.ledger.entries(after=after, upto=upto)),
-            ("usage", parts.usage_log.rows(upto)),
+            ("usage", parts.usage_log.rows(after, upto)),
         ):
             async with aclosing(read) as pages:
                 async for page in pages:

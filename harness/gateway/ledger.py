@@ -253,21 +253,19 @@ class Ledger:
         return post["amount"] - self._refunded.get(post["entry"], 0) if post.get("kind") == "post" else 0
 
     async def entries(self, account: str | None = None, after: int = 0, upto: int | None = None) -> Pages:
-        """Yield the committed entries of ``account`` (or of all) behind entry number ``after``, in order.
+        """Yield the committed entries of ``account`` (or of all) in order.
 
-        ``upto`` is a number of the store's: what was committed later is left out.
+        ``after`` and ``upto`` are numbers of the store's records, behind which, and up to which, it reads.
         """
-        # The store counts more than entries: each stands at its number there, or behind it.
         async with aclosing(self._store.read("entry", after, upto)) as pages:
             async for page in pages:
                 yield [
-                    {name: record[name] for name in FIELDS}
-                    for record in page
-                    if record["entry"] > after and account in (None, record["account"])
+                    {name: record[name] for name in FIELDS} for record in page if account in (None, record["account"])
                 ]
 
     async def _entry(self, number: int) -> Record | None:
         """Return an entry as it is in the store; None if there is none."""
+        # The store counts more than entries: each stands at its number there, or behind it.
         async with aclosing(self._store.read("entry", max(0, number - 1))) as pages:
             async for page in pages:
                 for record in page:

@@ -15,6 +15,6 @@ class UsageLog:
         """Add ``row`` (with its ``account``) and return what ends when it is committed. Raises StoreError."""
         return Commit(self._store.append("usage", row))
 
-    def rows(self, upto: int | None = None) -> Pages:
-        """Yield the committed rows, up to number ``upto`` of the store."""
-        return self._store.read("usage", upto=upto)
+    def rows(self, after: int = 0, upto: int | None = None) -> Pages:
+        """Yield the committed rows behind number ``after`` of the store's records, up to number ``upto``."""
+        return self._store.read("usage", after, upto)

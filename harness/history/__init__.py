@@ -1,6 +1,6 @@
 """The ordered, immutable record of one run: spans, their reader and their writer; it may judge nothing."""
 
-from harness.history.reader import HistoryError, read_history
+from harness.history.reader import CHAPTER, HistoryError, chapters, read_chapters, read_history, read_plan
 from harness.history.recorder import ATTEMPT, BODY_CAP, Recorder, stamp_of
 from harness.history.spans import (
     SCHEMA,
@@ -20,6 +20,7 @@ from harness.history.whole import UNBOUNDED_US, History
 __all__ = [
     "ATTEMPT",
     "BODY_CAP",
+    "CHAPTER",
     "SCHEMA",
     "UNBOUNDED_US",
     "AttemptSpan",
@@ -35,6 +36,9 @@ __all__ = [
     "Reading",
     "Recorder",
     "UsageRow",
+    "chapters",
+    "read_chapters",
     "read_history",
+    "read_plan",
     "stamp_of",
 ]

@@ -1,12 +1,14 @@
-"""Reads a run folder's ``history.jsonl``, or refuses it by file, line and field; it may judge nothing."""
+"""Reads a ``history.jsonl``, whole or in chapters, or refuses it by file, line and field; it may judge nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING, fields
+from contextlib import contextmanager
+from dataclasses import MISSING, fields, replace
 from functools import cache
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict, get_args, get_type_hints
+from typing import Any, NotRequired, TypedDict, get_args, get_origin, get_type_hints
 
 import orjson
 
@@ -24,6 +26,9 @@ from harness.history.spans import (
 )
 from harness.history.whole import History
 from harness.shape import problems, told
+
+CHAPTER = b'{"span":"note","kind":"chapter",'
+"""What the line of the note begins with that ends a chapter."""
 
 
 class HistoryError(Exception):
@@ -85,6 +90,7 @@ class _Plan(TypedDict):
 
 
 _KINDS: Mapping[str, tuple[str, type[Any]]] = {
+    "planned": ("planned", PlannedCall),
     "call": ("calls", CallSpan),
     "attempt": ("attempts", AttemptSpan),
     "ledger": ("ledger", LedgerEntry),
@@ -96,12 +102,61 @@ _KINDS: Mapping[str, tuple[str, type[Any]]] = {
 
 def read_history(folder: Path) -> History:
     """Read a run folder's history. Raises HistoryError, which names the file, the line and what is wrong."""
+    with _opened(folder) as (lines, where, bodies):
+        return parsed(enumerate(lines, 1), where, bodies, trusted=False)
+
+
+def read_plan(folder: Path) -> Plan:
+    """Read the plan of a run folder's history, calls that have lines of their own left out. Raises HistoryError."""
+    with _opened(folder) as (lines, where, bodies):
+        return parsed(islice(enumerate(lines, 1), 1), where, bodies, trusted=False).plan
+
+
+def read_chapters(folder: Path) -> Iterator[History]:
+    """Yield a run folder's history in chapters, as ``chapters`` does. Raises HistoryError."""
+    with _opened(folder) as (lines, where, bodies):
+        yield from chapters(lines, where, bodies, trusted=False)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[tuple[Iterable[bytes], str, Mapping[str, bytes]]]:
     path = folder / "history.jsonl"
     try:
         with path.open("rb") as file:
-            return parsed(file, str(path), _Bodies(folder / "bodies"), trusted=False)
+            yield file, str(path), _Bodies(folder / "bodies")
     except OSError as error:
         raise HistoryError(f"{path}: {error.strerror or error}") from error
+
+
+def chapters(lines: Iterable[bytes], where: str, bodies: Mapping[str, bytes], *, trusted: bool) -> Iterator[History]:
+    """Yield the chapters of a run's ``lines`` as they come, each with what checkers kept of the one before it.
+
+    A run without chapters is one. No more than one is in memory if whoever asks lets go of each before the next.
+    Raises HistoryError.
+    """
+    numbered = enumerate(lines, 1)
+    plan = tuple(islice(numbered, 1))
+    before: Mapping[str, Any] = {}
+    upcoming = next(numbered, None)
+    while True:
+        spans = _to_its_end(upcoming, numbered)
+        history = parsed(chain(plan, spans), where, bodies, trusted=trusted, before=before)
+        before = history.after
+        yield history
+        del history
+        upcoming = next(numbered, None)
+        if upcoming is None:
+            return
+
+
+def _to_its_end(first: tuple[int, bytes] | None, rest: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    """Yield a chapter's lines with their numbers, from its ``first`` to the note that ends it."""
+    if first is None:
+        return
+    for numbered in chain((first,), rest):
+        yield numbered
+        if numbered[1].startswith(CHAPTER):
+            return
 
 
 class _Bodies(Mapping[str, bytes]):
@@ -125,14 +180,22 @@ class _Bodies(Mapping[str, bytes]):
         return sum(1 for _ in self)
 
 
-def parsed(lines: Iterable[bytes], where: str, bodies: Mapping[str, bytes], *, trusted: bool) -> History:
-    """Return the history that ``lines`` of ``where`` are. Raises HistoryError.
+def parsed(
+    lines: Iterable[tuple[int, bytes]],
+    where: str,
+    bodies: Mapping[str, bytes],
+    *,
+    trusted: bool,
+    before: Mapping[str, Any] | None = None,
+) -> History:
+    """Return the history that the numbered ``lines`` of ``where`` are. Raises HistoryError.
 
-    ``trusted``: this process wrote them, so that nobody needs to look whether they are as they must be.
+    ``trusted``: the harness wrote them, so that nobody needs to look whether they are as they must be. ``before`` is
+    what was kept of the chapter before it.
     """
     found: dict[str, list[Any]] = {attribute: [] for attribute, _ in _KINDS.values()}
     plan: Plan | None = None
-    for number, line in enumerate(lines, 1):
+    for number, line in lines:
         try:
             value = orjson.loads(line)
             kind = value.pop("span")
@@ -146,13 +209,17 @@ def parsed(lines: Iterable[bytes], where: str, bodies: Mapping[str, bytes], *, t
             attribute, cls = _KINDS[kind]
             value = value if trusted else _sound(cls, value, f"{where}:{number}", kind)
             if "reading" in value:
-                value["reading"] = Reading(**{key: _frozen(item) for key, item in value["reading"].items()})
-            found[attribute].append(cls(**{key: _frozen(item) for key, item in value.items()}))
+                value["reading"] = Reading(**_tupled(Reading, value["reading"]))
+            found[attribute].append(cls(**_tupled(cls, value)))
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise HistoryError(f"{where}:{number}: not a span of {SCHEMA}: {error}") from error
     if plan is None:
         raise HistoryError(f"{where}: no plan line; a history starts with one")
-    return History(plan, bodies=bodies, **{attribute: tuple(spans) for attribute, spans in found.items()})
+    planned = found.pop("planned")
+    if planned:
+        plan = replace(plan, calls=(*plan.calls, *planned))
+    spans = {attribute: tuple(of_kind) for attribute, of_kind in found.items()}
+    return History(plan, bodies=bodies, before=before or {}, **spans)
 
 
 def _sound_plan(value: dict[str, Any], where: str) -> dict[str, Any]:
@@ -196,6 +263,22 @@ def _plain(cls: Any) -> Mapping[str, frozenset[type]]:
         name: frozenset(one for one in (*get_args(hint), hint) if one in (str, int, bool, type(None)))
         for name, hint in _hints(cls).items()
     }
+
+
+def _tupled(cls: Any, value: dict[str, Any]) -> dict[str, Any]:
+    """Return a span's fields with tuples for those that are such; changes ``value`` in place."""
+    for name in _tuples(cls):
+        if name in value:
+            value[name] = _frozen(value[name])
+    return value
+
+
+@cache
+def _tuples(cls: Any) -> tuple[str, ...]:
+    """Return the names of the fields that are tuples: few, and there are many spans."""
+    return tuple(
+        name for name, hint in _hints(cls).items() if tuple in (get_origin(hint), *map(get_origin, get_args(hint)))
+    )
 
 
 def _frozen(value: Any) -> Any:

@@ -99,6 +99,13 @@ class Recorder:
             yield self._spool.readline()
         self._spool.seek(0, io.SEEK_END)
 
+    def drain(self) -> Iterator[bytes]:
+        """Yield every span's line as ``spans`` does, then forget them: what is recorded next comes after them."""
+        yield from self.spans()
+        self._ends, self._offsets, self._size = array.array("q"), array.array("q"), 0
+        self._spool.seek(0)
+        self._spool.truncate()
+
     def digest(self) -> str:
         """Return the sha256 of ``history.jsonl`` as it would be written now."""
         digest = hashlib.sha256()
@@ -118,7 +125,7 @@ class Recorder:
 
     def history(self) -> History:
         """Return what was recorded so far as a history, without going through the disk."""
-        return parsed(self.lines(), "the recorder", self.bodies, trusted=True)
+        return parsed(enumerate(self.lines(), 1), "the recorder", self.bodies, trusted=True)
 
     def close(self) -> None:
         """Drop the spool."""

@@ -1,4 +1,4 @@
-"""A run in memory, indexed by call; it may judge nothing."""
+"""A run, or a chapter of one, in memory, indexed by call; it may judge nothing."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ UNBOUNDED_US = 1 << 50
 
 @dataclass(frozen=True)
 class History:
-    """A whole run in memory, indexed.
+    """A run in memory, indexed.
 
     ``skew_us`` widens comparisons across clocks: 0 in sim, 2,000 on sockets, ``UNBOUNDED_US`` of clocks that do not
-    compare.
+    compare. A long run comes in chapters, each a history of what was planned and done between two instants of rest.
     """
 
     plan: Plan
@@ -29,6 +29,8 @@ class History:
     faults: tuple[FaultSpan, ...] = ()
     notes: tuple[Note, ...] = ()
     bodies: Mapping[str, bytes] = field(default_factory=dict)
+    before: Mapping[str, Any] = field(default_factory=dict)
+    """What checkers kept (``after``) of the run's chapter before this one, by name; nothing of a whole run."""
 
     @property
     def skew_us(self) -> int:
@@ -77,6 +79,16 @@ class History:
     def memo(self) -> dict[str, Any]:
         """What checkers derived from this history, by name, so that it is derived once."""
         return {}
+
+    @cached_property
+    def after(self) -> dict[str, Any]:
+        """What checkers keep for the run's next chapter, by name: its ``before``."""
+        return {}
+
+    @property
+    def continues(self) -> bool:
+        """Whether this is a chapter and another one follows."""
+        return any(note.kind == "chapter" for note in self.notes)
 
     def has_tap(self, tap: str) -> bool:
         """Say whether the run could see ``tap`` (books, journal, bodies, log)."""

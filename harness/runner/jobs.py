@@ -23,8 +23,8 @@ from harness.environment.raised import NOTE as RAISED
 from harness.environment.raised import raised_in
 from harness.environment.remote import run_remotely
 from harness.environment.sim import run_in_sim
-from harness.history import History, Recorder, read_history
-from harness.runner.judge import judge
+from harness.history import History, Recorder, read_chapters
+from harness.runner.judge import Judging, judge
 from harness.runner.pool import spread
 from harness.scenario import SCENARIOS, Scenario
 from harness.target import Mode, Mutate, Overlay, Target, TargetError, Unsupported
@@ -233,24 +233,37 @@ def _raised(history: History, let_out: str) -> dict[str, Any] | None:
 
 
 def rejudge(folder: Path, checks: Mapping[str, Checker]) -> dict[str, Any]:
-    """Judge a recorded run again with its plan's checks.
+    """Judge a recorded run again with its plan's checks, chapter by chapter if it has such.
 
     Raises HistoryError or ContractError for what is no such run; KeyError for a check that is gone.
     """
-    history = read_history(folder)
-    contract = contract_from_json(history.plan.contract)
-    named = [checks[name] for name in history.plan.options.get("checks", ())]
+    return judge_chapters(read_chapters(folder), checks, folder.name)
+
+
+def judge_chapters(chapters: Iterable[History], checks: Mapping[str, Checker], folder: str) -> dict[str, Any]:
+    """Judge the chapters of one run, in ``folder``, as they come; raises as ``rejudge``."""
+    judging: Judging | None = None
+    with _no_garbage_sought():
+        for history in chapters:
+            if judging is None:
+                plan = replace(history.plan, calls=())
+                contract = contract_from_json(plan.contract)
+                named = [checks[name] for name in plan.options.get("checks", ())]
+                judging = Judging(contract, named)
+            judging.chapter(history)
+            del history  # before the next one is read
+    assert judging is not None
     return {
-        "scenario": history.plan.scenario,
-        "seed": history.plan.seed,
-        "part": history.plan.options.get("part", "core"),
-        "promise": history.plan.options.get("promise", ""),
+        "scenario": plan.scenario,
+        "seed": plan.seed,
+        "part": plan.options.get("part", "core"),
+        "promise": plan.options.get("promise", ""),
         "overlays": list(contract.overlays),
         "could_judge": sorted({f"{c.requirement}.{clause}" for c in named for clause in c.clauses}),
-        "folder": folder.name,
+        "folder": folder,
         "error": None,
-        **judge(history, contract, named),
-        "raised": _raised(history, ""),
+        **judging.record(),
+        "raised": raised_in(judging.raised, ""),
     }
 
 

@@ -5,21 +5,25 @@ from __future__ import annotations
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import asdict, replace
 from typing import Any
 
 from harness.branches import BRANCHES, branches_reached
 from harness.checker import Checker, ClauseResult, Outcome, Verdict, worst
 from harness.checkers.load_generator import shortcomings, unanswered
+from harness.checkers.load_memory import NOTE as MEMORY
 from harness.checkers.load_memory import memory_of
 from harness.contract import Contract
 from harness.contract.requirements import matches
 from harness.environment.raised import BROKEN_OFF
 from harness.environment.raised import NOTE as RAISED
-from harness.history import History
-from harness.runner.recovery import recovery_checks, told_apart
+from harness.history import History, Note
+from harness.runner.recovery import bound_ms, recovery_checks, told_apart
 
+NEVER_CAME = "crash_never_came"
+_KEPT = ("gateway_crash", RAISED, NEVER_CAME, MEMORY)
+"""The notes that the record tells of."""
 STORE_ERROR = "StoreError"
 """How the reference gateway's log calls it that its store did not take a record."""
 LATENESS_BOUND_US = 250_000
@@ -37,39 +41,96 @@ def judge(
     record an error, never a pass. A run that ends with a recovery is asked for that too, of the requirements in
     ``only`` (empty: all).
     """
-    late = _lateness(history)
-    reached = branches_reached(history, contract)
-    doubts = [*_unfired(history), *_never_came(history), *_unreached(history, reached), *late, *_unanswered(history)]
-    checked = []
-    errors = []
-    for check in (*checks, *recovery_checks(history, only)):
-        try:
-            verdict = check(history, contract)
-        except Exception:
-            errors.append({"checker": check.name, "traceback": traceback.format_exc(limit=8)})
-            continue
-        checked.append(_record(verdict, check, history, bool(doubts)))
-    recovery, checked = told_apart(history, contract, checked)
-    memory = memory_of(history)
-    outcomes = [Outcome(check["outcome"]) for check in checked]
-    outcomes += [Outcome(one["outcome"]) for one in memory if one["promised"]]
-    return {
-        "outcome": worst(outcomes).value,
-        "doubts": doubts,
-        "late": bool(late),
-        "crashes": _crashes(history),
-        "errors": errors,
-        "checks": checked,
-        "recovery": recovery,
-        "memory": memory,
-        "branches": reached,
-        "reaches": list(history.plan.options.get("reaches", ())),
-        "calls": len(history.calls),
-        "attempts": len(history.attempts),
-        "faults_planned": len(history.plan.injections),
-        "faults_fired": len(history.faults),
-        "virtual_s": round(max((call.end for call in history.calls), default=0) / 1e6, 3),
-    }
+    judging = Judging(contract, checks, only=only)
+    judging.chapter(history)
+    return judging.record()
+
+
+class Judging:
+    """Judges a run chapter by chapter into one record, and holds none of them; a whole run is one chapter.
+
+    A case is counted in the chapter in which its call was sent; evidence is kept as of one run.
+    """
+
+    def __init__(self, contract: Contract, checks: Iterable[Checker], *, only: frozenset[str] = frozenset()) -> None:
+        self._contract = contract
+        self._checks = {check.name: check for check in checks}
+        self._only = only
+        self._verdicts: dict[str, Verdict] = {}
+        self._errors: dict[str, str] = {}
+        self._bare: History | None = None
+        self._recovered: History | None = None
+        self._reached: dict[str, int | None] = {}
+        self._fired: Counter[str] = Counter()
+        self._late: dict[str, None] = {}
+        self._notes: list[Note] = []
+        self._outcomes: Counter[str] = Counter()
+        self._attempts = self._last_us = 0
+
+    def chapter(self, history: History) -> None:
+        """Judge the run's next chapter."""
+        if self._bare is None:
+            self._bare = History(replace(history.plan, calls=()))
+            self._checks |= {check.name: check for check in recovery_checks(history, self._only)}
+        self._late |= dict.fromkeys(_lateness(history))
+        for name, count in branches_reached(history, self._contract).items():
+            self._reached[name] = count if count is None else count + (self._reached.get(name) or 0)
+        self._fired.update(fault.injection for fault in history.faults)
+        self._notes += (note for note in history.notes if note.kind in _KEPT)
+        self._outcomes.update(call.outcome for call in history.calls)
+        self._attempts += len(history.attempts)
+        self._last_us = max([self._last_us, *(call.end for call in history.calls)])
+        for name, check in self._checks.items():
+            if name not in self._errors:
+                try:
+                    self._verdicts[name] = check(history, self._contract, self._verdicts.get(name))
+                except Exception:
+                    self._errors[name] = traceback.format_exc(limit=8)
+        if bound_ms(history) is not None:
+            self._recovered = history
+
+    @property
+    def raised(self) -> list[Mapping[str, Any]]:
+        """What the target let out, as notes tell it."""
+        return [note.detail for note in self._notes if note.kind == RAISED]
+
+    def record(self) -> dict[str, Any]:
+        """Return the record of the chapters so far. AssertionError if there was none."""
+        assert self._bare is not None
+        bare = replace(self._bare, notes=tuple(self._notes))
+        memory = memory_of(bare)
+        doubts = [
+            *_unfired(bare, self._fired),
+            *_never_came(bare),
+            *_unreached(bare, self._reached),
+            *self._late,
+            *(unanswered(bare.plan, self._outcomes) if "load" in bare.plan.options else ()),
+        ]
+        checked = [
+            _record(self._verdicts[name], check, bare, bool(doubts))
+            for name, check in self._checks.items()
+            if name not in self._errors
+        ]
+        recovery, checked = told_apart(self._recovered, self._contract, checked)
+        outcomes = [Outcome(check["outcome"]) for check in checked]
+        outcomes += [Outcome(one["outcome"]) for one in memory if one["promised"]]
+        return {
+            "outcome": worst(outcomes).value,
+            "doubts": doubts,
+            "late": bool(self._late),
+            "crashes": _crashes(bare),
+            "errors": [{"checker": name, "traceback": told} for name, told in self._errors.items()],
+            "checks": checked,
+            "recovery": recovery,
+            "memory": memory,
+            "branches": self._reached,
+            "reaches": list(bare.plan.options.get("reaches", ())),
+            "calls": self._outcomes.total(),
+            "attempts": self._attempts,
+            "faults_planned": len(bare.plan.injections),
+            "faults_fired": self._fired.total(),
+            "virtual_s": round(self._last_us / 1e6, 3),
+        }
 
 
 def _record(verdict: Verdict, check: Checker, history: History, doubted: bool) -> dict[str, Any]:
@@ -106,9 +167,8 @@ def _record(verdict: Verdict, check: Checker, history: History, doubted: bool) -
     }
 
 
-def _unfired(history: History) -> list[str]:
+def _unfired(history: History, fired: Container[str]) -> list[str]:
     """Say which planned faults never fired although the scenario needs them."""
-    fired = {fault.injection for fault in history.faults}
     return [
         f"planned fault {injection['id']} ({injection['fault']['name']} at {injection['role']}) never fired"
         for injection in history.plan.injections
@@ -121,7 +181,7 @@ def _never_came(history: History) -> list[str]:
     return [
         f"a planned crash never came: its store took no {note.detail['after_appends']} appends from then on"
         for note in history.notes
-        if note.kind == "crash_never_came"
+        if note.kind == NEVER_CAME
     ]
 
 
@@ -171,11 +231,6 @@ def _lateness(history: History) -> list[str]:
         return [f"generator: {why}" for why in shortcomings(history)]
     late = max((note.detail["max_us"] for note in history.notes if note.kind == "lateness"), default=0)
     return [f"the generator was up to {late / 1e3:.0f} ms late"] if late > LATENESS_BOUND_US else []
-
-
-def _unanswered(history: History) -> list[str]:
-    """Say how many calls of a load came to nothing: what the others show is not the whole of it."""
-    return unanswered(history) if "load" in history.plan.options else []
 
 
 def merge(clauses: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def spread(
         return
     # Forking is safe here: the parent runs no loop and no thread of its own yet, and imports are not paid twice.
     context = get_context("fork" if os.name == "posix" else "spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)
     running: dict[Future[Result], Item] = {}
     try:
         while True:
@@ -80,7 +80,7 @@ def _submit(pool: ProcessPoolExecutor, work: Callable[[Item], Result], item: Ite
         return broken
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Let the kernel end this worker when the harness is gone, however it went (Linux; elsewhere it ends idle)."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == "linux":

@@ -17,24 +17,27 @@ _NAMES = frozenset(check.name for check in RECOVERY)
 
 def recovery_checks(history: History, only: frozenset[str]) -> list[Checker]:
     """Return what is asked of a run that ended with a recovery; nothing of one that did not."""
-    if _bound_ms(history) is None:
+    if bound_ms(history) is None:
         return []
     return [check for check in RECOVERY if not only or check.requirement in only]
 
 
-def _bound_ms(history: History) -> int | None:
+def bound_ms(history: History) -> int | None:
+    """Return within which time the healed gateway was to recover, None of a run that ended without a recovery."""
     heal = next((note for note in history.notes if note.kind == "heal"), None)
     return None if heal is None else heal.detail.get("bound_ms")
 
 
 def told_apart(
-    history: History, contract: Contract, checked: Sequence[dict[str, Any]]
+    history: History | None, contract: Contract, checked: Sequence[dict[str, Any]]
 ) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
-    """Return the recovery section (None if there was no recovery), and the checks without those that met no case."""
-    bound_ms = _bound_ms(history)
+    """Return the recovery section, and the checks without those that met no case.
+
+    ``history`` is the one that ended with a recovery; without one there is no section.
+    """
     asked = [check for check in checked if check["checker"] in _NAMES]
     met = [check for check in checked if check["checker"] not in _NAMES or check["clauses"]]
-    if bound_ms is None:
+    if history is None:
         return None, met
     asked = [check for check in asked if check["clauses"]]
     clauses = [clause for check in asked for clause in check["clauses"].values()]
@@ -45,7 +48,7 @@ def told_apart(
     ]
     section = {
         "outcome": worst(Outcome(check["outcome"]) for check in asked).value,
-        "bound_ms": bound_ms,
+        "bound_ms": bound_ms(history),
         "probes": len(probes(history, contract)),
         "cases": sum(clause["passed"] + clause["failed"] for clause in clauses),
         "failed": sum(clause["failed"] for clause in clauses if clause["outcome"] == Outcome.FAIL.value),

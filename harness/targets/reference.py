@@ -17,7 +17,7 @@ import orjson
 import uvicorn
 
 from harness.contract import ContractError, contract_from_json, contract_to_json
-from harness.target import ASGIApp, Mode, Mutate, Running, TargetError, Wiring, lines_of
+from harness.target import ASGIApp, Bookmark, Mode, Mutate, Running, TargetError, Wiring, lines_of
 from harness.targets.process import serving_process
 from harness.targets.promised import Promised
 from harness.targets.registry import Spec, target
@@ -168,11 +168,11 @@ def crashed_in(line: str) -> str:
     return f"{told['crash']} at {', '.join(told['at'][-1:]) or 'an unknown place'}"
 
 
-def _books_reader(token: str) -> Callable[[httpx.AsyncBaseTransport, str], AsyncGenerator[bytes, None]]:
-    async def read(transport: httpx.AsyncBaseTransport, base_url: str) -> AsyncGenerator[bytes, None]:
+def _books_reader(token: str) -> Callable[[httpx.AsyncBaseTransport, str, Bookmark], AsyncGenerator[bytes, None]]:
+    async def read(transport: httpx.AsyncBaseTransport, base_url: str, mark: Bookmark) -> AsyncGenerator[bytes, None]:
         request = httpx.Request(
             "GET",
-            f"{base_url}/internal/books",
+            f"{base_url}/internal/books?after={mark.at}",
             headers={"authorization": f"Bearer {token}"},
             extensions={"timeout": {"connect": 10.0, "read": 60.0, "write": 10.0, "pool": 10.0}},
         )
@@ -185,6 +185,7 @@ def _books_reader(token: str) -> Callable[[httpx.AsyncBaseTransport, str], Async
                 async with aclosing(lines_of(response.stream)) as lines:
                     async for line in lines:
                         yield line
+                mark.at = int(response.headers["x-books-upto"])
             finally:
                 await response.aclose()
         except httpx.TransportError as error:

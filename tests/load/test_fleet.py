@@ -345,7 +345,7 @@ def test_the_record_tells_whose_clocks_compare_and_every_call_that_a_lost_worker
 
     async def main() -> None:
         with closing(Recorder()) as recorder:
-            made = loads._scenario(run, load)
+            made = loads.scenario_of_load(run, load)
             assert await loads._Loading(run, load, made, cast(Stage, stage), recorder, lambda _: None).run()
 
     asyncio.run(main())

@@ -52,7 +52,7 @@ def loading(folder: Path, recorder: Recorder, settle_ms: int = 1) -> module._Loa
     load = shape.build(at.contract, asked)
     target = make_target(target_spec("reference"))
     run = LoadRun(shape, asked, target, at.contract, "local", workers=1, folder=folder)
-    return module._Loading(run, load, module._scenario(run, load), at, recorder, lambda at: None)
+    return module._Loading(run, load, module.scenario_of_load(run, load), at, recorder, lambda at: None)
 
 
 def test_while_the_generators_start_it_ends_the_load_at_once(

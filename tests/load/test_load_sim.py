@@ -1,0 +1,203 @@
+"""Loads in virtual time: chapters tell what the whole tells, one seed gives the same bits, and nobody is missed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import harness.load.shapes  # noqa: F401 - registers them
+from harness.checker import CHECKERS
+from harness.cli.suite import SUITE, target_spec
+from harness.contract import Model
+from harness.environment.load import LoadRun
+from harness.environment.load_sim import run_load_in_sim
+from harness.environment.taps import Taps
+from harness.gateway.components import Components
+from harness.gateway.prices import PriceList
+from harness.gateway.usage import Usage
+from harness.history import History, Recorder, read_chapters, read_history
+from harness.load.shape import SHAPES, Asked
+from harness.runner import rejudge
+from harness.runner.beside import JudgeBeside
+from harness.runner.jobs import judge_chapters
+from harness.target import Bookmark, Running
+from tests.load.tiny import LIMITS
+
+MINUTES = 0.1
+"""Two windows of the tiny contract."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A load that was run, how it was judged as it went on, and how far its history had grown each time."""
+
+    folder: Path
+    record: dict[str, Any]
+    sizes: list[int]
+
+
+def simulated(
+    folder: Path,
+    shape: str = "ceiling-text",
+    mutant: str = "",
+    *,
+    chapter_calls: int = 1,
+    mutate: Any = None,
+    stop_at: int = 0,
+) -> Recorded:
+    """Run a tiny load, judged as it goes on; ``stop_at``: Ctrl-C as that chapter was written."""
+    SUITE.load()
+    target = SUITE.target(target_spec("reference"))
+    asked = Asked(seed=3, minutes=MINUTES)
+    base = target.contract([LIMITS])
+    load = SHAPES[shape].build(base, asked)
+    run = LoadRun(SHAPES[shape], asked, target, base, "sim", 1, folder, mutant)
+    mutate = mutate or (SUITE.mutate(mutant) if mutant else None)
+    sizes: list[int] = []
+    with JudgeBeside(folder, CHECKERS) as beside:
+
+        def written(size: int) -> None:
+            sizes.append(size)
+            beside.written(size)
+            if len(sizes) == stop_at:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        ended = run_load_in_sim(run, load, base, lambda _: None, written, mutate=mutate, chapter_calls=chapter_calls)
+        assert ended is not bool(stop_at)
+        return Recorded(folder, beside.judged().record, sizes)
+
+
+def whole(folder: Path) -> Iterator[History]:
+    """Yield the run as one chapter."""
+    history = read_history(folder)
+    yield replace(history, notes=tuple(note for note in history.notes if note.kind != "chapter"))
+
+
+def told(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with its evidence in one order: chapters find it by time, a checker of the whole by clause."""
+    checks = [
+        {**check, "evidence": sorted(map(repr, check["evidence"]))}  # what was kept of it differs past its cap alone
+        for check in record["checks"]
+    ]
+    return {**record, "checks": checks}
+
+
+@pytest.mark.parametrize(
+    ("shape", "mutant", "outcome"),
+    [
+        ("ceiling-text", "", "pass"),
+        ("probe-rpm", "", "pass"),
+        ("probe-image", "", "pass"),
+        ("probe-rpm", "admits_one_too_many", "fail"),
+        ("ceiling-text", "forgets_the_last_token_of_the_output", "fail"),
+        ("ceiling-text", "forgets_holds_that_ended", "fail"),
+        ("ceiling-text", "loses_an_update_of_a_balance", "fail"),
+        ("probe-rpm", "counts_refused_requests", "fail"),
+    ],
+)
+def test_chapters_judge_what_the_whole_shows(tmp_path: Path, shape: str, mutant: str, outcome: str) -> None:
+    run = simulated(tmp_path / "run", shape, mutant)
+    assert run.record["outcome"] == outcome
+    assert len(list(read_chapters(run.folder))) == 2
+    assert told(rejudge(run.folder, CHECKERS)) == told(run.record)
+    assert told(judge_chapters(whole(run.folder), CHECKERS, "run")) == told(run.record)
+
+
+def test_a_seed_gives_the_same_bits_and_chapters_change_no_call(tmp_path: Path) -> None:
+    once, again = simulated(tmp_path / "once"), simulated(tmp_path / "again")
+    unbroken = simulated(tmp_path / "unbroken", chapter_calls=10**9)
+    lines = (once.folder / "history.jsonl").read_bytes()
+    assert (again.folder / "history.jsonl").read_bytes() == lines
+    assert (len(once.sizes), once.sizes[-1], len(unbroken.sizes)) == (2, len(lines), 1)
+    # But for request ids: the gateway gives one to whoever reads its books, too.
+    seen = [
+        [(call.id, call.sent, call.end, call.claims) for call in read_history(run.folder).calls]
+        for run in (once, unbroken)
+    ]
+    assert seen[0] == seen[1]
+
+
+def test_a_history_in_chapters_is_read_whole_as_any_other(tmp_path: Path) -> None:
+    history = read_history(simulated(tmp_path / "run").folder)
+    assert [call.id for call in history.plan.calls] == [f"s{number}" for number in range(1, 101)]
+    assert len(history.calls) == len(history.attempts) == len(history.usage) == 100
+    assert [entry.entry for entry in history.ledger] == list(range(1, 203))
+    ends = [call.end for call in history.calls]
+    assert ends == sorted(ends)
+
+
+def dearer_from_then_on(parts: Components) -> Components:
+    """Charges a credit too much from the 61st answer on."""
+
+    class Dearer(PriceList):
+        answers = 0
+
+        def cost(self, model: Model, usage: Usage) -> int:
+            self.answers += 1
+            return super().cost(model, usage) + (self.answers > 60)
+
+    return replace(parts, prices=Dearer(parts.contract))
+
+
+def test_what_goes_wrong_in_a_later_chapter_is_found_there(tmp_path: Path) -> None:
+    record = simulated(tmp_path / "run", mutate=dearer_from_then_on).record
+    billing = next(check for check in record["checks"] if check["checker"] == "charge_matches_usage")
+    assert billing["clauses"]["rounded_up_once"] == {"outcome": "fail", "passed": 60, "failed": 40, "inconclusive": 0}
+    assert {piece["call"] for piece in billing["evidence"]} == {f"s{number}" for number in range(61, 86)}
+
+
+def test_ctrl_c_stops_the_sending_and_keeps_what_there_is(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    run = simulated(tmp_path / "run", stop_at=1)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert len(read_history(run.folder).calls) == run.record["calls"] == 50
+    assert run.record["outcome"] == "pass"
+
+
+class Told:
+    """Stands in for a stage's taps: tells what it is given."""
+
+    def __init__(self) -> None:
+        self.journaled: list[bytes] = []
+        self.booked: list[bytes] = []
+
+    async def journal(self, after: int) -> AsyncGenerator[bytes, None]:
+        for line in self.journaled[after:]:
+            yield line
+
+    async def books(self, transport: object, base_url: str, mark: Bookmark) -> AsyncGenerator[bytes, None]:
+        for line in self.booked[mark.at :]:
+            yield line
+        mark.at = len(self.booked)
+
+
+def test_nothing_is_at_rest_while_an_attempt_or_a_hold_is_open() -> None:
+    told = Told()
+    running = Running(books=told.books)
+    stage: Any = SimpleNamespace(
+        control=told, running=running, transport=None, base_url="", secrets={}, log=[], gateway_zero_s=0.0
+    )
+    hold = b'{"span":"ledger","entry":1,"call":"s1","kind":"hold","at":1}\n'
+    post = b'{"span":"ledger","entry":2,"call":"s1","kind":"post","at":2}\n'
+    ended = b'{"span":"attempt","id":"p:s1:1","end":3,"ended":"served"}\n'
+    under_way = b'{"span":"attempt","id":"p:s1:1","end":2,"ended":"open"}\n'
+
+    async def states() -> list[bool]:
+        found = []
+        for told.journaled, told.booked in (([], [hold]), ([under_way], [hold, post]), ([ended], [hold, post])):
+            found.append(await taps.collect_ended(0.0))
+        return found
+
+    with closing(Recorder()) as recorder:
+        taps = Taps(stage, recorder, lambda: 0)
+        assert asyncio.run(states()) == [False, False, True]
+        assert list(recorder.spans()) == [hold, post, ended]

@@ -20,6 +20,7 @@ PIECE_BYTES = 1 << 18
 ROUTES = (
     "GET /healthz",
     "GET /control/faults",
+    "GET /control/clock",
     "POST /control/{run}/start",
     "POST /control/{run}/heal",
     "GET /control/{run}/journal",
@@ -54,6 +55,8 @@ class Control:
         match method, list(path):
             case "GET" | "HEAD", ["faults"]:
                 await send_json(send, 200, {"faults": describe()})
+            case "GET" | "HEAD", ["clock"]:
+                await send_json(send, 200, {"now_s": asyncio.get_running_loop().time()})
             case "POST", [run, "start"]:
                 settings = _settings(await read_body(receive, MOST_CONTROL_BYTES))
                 self._runs.start(run, settings)

@@ -48,6 +48,7 @@ async def _run(scenario: Scenario, target: Target, contract: Contract, seed: int
 @asynccontextmanager
 async def remote_stage(world: World, target: Target, contract: Contract, *, seed: int) -> AsyncIterator[Stage]:
     """Find the gateway that ``target`` names. Raises Unsupported for a world that it has not got, TargetError."""
+    loop = asyncio.get_running_loop()
     wiring = Wiring(
         mode="remote",
         contract=contract,
@@ -55,10 +56,13 @@ async def remote_stage(world: World, target: Target, contract: Contract, *, seed
         secrets={},
         upstreams={},
         seed=seed,
-        zero_s=asyncio.get_running_loop().time(),
+        zero_s=loop.time(),
         epoch_s=0,
     )
     async with target.start(wiring) as running, socket_transport() as transport:
+        control = _control(transport, running.upstreams_url) if running.upstreams_url else None
+        # Mocks on another machine count from an instant of their own clock.
+        apart_us = 0 if control is None else await control.compare_clocks(loop.time)
         yield Stage(
             mode="remote",
             target=target.name,
@@ -68,13 +72,13 @@ async def remote_stage(world: World, target: Target, contract: Contract, *, seed
             base_url=running.base_url,
             transport=transport,
             running=running,
-            control=_control(transport, running.upstreams_url) if running.upstreams_url else None,
+            control=control,
             upstreams={},
             secrets=running.secrets,
             zero_s=None,
             gateway_zero_s=wiring.zero_s,
             epoch_s=0,
-            skew_us=SKEW_US,
+            skew_us=SKEW_US + apart_us,
             log=Log(),
         )
 

@@ -159,10 +159,10 @@ class SqliteStore:
                 while isinstance(item, list):
                     group += item
                     item = self._work.get_nowait() if len(group) < GROUP else None
-            for start in range(0, len(group), GROUP):
-                self._commit(group[start : start + GROUP])
-            if group:
-                _tell([future for _, _, future in group], self._problem)
+            for start in range(0, len(group), GROUP):  # what is handed over at once may be more
+                part = group[start : start + GROUP]
+                self._commit(part)
+                _tell([future for _, _, future in part], self._problem)
             if isinstance(item, _Read):
                 self._serve(item)
             elif isinstance(item, asyncio.Future):

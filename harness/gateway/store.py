@@ -89,9 +89,9 @@ class _Log:
         self._last: list[bytes] = []
         weakref.finalize(self, self._file.close)
 
-    def add(self, kind: str, record: Record) -> None:
-        """Put a record at the end."""
-        self._last.append(b"%s\t%s" % (kind.encode(), orjson.dumps(record)))
+    def add(self, line: bytes) -> None:
+        """Put a record, as ``_line_of`` gives it, at the end."""
+        self._last.append(line)
         self.count += 1
         if len(self._last) == PAGE:
             page = b"\n".join(self._last)
@@ -118,6 +118,11 @@ class _Log:
         return self._file.read(end - start).split(b"\n")
 
 
+def _line_of(kind: str, record: Record) -> bytes:
+    """Return a record as a line of JSON behind its kind. Raises TypeError for what is no JSON data."""
+    return b"%s\t%s" % (kind.encode(), orjson.dumps(record))
+
+
 class MemoryStore:
     """The simulated store: commits after a keyed virtual delay, and can be told to refuse, to fail and to crash.
 
@@ -128,7 +133,7 @@ class MemoryStore:
     def __init__(self, commit_s: Callable[[int], float]) -> None:
         self._commit_s = commit_s
         self._log = _Log()
-        self._records: list[tuple[str, Record]] = []
+        self._records: list[bytes] = []
         self._futures: list[asyncio.Future[None]] = []
         self._group = 0
         """How many of the appended records, from the first, the commit under way will commit."""
@@ -153,9 +158,10 @@ class MemoryStore:
             raise StoreError("the simulated store refused the record")
         if self._problem:
             raise StoreError(self._problem)
+        line = _line_of(kind, record)  # as it is now, which is what a disk would get
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if not self._crashed:
-            self._records.append((kind, record))
+            self._records.append(line)
             self._futures.append(future)
             if self._timer is None:
                 self._begin()
@@ -222,8 +228,8 @@ class MemoryStore:
             self._break("the simulated store's commit failed")
             return
         if not crashes or self._crash_commits:
-            for kind, record in self._records[: self._group]:
-                self._log.add(kind, record)
+            for line in self._records[: self._group]:
+                self._log.add(line)
         if crashes:
             self.crash()
             on_crash, self._on_crash = self._on_crash, None

@@ -77,7 +77,10 @@ class KernelAlarm:
         _LIBC.timerfd_settime(self._descriptor, _ABSOLUTE, ctypes.byref(self._setting), None)
 
     def _rung(self) -> None:
-        os.read(self._descriptor, 8)  # else it would ring on
+        try:
+            os.read(self._descriptor, 8)  # else it would ring on
+        except BlockingIOError:  # it was set anew since, and will ring again
+            return
         waiter, self._waiter = self._waiter, None
         if waiter is not None:
             waiter.switch(None)

@@ -69,9 +69,13 @@ class LocustProcess:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.process.wait(), patience_s)
         if self.process.returncode is None:
-            with suppress(ProcessLookupError):
-                self.process.kill()
+            self.kill()
             await self.process.wait()
+
+    def kill(self) -> None:
+        """End its process at once, if it has not ended."""
+        with suppress(ProcessLookupError):
+            self.process.kill()
 
 
 @dataclass(slots=True)
@@ -120,12 +124,14 @@ class LocalWorker:
             self.lost_us = now_us()
 
     async def _listen(self) -> None:
-        """Hear it until it is done, gone or silent."""
-        with suppress(TimeoutError):
+        """Hear it until it is done or gone; one that is silent is killed."""
+        try:
             while kind := await asyncio.wait_for(self.hear(), SILENCE_LIMIT_S):
                 if kind == "done":
                     self.done = True
                     return
+        except TimeoutError:
+            self.locust.kill()  # else it could wake up, and send what the history does not have
 
 
 @asynccontextmanager

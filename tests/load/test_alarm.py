@@ -56,6 +56,16 @@ def test_a_ring_that_nobody_waits_for_wakes_nobody_later(alarm: Alarm) -> None:
     waiting.join()
 
 
+def test_a_ring_that_was_put_off_before_it_was_heard_troubles_nobody() -> None:
+    made = KernelAlarm()
+    made._set(now_us() + 3_600_000_000)
+    made._rung()  # as when another answer came between the two
+    waiting = gevent.spawn(made.wait_until, now_us() + 100)
+    waiting.join()
+    made.close()
+    get_hub().destroy()
+
+
 def test_it_gives_its_timer_back() -> None:
     before = timers()
     made = make_alarm()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -68,6 +69,18 @@ def test_a_worker_that_ends_or_falls_silent_before_it_is_done_is_lost(
     assert [worker.lost_us for worker in workers.all] == [7]
     assert workers.progress()["sent"] == 3
     assert workers.lost == 1
+
+
+def test_a_silent_worker_is_killed_so_that_it_sends_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SILENCE_LIMIT_S", 0.01)
+    monkeypatch.setattr(module, "LAST_WORDS_S", 0.01)
+
+    async def main() -> int | None:
+        async with saying(PROGRESS, closes=False) as worker:
+            await asyncio.wait_for(Workers([worker]).ended(lambda: 7), 30)
+            return await asyncio.wait_for(worker.locust.process.wait(), 30)
+
+    assert asyncio.run(main()) == -signal.SIGKILL
 
 
 def test_what_a_worker_said_before_its_process_ended_is_heard() -> None:

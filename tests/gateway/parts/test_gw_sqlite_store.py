@@ -127,6 +127,25 @@ def test_more_records_than_one_statement_takes_are_all_committed(tmp_path: Path)
     assert kept(tmp_path / "books.db") == list(range(20_000))
 
 
+def test_what_stands_is_told_as_kept_though_the_rest_of_what_came_with_it_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_store, "GROUP", 2)
+
+    async def main() -> list[bool]:
+        store = SqliteStore(tmp_path / "books.db")
+        store._connection.execute(
+            "CREATE TEMP TRIGGER full AFTER INSERT ON record WHEN NEW.number = 4 BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+        commits = [store.append("entry", {"n": n}) for n in range(1, 7)]
+        told = await asyncio.gather(*commits, return_exceptions=True)
+        await store.close()
+        return [one is None for one in told]
+
+    assert asyncio.run(main()) == [True, True, False, False, False, False]
+    assert kept(tmp_path / "books.db") == [1, 2]
+
+
 def test_it_commits_durably_with_a_write_ahead_log(tmp_path: Path) -> None:
     async def main() -> None:
         store = SqliteStore(tmp_path / "books.db")

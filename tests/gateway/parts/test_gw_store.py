@@ -93,6 +93,21 @@ def test_loaded_records_are_fresh_json_data_by_kind() -> None:
     run(main())
 
 
+def test_a_record_is_kept_as_it_was_appended() -> None:
+    async def main() -> None:
+        kept = store()
+        record = {"n": 1}
+        commit = kept.append("entry", record)
+        record["n"] = 2
+        await commit
+        with pytest.raises(TypeError):
+            kept.append("entry", {"n": object()})
+        await kept.close()
+        assert numbers(kept) == [1]
+
+    run(main())
+
+
 def test_a_refused_append_leaves_nothing_and_the_next_is_taken() -> None:
     async def main() -> None:
         kept = store()

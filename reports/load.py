@@ -19,8 +19,9 @@ CALLS, SECONDS, MEMORY = "load-calls", "load-seconds", "load-memory"
 
 
 def render_load(run: Path, folder: Path) -> Mapping[str, Any]:
-    """Write ``load.html``, ``load.md``, ``load.json``, rows per call, second and memory sample as CSV
-    and Parquet, into ``run``.
+    """Write ``load.html``, ``load.md`` and ``load.json`` into ``run``, and its rows as CSV and Parquet.
+
+    There is a row per call, per second, and per process and sample of its memory.
 
     ``folder`` holds the load's history, and ``run`` its ``verdict.json``. Returns the figures that ``load.json`` has.
     The same run renders to the same pages. Raises HistoryError, OSError.

@@ -55,12 +55,16 @@ class _Newest:
 
     def __init__(self, keep: int) -> None:
         self._lines: deque[bytes] = deque(maxlen=keep)
+        self._count = 0
+        """How many lines there were, those that are gone included."""
 
     def add(self, line: bytes) -> None:
         self._lines.append(line)
+        self._count += 1
 
     def lines(self, after: int) -> Iterator[bytes]:
-        return iter(tuple(self._lines)[after:])
+        gone = self._count - len(self._lines)
+        return iter(tuple(self._lines)[max(0, after - gone) :])
 
 
 class Journal:

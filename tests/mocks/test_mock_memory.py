@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mock_upstreams.counts import Counts
+from mock_upstreams.journal import Journal
+from mock_upstreams.parts import Exchange
 from mock_upstreams.spool import Spool
 
 
@@ -28,6 +31,19 @@ def test_a_spool_gives_back_the_lines_of_an_instant_while_more_come(
         spool.add(b"later\n")
     assert seen == added
     assert list(spool.lines()) == [*added, *[b"later\n"] * 100]
+
+
+@pytest.mark.parametrize("keep", [None, 3])
+def test_a_journal_is_read_on_from_where_it_was_left_also_if_it_forgets(keep: int | None) -> None:
+    journal = Journal(0.0, keep)
+    for number in range(5):
+        journal.end(
+            journal.arrive(number, Exchange("openai", "chat", "primary", f"c{number}", 1, "gpt-5-5", False, {}, {})),
+            "whole",
+            number + 0.5,
+        )
+    told = [[orjson.loads(line)["call"] for line in journal.lines(9.0, after)] for after in (0, 3, 5)]
+    assert told == [[f"c{number}" for number in range(0 if keep is None else 2, 5)], ["c3", "c4"], []]
 
 
 @given(st.lists(st.sampled_from(["", "c1", "c2", "s1", "c01", "c", "7", "c99999999999", "c70000", "c140000", "1c"])))

@@ -157,6 +157,11 @@ def _unrepeatable(folder: Path, plan: Plan) -> dict[str, str]:
             "cause": f"it was recorded in mode {plan.mode}, and only simulated time repeats itself",
             "help": f"harness judge {folder} judges what was recorded",
         }
+    if "load" in plan.options and verdict_of(folder.parent).get("run", {}).get("interrupted"):
+        return {
+            "cause": "it was interrupted, and sends more when it is not",
+            "help": f"harness judge {folder} judges what was recorded",
+        }
     if plan.scenario not in SCENARIOS and "load" not in plan.options:
         try:
             scenario_of(read_plan(folder), CHECKERS)

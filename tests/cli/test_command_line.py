@@ -16,6 +16,7 @@ import pytest
 
 from harness.gateway.sqlite_store import APPLICATION_ID, MIGRATIONS
 from tests.cli.conftest import Shell
+from tests.load.tiny import LIMITS
 
 QUICK = "billing.an_account_reads_its_own_ledger"
 SEEDS = "0..11"
@@ -122,6 +123,21 @@ def test_replay_finds_the_same_bits_and_a_changed_bit(shell: Shell) -> None:
     code, out, err = shell("replay", "run")
     assert (code, out.split()[0]) == (1, "DIFFERENT")
     assert "line" in err
+
+
+def test_replay_sends_a_simulated_load_again_but_not_one_that_was_interrupted(shell: Shell) -> None:
+    (shell.folder / "tiny.toml").write_text("".join(f"{name} = {value}\n" for name, value in LIMITS.items()))
+    load = ("load", "ceiling-text", "--mode", "sim", "--overlay", "tiny.toml", "--seed", "4", "--out", "run", "-q")
+    assert shell(*load)[0] == 0
+    code, out, _ = shell("replay", "run")
+    assert (code, out.split()[:2]) == (0, ["identical", "load.ceiling-text"])
+    path = shell.folder / "run" / "verdict.json"
+    verdict = orjson.loads(path.read_bytes())
+    verdict["run"]["interrupted"] = True
+    path.write_bytes(orjson.dumps(verdict))
+    code, _, err = shell("replay", "run")
+    assert code == 64
+    assert "interrupted" in err
 
 
 def test_replay_refuses_a_run_of_another_mode(shell: Shell) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,11 +39,17 @@ class JudgeBeside:
     def __init__(self, folder: Path, checks: Mapping[str, Checker]) -> None:
         # Forking is safe here: no loop and no thread runs yet.
         context = get_context("fork") if os.name == "posix" else get_context("spawn")
-        self._line, theirs = context.Pipe()
-        self._process = context.Process(target=_judge, args=(folder, checks, theirs), daemon=True)
+        self._line, self._theirs = context.Pipe()
+        self._process = context.Process(target=_judge, args=(folder, checks, self._theirs), daemon=True)
 
     def __enter__(self) -> JudgeBeside:
-        self._process.start()
+        # It is deaf to a terminal's Ctrl-C, from its first instant on: what there is then is to be judged.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            self._process.start()
+        finally:
+            signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+        self._theirs.close()  # so that its own end is the line's
         return self
 
     def __exit__(
@@ -54,16 +61,17 @@ class JudgeBeside:
 
     def written(self, size: int) -> None:
         """Tell that the first ``size`` bytes of the history are final."""
-        with suppress(BrokenPipeError):  # it died: who asks for its record hears of that
+        with suppress(ConnectionError):  # it died: who asks for its record hears of that
             self._line.send(size)
 
     def judged(self) -> Judged:
         """Return the judgement of what was written. Raises JudgeLostError if the process died, or what it raised."""
         self.written(0)
-        while not self._line.poll(1.0):
-            if not self._process.is_alive() and not self._line.poll():
-                raise JudgeLostError(f"the process that judged the run ended with {self._process.exitcode}")
-        found = self._line.recv()
+        try:
+            found = self._line.recv()
+        except (EOFError, ConnectionError):
+            self._process.join()
+            raise JudgeLostError(f"the process that judged the run ended with {self._process.exitcode}") from None
         if isinstance(found, BaseException):
             raise found
         assert isinstance(found, Judged)

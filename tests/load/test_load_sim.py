@@ -8,6 +8,7 @@ import signal
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from multiprocessing import active_children
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +28,7 @@ from harness.gateway.usage import Usage
 from harness.history import History, Recorder, read_chapters, read_history
 from harness.load.shape import SHAPES, Asked
 from harness.runner import rejudge
-from harness.runner.beside import JudgeBeside
+from harness.runner.beside import JudgeBeside, JudgeLostError
 from harness.runner.jobs import judge_chapters
 from harness.target import Bookmark, Running
 from tests.load.tiny import LIMITS
@@ -69,6 +70,9 @@ def simulated(
             sizes.append(size)
             beside.written(size)
             if len(sizes) == stop_at:
+                for child in active_children():  # as a terminal does: to all of its processes
+                    assert child.pid is not None
+                    os.kill(child.pid, signal.SIGINT)
                 os.kill(os.getpid(), signal.SIGINT)
 
         ended = run_load_in_sim(run, load, base, lambda _: None, written, mutate=mutate, chapter_calls=chapter_calls)
@@ -161,6 +165,16 @@ def test_ctrl_c_stops_the_sending_and_keeps_what_there_is(tmp_path: Path) -> Non
     assert signal.getsignal(signal.SIGINT) is before
     assert len(read_history(run.folder).calls) == run.record["calls"] == 50
     assert run.record["outcome"] == "pass"
+
+
+def test_a_judge_that_was_killed_is_told_as_lost(tmp_path: Path) -> None:
+    with JudgeBeside(tmp_path, CHECKERS) as beside:
+        (judge,) = active_children()
+        judge.kill()
+        judge.join()
+        beside.written(7)
+        with pytest.raises(JudgeLostError, match="ended with -9"):
+            beside.judged()
 
 
 class Told:

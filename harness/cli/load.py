@@ -121,7 +121,6 @@ def load_command(options: LoadOptions) -> int:
 
 
 def _execute(run: LoadRun, made: Load, contract: Contract, asked: dict[str, Any], options: LoadOptions) -> int:
-
     started, before_s = perf_counter(), children_s()
     record: dict[str, Any] | None = None
     with LoadProgress(made, quiet=options.quiet) as progress:

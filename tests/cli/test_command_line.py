@@ -125,10 +125,12 @@ def test_replay_finds_the_same_bits_and_a_changed_bit(shell: Shell) -> None:
     assert "line" in err
 
 
-def test_replay_sends_a_simulated_load_again_but_not_one_that_was_interrupted(shell: Shell) -> None:
+def test_replay_sends_a_simulated_load_again_but_not_one_that_was_interrupted(shell: Shell, process: Any) -> None:
     (shell.folder / "tiny.toml").write_text("".join(f"{name} = {value}\n" for name, value in LIMITS.items()))
     load = ("load", "ceiling-text", "--mode", "sim", "--overlay", "tiny.toml", "--seed", "4", "--out", "run", "-q")
-    assert shell(*load)[0] == 0
+    running = process(*load)
+    running.communicate(timeout=60)
+    assert running.returncode == 0
     code, out, _ = shell("replay", "run")
     assert (code, out.split()[:2]) == (0, ["identical", "load.ceiling-text"])
     path = shell.folder / "run" / "verdict.json"

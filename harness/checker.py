@@ -140,6 +140,8 @@ class Checker:
     """The clauses that only the gateway's books, or what stands in for them, can tell."""
     untimed: frozenset[str] = frozenset()
     """The clauses that are judged soundly of callers whose clocks do not compare: by counts, and by one clock alone."""
+    whole: bool = False
+    """Whether it promises something of every case: one that cannot be told leaves the promise open."""
 
     def untapped(self, history: History, judged: Iterable[str]) -> dict[str, str]:
         """Return which clauses no case was met of for want of a tap, and of which: with it there may have been some.
@@ -185,11 +187,12 @@ def checker(
     *clauses: str,
     books: Literal["all"] | tuple[str, ...] = (),
     untimed: Literal["all"] | tuple[str, ...] = (),
+    whole: bool = False,
 ) -> Callable[[Judgement], Checker]:
     """Register a function ``(history, contract, verdict) -> None`` as a checker of ``clauses`` of ``requirement``.
 
     ``books`` are those of them that cannot be told of a gateway whose books cannot be read, ``untimed`` those that can
-    be told of callers whose clocks do not compare.
+    be told of callers whose clocks do not compare. ``whole``: a case that cannot be told leaves a load's promise open.
     Raises ValueError for an id or clause that the catalogue does not have, or a name used twice.
     """
 
@@ -211,7 +214,8 @@ def checker(
         if judge.__name__ in CHECKERS:
             raise ValueError(f"two checkers are called {judge.__name__}")
         promise = (judge.__doc__ or "").strip().splitlines()[0] if judge.__doc__ else ""
-        made = Checker(judge.__name__, requirement, clauses, promise, judge, frozenset(needing), frozenset(clockless))
+        needs, untimes = frozenset(needing), frozenset(clockless)
+        made = Checker(judge.__name__, requirement, clauses, promise, judge, needs, untimes, whole)
         CHECKERS[made.name] = made
         return made
 

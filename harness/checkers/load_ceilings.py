@@ -65,7 +65,7 @@ def _doubt(plan: Mapping[str, Any], calls: list[Admission], probes: list[Admissi
     return ""
 
 
-@checker("GOV-04", "nth_admitted", "next_refused", untimed="all")
+@checker("GOV-04", "nth_admitted", "next_refused", untimed="all", whole=True)
 def the_rate_is_held(history: History, contract: Contract, verdict: Verdict) -> None:
     """The published number of requests is let in within one window, and none of them refused; the next one is."""
     found = admissions(history, contract)
@@ -75,13 +75,13 @@ def the_rate_is_held(history: History, contract: Contract, verdict: Verdict) -> 
             _next_refused(filling, "next_refused", verdict)
 
 
-@checker("GOV-05", "probe_fits", "probe_does_not_fit", untimed="all")
+@checker("GOV-05", "probe_fits", "probe_does_not_fit", untimed="all", whole=True)
 def the_tokens_are_held(history: History, contract: Contract, verdict: Verdict) -> None:
     """Exactly the planned tokens are let in within one window, and served; a call beyond the limit is refused."""
     _all_is_served("tokens", history, contract, verdict, fits="probe_fits", beyond="probe_does_not_fit")
 
 
-@checker("GOV-06", "n_counts_n", "images_per_window", untimed="all")
+@checker("GOV-06", "n_counts_n", "images_per_window", untimed="all", whole=True)
 def the_images_are_held(history: History, contract: Contract, verdict: Verdict) -> None:
     """Exactly the planned images are let in within one window, and served; a call beyond the limit is refused."""
     _all_is_served("images", history, contract, verdict, fits="n_counts_n", beyond="images_per_window")

@@ -31,7 +31,7 @@ def slots_stay_bounded_under_load(history: History, contract: Contract, verdict:
         verdict.case("cap", peak <= limit, expected=f"{limit} of {name} in flight", actual=peak, at_us=at_us)
 
 
-@checker("RATE-02", "quota_apart", untimed="all")
+@checker("RATE-02", "quota_apart", untimed="all", whole=True)
 def innocents_are_served(history: History, contract: Contract, verdict: Verdict) -> None:
     """Whoever stays within his quota is let in, however another account storms."""
     found = admissions(history, contract)
@@ -40,7 +40,7 @@ def innocents_are_served(history: History, contract: Contract, verdict: Verdict)
             _let_in("quota_apart", one, found, verdict)
 
 
-@checker("GOV-04", "nth_admitted")
+@checker("GOV-04", "nth_admitted", whole=True)
 def all_below_the_limits_are_let_in(history: History, contract: Contract, verdict: Verdict) -> None:
     """Whoever stays below every limit all the time is let in."""
     found = admissions(history, contract)

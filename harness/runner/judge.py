@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -36,7 +36,8 @@ def judge(
     """Return the scenario's record: its outcome, why, and each check's clauses with evidence.
 
     A planned fault that never fired, a planned crash that never came, a branch that was meant and not reached, or a
-    late generator, turns what passed into inconclusive; what failed stays. A load whose shape promises that the
+    late generator, turns what passed into inconclusive; what failed stays. So does a case that cannot be told of a
+    checker that promises something of every case. A load whose shape promises that the
     gateway's memory does not grow is judged by that too, which no requirement names. A checker that crashes makes the
     record an error, never a pass. A run that ends with a recovery is asked for that too, of the requirements in
     ``only`` (empty: all).
@@ -105,6 +106,7 @@ class Judging:
             *_unreached(bare, self._reached),
             *self._late,
             *(unanswered(bare.plan, self._outcomes) if "load" in bare.plan.options else ()),
+            *self._left_open(bare.plan.claims),
         ]
         checked = [
             _record(self._verdicts[name], check, bare, bool(doubts))
@@ -131,6 +133,15 @@ class Judging:
             "faults_fired": self._fired.total(),
             "virtual_s": round(self._last_us / 1e6, 3),
         }
+
+    def _left_open(self, claims: Sequence[str]) -> Iterator[str]:
+        """Say of what was promised of every case, and held in some, how many could not be told, and one of them."""
+        for name, verdict in self._verdicts.items():
+            for clause, told in verdict.clauses.items() if self._checks[name].whole else ():
+                if told.passed and told.inconclusive and matches(claims, verdict.requirement, clause):
+                    one = next(e for e in verdict.evidence if e.clause == clause and e.outcome is Outcome.INCONCLUSIVE)
+                    cases = f"{told.inconclusive:,} of {told.passed + told.inconclusive + told.failed:,} cases"
+                    yield f"{name}: {cases} could not be told ({one.expected}: {one.actual})"
 
 
 def _record(verdict: Verdict, check: Checker, history: History, doubted: bool) -> dict[str, Any]:

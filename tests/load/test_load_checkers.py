@@ -263,6 +263,24 @@ def test_a_starved_generator_makes_a_pass_inconclusive_and_no_failure_of_its_own
     assert all(why.startswith("generator: ") for why in record["doubts"])
 
 
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_load_with_one_window_held_and_one_left_open_is_no_pass(refused: bool) -> None:
+    traffic = filled(requests=4)
+    traffic.contract = contract_with(
+        text__window_ms=2_000, text__requests=4, text__tokens=10_000, text__concurrency=1, text__queue_length=1
+    )
+    traffic.options["load"]["windows"] = [{**WINDOW, "over": ""}, {**WINDOW, "word": "w1", "requests": 2, "over": ""}]
+    traffic.served("s4", 3_000, 3_050, tokens=TOKENS, detail=sized("w1"))
+    if refused:
+        traffic.refused("s5", 3_010, detail=sized("w1"))
+    else:
+        traffic.served("s5", 3_100, 3_150, tokens=TOKENS, detail=sized("w1"))
+    record = judge(traffic.history(), traffic.contract, [the_rate_is_held])
+    assert record["outcome"] == ("inconclusive" if refused else "pass")
+    open_case = "the_rate_is_held: 1 of 2 cases could not be told (all 2 calls of window w1 let in: 429)"
+    assert record["doubts"] == ([open_case] if refused else [])
+
+
 def apart(traffic: Traffic, ended_ms: float, *, lost: int = 0, closed_ms: float = 0) -> History:
     """Return the history as of callers whose clocks do not compare, all of it within so long by the harness's own."""
     detail = {"lost": lost, "starved": 0}

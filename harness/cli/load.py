@@ -19,6 +19,7 @@ from harness.cli.folder import run_folder, write
 from harness.cli.load_cost import MOST_DRAWN, children_s, cores, print_cost, simulated
 from harness.cli.load_progress import LoadProgress
 from harness.cli.run import assumed
+from harness.cli.stopping import sigterm_as_ctrl_c
 from harness.cli.suite import load as load_suite
 from harness.cli.terminal import fail, near, say
 from harness.cli.text import print_verdict
@@ -61,6 +62,7 @@ class LoadOptions(TargetOptions):
     quiet: bool = False
 
 
+@sigterm_as_ctrl_c()  # a job cancelled while the load is being started leaves nothing behind
 def load_command(options: LoadOptions) -> int:
     """Run the shape, judge it, write the run folder, print the verdict and return the exit code."""
     import harness.load.shapes  # noqa: F401 - registers them

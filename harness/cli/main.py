@@ -32,6 +32,17 @@ class Commands(click.Group):
             ) from None
 
 
+class Seconds(click.FloatRange):
+    """A number of seconds, at most a month. ``nan`` lies in every range, and is none."""
+
+    def __init__(self, least: float, *, min_open: bool = False) -> None:
+        super().__init__(least, 31 * 24 * 3600, min_open=min_open)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        made = super().convert(value, param, ctx)
+        return self.fail(f"{value!r} is no number", param, ctx) if made != made else made
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="llm-gateway-harness", prog_name="harness")
 def harness() -> None:
@@ -117,7 +128,7 @@ def run(ctx: click.Context, /, **options: Any) -> None:
 @click.option("--overlay", default="", help="A named overlay of the contract, or a TOML file of one.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Locust processes.")
 @click.option("--expect-workers", type=click.IntRange(1, 64), help="Wait for so many of harness load-worker instead.")
-@click.option("--expect-workers-max-wait", type=click.FloatRange(1), default=300, show_default=True, metavar="SECONDS")
+@click.option("--expect-workers-max-wait", type=Seconds(1), default=300, show_default=True, metavar="SECONDS")
 @click.option("--master-bind-host", default="127.0.0.1", show_default=True, help="Where they come to.")
 @click.option("--master-bind-port", type=click.IntRange(0, 65535), default=5557, show_default=True, help="0: any.")
 @click.option("--apart", is_flag=True, help="Take their clocks for ones that do not compare, as of several machines.")
@@ -151,7 +162,7 @@ def load(ctx: click.Context, /, **options: Any) -> None:
 
 @harness.command("load-worker")
 @click.argument("master", metavar="HOST:PORT")
-@click.option("--max-wait", type=click.FloatRange(0), default=300, show_default=True, metavar="SECONDS")
+@click.option("--max-wait", type=Seconds(0), default=300, show_default=True, metavar="SECONDS")
 @click.pass_context
 def load_worker(ctx: click.Context, /, master: str, max_wait: float) -> None:
     """Send a share of the load that ``harness load --expect-workers`` makes from HOST:PORT.
@@ -223,7 +234,7 @@ def demo(ctx: click.Context, /, out: Path | None) -> None:
 @click.option("--contract", "contract_path", default="", help="Contract of the target: a TOML file or folder.")
 @click.option("--target", default="reference", show_default=True, help="reference, or MODULE:APP.")
 @click.option("--mutant", default="", help="Make the reference gateway wrong in this one way; stop when it is found.")
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=60.0, show_default=True)
+@click.option("--seconds", type=Seconds(0, min_open=True), default=60.0, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws the same scenarios again.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: runs/<n>.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
@@ -286,7 +297,7 @@ def audit(ctx: click.Context, /, folder: Path | None, **options: Any) -> None:
 @click.option("--model", default="", help="The model to ask; default: one of the contract's.")
 @click.option("--other-model", default="", help="Another one, to tell whether models share a limit.")
 @click.option("--limit", type=click.IntRange(2), help="About how many it lets in; sim and local: what it is set to.")
-@click.option("--window", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="In about how long.")
+@click.option("--window", type=Seconds(0, min_open=True), metavar="SECONDS", help="In about how long.")
 @click.option("--mutant", default="", help="Make the reference gateway wrong in this one way.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: runs/<n>.")
@@ -317,9 +328,7 @@ def limiter(ctx: click.Context, /, **options: Any) -> None:
 @click.option(
     "--blocks", type=click.IntRange(2, 100), default=8, show_default=True, help="Values behind each interval."
 )
-@click.option(
-    "--seconds", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True, help="Of each closed loop."
-)
+@click.option("--seconds", type=Seconds(0, min_open=True), default=1.0, show_default=True, help="Of each closed loop.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws the order of the turns.")
 @click.option("--upstreams", default="", metavar="URL", help="Mock upstreams that are served already, behind a URL.")
 @click.option("--model", default="", help="Of a target by URL: the model that is asked.")

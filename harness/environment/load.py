@@ -234,14 +234,15 @@ class _Loading:
 
         The second one is the wish to wait for nothing.
         """
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        for number in numbers:
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in before:
             self._loop.add_signal_handler(number, self._interrupted)
         try:
             yield
         finally:
-            for number in numbers:
-                self._loop.remove_signal_handler(number)
+            for number, handler in before.items():
+                self._loop.remove_signal_handler(number)  # which leaves the system's own behind
+                signal.signal(number, handler)
 
     def _interrupted(self) -> None:
         if self._stop.is_set():

@@ -214,7 +214,10 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=None)
     given = parser.parse_args()
     folder = (given.out or Path(tempfile.mkdtemp(prefix="figures-"))).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"cannot write to {folder}: {error.strerror}")
     made = {step.name: step for step in steps(folder)}
     if unknown := [name for name in given.steps if name not in made]:
         parser.error(f"no step {unknown[0]!r}; there are {', '.join(made)}")

@@ -105,6 +105,22 @@ def test_once_it_runs_no_further_one_loses_the_history(
     assert collected == [True]
 
 
+def test_a_load_gives_the_signals_back_as_it_found_them(tmp_path: Path, recorder: Recorder) -> None:
+    def heard(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    async def main() -> None:
+        with loading(tmp_path, recorder)._interruptible():
+            assert signal.getsignal(signal.SIGTERM) is not heard
+        assert signal.getsignal(signal.SIGTERM) is heard
+
+    before = signal.signal(signal.SIGTERM, heard)
+    try:
+        asyncio.run(main())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_settlements_get_their_time_unless_it_comes_twice(tmp_path: Path, recorder: Recorder) -> None:
     async def main() -> None:
         one = loading(tmp_path, recorder, settle_ms=60_000)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import platform
 import shlex
 import shutil
@@ -12,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import click
 import orjson
 
 from harness.cli.terminal import fail
@@ -40,11 +43,13 @@ LEFT = ("*/history.jsonl", "load.*/locust-*.txt")
 def run_folder(out: Path | None) -> Path:
     """Make an empty run folder and show that it can be written to; ends the command if not.
 
-    A folder that holds an earlier run is emptied of it; one that holds anything else is refused.
+    A folder that holds an earlier run is emptied of it; one that holds anything else, or that another command is
+    writing to, is refused.
     """
     try:
         folder = _next_folder() if out is None else out
         folder.mkdir(parents=True, exist_ok=True)
+        _hold(folder)
         _clear(folder)
         probe = folder / ".probe"
         try:
@@ -57,6 +62,16 @@ def run_folder(out: Path | None) -> Path:
         )
         raise SystemExit(EXIT_USAGE) from None
     return folder
+
+
+def _hold(folder: Path) -> None:
+    """Hold ``folder`` until the command ends, so that two runs never mix. Raises OSError while another one holds it."""
+    held = os.open(folder, os.O_RDONLY)
+    click.get_current_context().call_on_close(lambda: os.close(held))
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OSError("another command is writing to it") from None
 
 
 def _next_folder() -> Path:

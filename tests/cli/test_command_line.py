@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
@@ -252,6 +253,20 @@ def test_a_folder_with_other_files_is_left_alone(shell: Shell) -> None:
     assert code == 64
     assert "thesis.txt" in err
     assert [path.name for path in (shell.folder / "mine").iterdir()] == ["thesis.txt"]
+
+
+def test_a_folder_that_another_command_writes_to_is_refused(shell: Shell) -> None:
+    (shell.folder / "run").mkdir()
+    held = os.open(shell.folder / "run", os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        code, _, err = shell("run", QUICK, "--workers", "1", "--out", "run")
+    finally:
+        os.close(held)
+    assert code == 64
+    assert "another command is writing to it" in err
+    assert not list((shell.folder / "run").iterdir())
+    assert shell("run", QUICK, "--workers", "1", "--out", "run")[0] == 0
 
 
 def test_last_failed_looks_within_what_is_selected(shell: Shell) -> None:

@@ -239,5 +239,6 @@ def test_a_load_that_came_to_no_history_does_not_block_its_folder(tmp_path: Path
     left.mkdir()
     (left / "locust-0.txt").touch()
     (left / "rows-0.jsonl").touch()
-    run_folder(tmp_path)
+    with click.Context(click.Command("load")):
+        run_folder(tmp_path)
     assert not list(tmp_path.iterdir())

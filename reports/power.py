@@ -258,9 +258,10 @@ def _sections(context: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _head(record: Record) -> dict[str, Any]:
     run, counts = record["run"], record["counts"]
-    verdict = "fail" if record["verdict"] == "interrupted" else record["verdict"]
     facts = [
         ("scenarios", "all of the core" if run["full"] else "" if "load" in run else "up to the first kill"),
+        ("mode", run.get("mode", "")),
+        ("overlay", run.get("overlay", "")),
         ("seed", run["seed"]),
         ("shard", run.get("shard", "")),
         ("took", f"{run['seconds']} s" if "seconds" in run else ""),
@@ -269,7 +270,7 @@ def _head(record: Record) -> dict[str, Any]:
     notes = ["Interrupted: this record is partial."] if run.get("interrupted") else []
     notes += [f"Shard {run['shard']}: the others' mutants are not in it."] if run.get("shard") else []
     return {
-        "verdict": verdict,
+        "verdict": record["verdict"],
         "word": record["verdict"].upper(),
         "sentence": sentence(record),
         "tally": [

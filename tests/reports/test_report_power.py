@@ -153,6 +153,13 @@ def test_a_part_is_told_as_a_part(tmp_path: Path, run: dict[str, Any]) -> None:
     assert ("partial" if "interrupted" in run else "Shard 1/2") in header.text
 
 
+def test_who_interrupted_a_run_is_not_told_that_it_failed(tmp_path: Path) -> None:
+    record = made(interrupted=True)
+    record["verdict"] = "interrupted"
+    page = parse((rendered(tmp_path, record) / "power.html").read_text("utf-8"))
+    assert page.one("h1").text.split()[0] == "INTERRUPTED"
+
+
 def test_the_same_record_gives_the_same_bytes(tmp_path: Path) -> None:
     one, other = rendered(tmp_path / "a", made()), rendered(tmp_path / "b", made())
     for name in ("power.md", "power.svg", "power.html"):

@@ -25,6 +25,7 @@ from harness.cli.terminal import fail, near, say
 from harness.cli.text import print_verdict
 from harness.contract import Contract, ContractError, load_requirements, with_overlays
 from harness.environment.load import LoadRun, Watch, run_load
+from harness.environment.local import UpstreamsDiedError
 from harness.load.fleet import FleetAsked
 from harness.load.shape import SHAPES, Asked, Load, Shape
 from harness.runner import EXIT_HARNESS, EXIT_UNREACHABLE, EXIT_USAGE, build_verdict, rejudge
@@ -137,7 +138,7 @@ def _execute(run: LoadRun, made: Load, contract: Contract, asked: dict[str, Any]
         except TargetError as gone:
             fail(str(gone), cause=gone.cause, help=gone.help)
             return EXIT_UNREACHABLE
-        except (SimulationError, JudgeLostError) as wrong:
+        except (SimulationError, JudgeLostError, UpstreamsDiedError) as wrong:
             fail(f"{type(wrong).__name__}: {wrong}", help="this is a fault of the harness itself")
             return EXIT_HARNESS
     if not whole:
@@ -164,12 +165,16 @@ def _execute(run: LoadRun, made: Load, contract: Contract, asked: dict[str, Any]
 
 
 def perform_load(run: LoadRun, made: Load, contract: Contract, watch: Watch) -> tuple[bool, dict[str, Any] | None]:
-    """Run the load; return whether it ran to its end, and how the target died meanwhile, if it did.
+    """Run the load; return whether it ran to its end, and how the target or the mocks died meanwhile, if they did.
 
-    Raises Unsupported, and TargetError where it came to no history.
+    Raises Unsupported, and TargetError or UpstreamsDiedError where it came to no history.
     """
     try:
         return asyncio.run(run_load(run, made, contract, watch)), None
+    except UpstreamsDiedError as died:
+        if not (run.folder / "history.jsonl").is_file():
+            raise
+        return True, {"kind": "harness", "message": str(died), "cause": "", "help": "the gateway is not to blame"}
     except TargetError as gone:
         if not (run.folder / "history.jsonl").is_file():
             raise

@@ -202,6 +202,7 @@ class _Loading:
                 sample_s = self._loop.time() + SAMPLE_S
             try:
                 self._stage.running.alive()
+                self._stage.upstreams_alive()
             except TargetError as error:
                 self._died = self._died or error
             if told_s is None and (self._stop.is_set() or self._died is not None):

@@ -26,6 +26,10 @@ SKEW_US = 2_000
 """uvloop's clock has steps of a millisecond; two processes' stamps may be that far apart, and then some."""
 
 
+class UpstreamsDiedError(Exception):
+    """The mock upstreams ended before the run did: they are the harness's own, and it is no fault of the gateway's."""
+
+
 def run_locally(
     scenario: Scenario, target: Target, contract: Contract, *, seed: int, recorder: Recorder, mutant: str = ""
 ) -> None:
@@ -78,7 +82,8 @@ async def local_stage(
 ) -> AsyncIterator[Stage]:
     """Start mocks and gateway for the run called ``name``, and stop them on the way out.
 
-    Raises Unsupported for a world that the target has not got, TargetError if a child does not start or dies.
+    Raises Unsupported for a world that the target has not got, TargetError if a child does not start or dies,
+    UpstreamsDiedError if those that died are the mocks.
     """
     loop = asyncio.get_running_loop()
     roles = roles_of(contract)
@@ -129,11 +134,12 @@ async def local_stage(
                 skew_us=SKEW_US,
                 log=log,
                 upstreams_pid=mocks.process.pid,
+                upstreams_alive=mocks.alive,
             )
             stage.crash = _crasher(running.process) if running.process is not None else None
             try:
                 yield stage
             except TargetError as error:
-                if mocks.process.returncode is not None:  # ours, and no fault of the gateway's
-                    raise RuntimeError(f"the mock upstreams died (exit {mocks.process.returncode})") from error
+                if mocks.process.returncode is not None:
+                    raise UpstreamsDiedError(f"the mock upstreams died (exit {mocks.process.returncode})") from error
                 raise

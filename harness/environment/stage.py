@@ -52,3 +52,5 @@ class Stage:
     crash: Kill | None = None
     upstreams_pid: int | None = None
     """The process of the mock upstreams, where it is ours."""
+    upstreams_alive: Callable[[], None] = lambda: None
+    """Raises TargetError once that process has ended."""

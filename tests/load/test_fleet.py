@@ -339,6 +339,7 @@ def test_the_record_tells_whose_clocks_compare_and_every_call_that_a_lost_worker
         "epoch_s": 0,
         "upstreams": {},
         "upstreams_pid": None,
+        "upstreams_alive": lambda: None,
     }
     given = {"control": None, "base_url": "", "secrets": defaultdict(str), "gateway_zero_s": 0.0, "log": []}
     stage = SimpleNamespace(**settings, **given, contract=contract, running=running, skew_us=2_000)

@@ -35,7 +35,14 @@ def stage(settle_ms: int, *, books: Any = None) -> Stage:
     """Return as much of a stage as a load without upstreams needs; its settlements take ``settle_ms``."""
     running = SimpleNamespace(alive=lambda: None, taps=("books",), books=books, crashed=lambda said: "")
     contract = load_contract(overlays=[{**LIMITS, "insurance.settle_within_ms": settle_ms}])
-    parts = {"control": None, "base_url": "", "secrets": defaultdict(str), "transport": None, "gateway_zero_s": 0.0}
+    parts = {
+        "control": None,
+        "upstreams_alive": lambda: None,
+        "base_url": "",
+        "secrets": defaultdict(str),
+        "transport": None,
+        "gateway_zero_s": 0.0,
+    }
     return cast(Stage, SimpleNamespace(**parts, contract=contract, running=running, log=[]))
 
 

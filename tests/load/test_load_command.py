@@ -109,6 +109,24 @@ def test_ctrl_c_keeps_the_rows_and_leaves_no_process_behind(overlay: str, tmp_pa
     assert orjson.loads((out / "verdict.json").read_bytes())["verdict"] == "inconclusive"
 
 
+def test_mocks_that_die_end_the_load_and_are_no_fault_of_the_gateway(overlay: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    process = command("soak", "--overlay", overlay, "--out", str(out))
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "sent" in line:
+            break
+    below = children_of(process.pid)
+    mocks = [pid for pid in below if b"upstreams" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(mocks[0], signal.SIGKILL)
+    said, complained = process.communicate(timeout=60)
+    assert process.returncode == 70, (said, complained)
+    assert "the mock upstreams died (exit -9)" in said
+    assert "Traceback" not in complained
+    assert not [pid for pid in below if Path(f"/proc/{pid}").exists()]
+    assert read_history(out / "load.soak-0").calls
+
+
 def test_a_starved_and_a_lost_worker_make_the_verdict_inconclusive_and_keep_the_rows(tmp_path: Path) -> None:
     load_suite()
     contract = tiny()

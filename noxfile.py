@@ -183,7 +183,10 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def figures(session: nox.Session) -> None:
-    """Print the figures of load beside their bounds, half an hour or more; posargs: the steps wanted."""
+    """Print the figures of load beside their bounds, an hour; posargs: the steps wanted.
+
+    Peers of the bench are those that HARNESS_LITELLM and the like name.
+    """
     _install(session)
     session.run("python", "tests/benchmarks/figures.py", "--out", "runs/nox-figures", *session.posargs)
 

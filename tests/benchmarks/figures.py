@@ -26,6 +26,7 @@ import orjson
 from harness.checkers.load_memory import ALLOWED_MB
 
 LATENESS_MS, CORES = 5.0, 0.6
+TIMES_THE_CLOCK, MEMORY_MB = 10.0, 1_000
 TRIPLE = "text.requests = 45_000\ntext.tokens = 120_000_000\n"
 PASS, FAIL, UNTOLD = "reached", "missed", "not told"
 HELD, BROKEN, INCONCLUSIVE = 0, 1, 2
@@ -95,6 +96,21 @@ def stairs(folder: Path, code: int) -> Iterator[Figure]:
     yield Figure("highest step held, calls a second", best, "stated", PASS)
 
 
+def hour(folder: Path, code: int) -> Iterator[Figure]:
+    """Read a simulated hour: its verdict, how much faster than the clock it was, what it took of memory and disk."""
+    yield _verdict(folder, code, "a virtual hour at 15,000 a minute, every check on, none refused", HELD)
+    cost = _json(folder / "verdict.json").get("run", {}).get("load", {}).get("cost")
+    if not cost:
+        return
+    times = cost["virtual_s"] / cost["wall_s"]
+    outcome = PASS if times >= TIMES_THE_CLOCK else FAIL
+    yield Figure("times as fast as the clock", f"{times:.1f}", f"at least {TIMES_THE_CLOCK:g}", outcome)
+    memory = cost["simulation_peak_bytes"] + cost["judgement_peak_bytes"]
+    yield _at_most("memory of simulation and judgement, MB", round(memory / 1e6), MEMORY_MB)
+    size = sum(file.stat().st_size for file in folder.glob("load.*/history.jsonl"))
+    yield Figure("history, GB", f"{size / 1e9:.2f}", "stated", PASS)
+
+
 def power(folder: Path, code: int) -> Iterator[Figure]:
     """Read how many of the mutants that load alone shows were caught."""
     counts = _json(folder / "power.json").get("counts", {})
@@ -157,12 +173,13 @@ def steps(folder: Path) -> Iterator[Step]:
     yield Step(
         "triple", ("load", "ceiling-text", "--overlay", str(triple)), load("45,000 calls in a window, none refused")
     )
-    yield Step("soak", ("load", "soak"), load("half the rate for ten minutes, no refusal, memory flat", flat=True))
     yield Step("staircase", ("load", "staircase"), stairs)
     starved = ("load", "probe-rpm", "--overlay", "brisk", "--starve", "300")
     yield Step("starved", starved, verdict("a starved generator proves nothing", INCONCLUSIVE))
-    yield Step("power", ("power", "--load"), power)
     yield Step("bench", ("bench", *_peers()), bench)
+    yield Step("soak", ("load", "soak"), load("half the rate for ten minutes, no refusal, memory flat", flat=True))
+    yield Step("hour", ("load", "ceiling-text", "--mode", "sim", "--minutes", "60"), hour)
+    yield Step("power", ("power", "--load"), power)
 
 
 def _peers() -> Iterator[str]:

@@ -43,7 +43,6 @@ def render_load(run: Path, folder: Path) -> Mapping[str, Any]:
     _tables(run, tables if rows.memory.empty else {**tables, MEMORY: rows.memory})
     told = {
         **context["told"],
-        "cores": verdict["run"].get("load", {}).get("cores"),
         "memory": _memory(verdict),
         "steps": per_step(rows),
     }
@@ -94,7 +93,7 @@ def _context(rows: Rows, verdict: Mapping[str, Any]) -> dict[str, Any]:
                 ("mode", line(run["mode"])),
                 ("seed", str(rows.plan["seed"])),
                 ("workers", _senders(rows.load)),
-                ("cores", str(run.get("load", {}).get("cores", ""))),
+                ("cores", "" if told["cores"] is None else f"{told['cores']:g}"),
                 ("exit", str(verdict["exit"])),
             ],
             "notes": [line(f"Why: {why}.", 500) for why in verdict.get("why", ())],
@@ -148,13 +147,14 @@ def good(calls: pandas.DataFrame, objective: Mapping[str, float]) -> pandas.Seri
 
 
 def summary(rows: Rows, objective: Mapping[str, float]) -> dict[str, Any]:
-    """Return what a load came to in numbers: counts, rates, goodput, lateness and latencies (ms)."""
+    """Return what a load came to in numbers: counts, rates, cores, goodput, lateness and latencies (ms)."""
     calls = rows.calls
     sent = calls[calls["sent_us"].notna()]
     ok = sent[sent["outcome"] == "ok"]
     counts = sent["outcome"].value_counts()
     late = ((sent["sent_us"] - sent["planned_us"]) / 1e3).clip(lower=0).astype(float)
     span_s = max(float(sent["sent_us"].max() - sent["sent_us"].min()) / 1e6, 1e-6) if len(sent) else 0.0
+    used = rows.notes.get("generators", {}).get("cores", {})
     told: dict[str, Any] = {
         "shape": rows.load["shape"],
         "planned": len(calls),
@@ -168,6 +168,8 @@ def summary(rows: Rows, objective: Mapping[str, float]) -> dict[str, Any]:
         "objective": ", ".join(f"{name} at most {bound:g} ms" for name, bound in objective.items()),
         "good": int(good(sent, objective).sum()) if objective else 0,
         "workers_lost": int(rows.notes.get("generators", {}).get("lost", 0)),
+        "cores_of": dict(used),
+        "cores": round(sum(used.values()), 3) if used else None,
     }
     told["goodput"] = round(told["good"] / span_s, 1) if span_s else 0.0
     for name, values in (

@@ -16,7 +16,7 @@ import click
 from harness.checker import CHECKERS
 from harness.cli.chosen import TargetOptions, check_mutant, chosen_target, told
 from harness.cli.folder import run_folder, write
-from harness.cli.load_cost import MOST_DRAWN, children_s, cores, print_cost, simulated
+from harness.cli.load_cost import MOST_DRAWN, print_cost, simulated
 from harness.cli.load_progress import LoadProgress
 from harness.cli.run import assumed
 from harness.cli.stopping import sigterm_as_ctrl_c
@@ -124,7 +124,7 @@ def load_command(options: LoadOptions) -> int:
 
 
 def _execute(run: LoadRun, made: Load, contract: Contract, asked: dict[str, Any], options: LoadOptions) -> int:
-    started, before_s = perf_counter(), children_s()
+    started = perf_counter()
     record: dict[str, Any] | None = None
     with LoadProgress(made, quiet=options.quiet) as progress:
         try:
@@ -144,8 +144,6 @@ def _execute(run: LoadRun, made: Load, contract: Contract, asked: dict[str, Any]
     if not whole:
         asked["interrupted"] = True
     record = judge_load(run, error, record)
-    if run.mode != "sim":
-        asked["load"]["cores"] = cores(before_s, made)
     asked.update(planned=1, seconds=round(perf_counter() - started, 2))
     verdict = build_verdict(
         asked, [record], load_requirements(), run.target.claims, expected=frozenset(), assumed=assumed(contract)
@@ -160,7 +158,7 @@ def _execute(run: LoadRun, made: Load, contract: Contract, asked: dict[str, Any]
     if asked["load"].get("cost"):
         print_cost(asked["load"]["cost"], run.folder, record["calls"])
     if record["calls"] <= MOST_DRAWN:
-        _print_load(run, asked["load"].get("cores"))
+        _print_load(run)
     return int(verdict["exit"])
 
 
@@ -181,7 +179,7 @@ def perform_load(run: LoadRun, made: Load, contract: Contract, watch: Watch) -> 
         return True, {"kind": "target", "message": str(gone), "cause": gone.cause, "help": gone.help}
 
 
-def _print_load(run: LoadRun, used: float | None) -> None:
+def _print_load(run: LoadRun) -> None:
     """Print what the load came to in numbers, and where the rest of them is."""
     from reports.load import render_load
 
@@ -189,8 +187,10 @@ def _print_load(run: LoadRun, used: float | None) -> None:
     say(
         f"load    {told['sent']:,} of {told['planned']:,} sent, {told['rate']:g} a second; {told['ok']:,} answered, "
         f"{told['refused']:,} refused, {told['failed']:,} failed; {told['tokens']:,} tokens served"
-        + ("" if used is None else f"; {used:g} cores")
     )
+    if told["cores"] is not None:
+        each = ", ".join(f"{name} {used:.2f}" for name, used in told["cores_of"].items())
+        say(f"        {told['cores']:g} cores while it went on: {each}")
     for name, words in (("response", "latency"), ("ttft", "first token"), ("late", "lateness")):
         if told[name]:
             half, _, most_of_them, most = told[name]

@@ -101,17 +101,6 @@ def print_cost(cost: Mapping[str, float], folder: Path, calls: int) -> None:
     )
 
 
-def children_s() -> float:
-    """Return the CPU seconds of the processes that were started and have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def cores(before_s: float, made: Load) -> float:
-    """Return how many cores mocks, gateway and generators took in all, their starts included."""
-    return round((children_s() - before_s) / (made.length_ms / 1e3), 2)
-
-
 def _own_s() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime

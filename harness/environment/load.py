@@ -15,9 +15,9 @@ from harness.checkers.load_memory import GATEWAY, NOTE
 from harness.contract import Contract, contract_to_json
 from harness.environment.caller import limit_s
 from harness.environment.local import local_stage
-from harness.environment.memory import resident
 from harness.environment.plan import plan_of, planned
 from harness.environment.probes import with_probe_account
+from harness.environment.processes import Cores, resident
 from harness.environment.remote import remote_stage
 from harness.environment.stage import Stage
 from harness.environment.taps import Taps
@@ -130,6 +130,7 @@ class _Loading:
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         """Asked to stop once more: nothing is waited for."""
+        self._cores = Cores()
         self._died: TargetError | None = None
         self._lost: list[Worker] = []
         self._clocks: list[int] = []
@@ -153,7 +154,7 @@ class _Loading:
                 workers.go(round(self._zero_s * 1e6))
                 await self._until_ended(workers)
                 told = {name: value for name, value in workers.progress().items() if name != "pids"}
-                self._recorder.note("generators", self.now_us(), **told, workers=run.workers)
+                self._recorder.note("generators", self.now_us(), **told, workers=run.workers, cores=self._cores.used())
                 self._lost = [worker for worker in workers.all if worker.lost_us is not None]
                 self._clocks = [worker.clock for worker in workers.all]
             await self._settle()
@@ -198,7 +199,9 @@ class _Loading:
             progress = workers.progress()
             self._watch({**progress, "planned": self._load.count, "now_us": self.now_us()})
             if self._loop.time() >= sample_s:
-                self._recorder.note(NOTE, self.now_us(), ended=progress["ended"], resident=self._resident(workers))
+                roots = self._processes(workers)
+                self._recorder.note(NOTE, self.now_us(), ended=progress["ended"], resident=resident(roots))
+                self._cores.look(self._loop.time(), roots)
                 sample_s = self._loop.time() + SAMPLE_S
             try:
                 self._stage.running.alive()
@@ -214,13 +217,13 @@ class _Loading:
         with suppress(asyncio.CancelledError):
             await ended
 
-    def _resident(self, workers: Workers) -> dict[str, int]:
-        """Return what each process that is ours has in memory, the gateway with all below it."""
+    def _processes(self, workers: Workers) -> dict[str, int]:
+        """Return each process that is ours, by its name."""
         process = self._stage.running.process
         roots: dict[str, int | None] = {GATEWAY: process.pid if process is not None else None}
         roots |= {"upstreams": self._stage.upstreams_pid, "harness": os.getpid()}
         roots |= {f"generator {worker.index}": worker.pid for worker in workers.all}
-        return resident({name: pid for name, pid in roots.items() if pid is not None})
+        return {name: pid for name, pid in roots.items() if pid is not None}
 
     async def _settle(self) -> None:
         """Give drains and settlements the time that the contract gives them, unless somebody cannot wait."""

@@ -81,7 +81,8 @@ def load(wanted: str, *, bounded: bool = False, flat: bool = False) -> Read:
             ("lateness p99, ms", told["late"][2], LATENESS_MS),
             ("cores in all", told["cores"], CORES),
         ):
-            yield _at_most(what, seen, bound) if bounded else Figure(what, f"{seen:g}", "stated", PASS)
+            if seen is not None:
+                yield _at_most(what, seen, bound) if bounded else Figure(what, f"{seen:g}", "stated", PASS)
         yield from (_memory(one) for one in told["memory"] if flat)
 
     return read

@@ -14,7 +14,7 @@ import pytest
 
 from harness.checkers.load_generator import shortcomings
 from harness.checkers.load_memory import MB, NOTE, Sample, judged, memory_of
-from harness.environment.memory import resident
+from harness.environment.processes import Cores, resident
 from harness.history import History, Note
 from harness.runner.judge import judge
 from tests.checkers.traffic_histories import Traffic
@@ -135,3 +135,21 @@ def test_the_memory_of_a_process_is_that_of_all_below_it() -> None:
     assert whole["both"] > 1.5 * alone
     # What is told of by itself is not among it; other tests may have left children of ours.
     assert together["us"] - whole["us"] > 1.2 * alone
+
+
+def test_cores_are_told_between_the_first_look_at_a_process_and_the_last() -> None:
+    program = "x = sum(range(10**7)); print(1, flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as busy:
+        assert busy.stdout is not None
+        cores = Cores()
+        cores.look(100.0, {"us": os.getpid()})
+        cores.look(101.0, {"us": os.getpid(), "busy": busy.pid})
+        busy.stdout.readline()
+        roots = {"us": os.getpid(), "busy": busy.pid}
+        cores.look(103.0, roots)
+        busy.communicate(b"\n")
+    cores.look(200.0, {"busy": busy.pid})  # it has ended
+    used = cores.used()
+    assert set(used) == {"us", "busy"}
+    assert 0 < used["busy"] < 5, "the CPU of two seconds, whatever came after"
+    assert used["us"] < used["busy"] + 5

@@ -12,6 +12,7 @@ from harness.checker import CHECKERS
 from harness.cli.suite import SUITE
 from harness.cli.terminal import say
 from harness.contract import Contract, with_overlays
+from harness.environment.history_writer import HistoryWriter
 from harness.environment.load import LoadRun, Watch
 from harness.environment.load_sim import run_load_in_sim
 from harness.history import Plan
@@ -38,8 +39,8 @@ def simulated(
     mutate = SUITE.mutate(run.mutant) if run.mutant else None
     started, before_s = perf_counter(), _own_s()
     try:
-        with JudgeBeside(run.folder, CHECKERS) as beside:
-            ended = run_load_in_sim(run, made, contract, watch, beside.written, mutate=mutate)
+        with JudgeBeside(HistoryWriter(run, made, contract), CHECKERS) as beside:
+            ended = run_load_in_sim(run, made, contract, watch, beside.chapter, mutate=mutate)
             simulation_s = _own_s() - before_s
             judged = beside.judged()
     except (TargetError, SimulationError, JudgeLostError) as wrong:
@@ -79,7 +80,8 @@ def run_load_again(plan: Plan, target: Mapping[str, Any], folder: Path) -> Path:
     run = LoadRun(shape, asked, gateway, base, "sim", told["workers"], folder / plan.scenario, plan.mutant)
     mutate = SUITE.mutate(run.mutant) if run.mutant else None
     try:
-        run_load_in_sim(run, made, contract, lambda _: None, lambda _: None, mutate=mutate)
+        written = HistoryWriter(run, made, contract).chapter
+        run_load_in_sim(run, made, contract, lambda _: None, written, mutate=mutate)
     except (TargetError, SimulationError):  # as it did when it was recorded, or the histories differ
         if not _was_recorded(run.folder):
             raise

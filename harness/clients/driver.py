@@ -1,4 +1,4 @@
-"""Performs one call over an httpx transport and tells what the caller saw; it judges nothing and records no secret.
+"""Performs one call over an httpx transport and tells what the caller saw; it judges and records nothing.
 
 The transport is called directly: no pool of its own, no cookies, no redirects. It must raise ``httpx.HTTPError`` or
 ``OSError`` when a connection fails. What became of a call is told in ``exchange``.
@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
 from functools import lru_cache
-from typing import Any
 
 import httpx
 
@@ -29,28 +28,23 @@ async def drive(
     base_url: str,
     clock_us: Callable[[], int],
     *,
-    key: str = "",
     limit_s: float,
-    bodies: bool = False,
-) -> tuple[dict[str, Any], bytes, bytes]:
-    """Perform ``call`` and return the fields of its span, the body sent and the body received.
+) -> Exchange:
+    """Perform ``call`` and return what came of it.
 
-    The client leaves after ``abort_ms`` or ``abort_chunks``, and after ``limit_s`` in any case. The body sent is
-    returned with ``bodies`` alone; the one received always, as it came, so that it can be searched for secrets.
-    Only a cancellation from outside is raised.
+    The client leaves after ``abort_ms`` or ``abort_chunks``, and after ``limit_s`` in any case. Only a cancellation
+    from outside is raised.
     """
     prepared = _prepared(request, base_url, call.upload_ms / 1e3)
     exchange = Exchange(call, clock_us)
     aborts = call.abort_ms is not None and call.abort_ms / 1e3 <= limit_s
     patience_s = call.abort_ms / 1e3 if aborts and call.abort_ms is not None else limit_s
-    sent = clock_us()
     try:
         async with asyncio.timeout(patience_s):
             await _perform(exchange, prepared, transport)
     except TimeoutError:
         exchange.left = "aborted" if aborts else "open"
-    span, answer = exchange.finished(request, key, sent)
-    return span, request.body if bodies else b"", answer
+    return exchange
 
 
 async def _perform(exchange: Exchange, request: httpx.Request, transport: httpx.AsyncBaseTransport) -> None:

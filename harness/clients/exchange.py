@@ -1,4 +1,4 @@
-"""One exchange as its caller saw it, filled as it happens, and the span that it becomes; it sends and judges nothing.
+"""One exchange as its caller saw it: facts, filled as they happen, and the span that they become; it sends nothing.
 
 What became of a call, first match wins:
 
@@ -15,7 +15,7 @@ cut       the rest: the transport broke, or the answer ended cleanly without bei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any
@@ -23,7 +23,6 @@ from typing import Any
 import orjson
 
 from harness.clients.reader import Reader
-from harness.clients.request import Request
 from harness.clients.surfaces import reader_for
 from harness.history import CallOutcome, Reading
 from harness.scenario import Call
@@ -40,53 +39,87 @@ _reading_values = attrgetter(*_READING)
 
 
 class Exchange:
-    """One request and what came of it, filled as it happens."""
+    """One request and what came of it: facts, filled as they happen, and read when it is over."""
 
     __slots__ = (
-        "broke", "call", "chunks", "clock_us", "end", "first_byte", "headers", "left", "raw", "reader", "status",
+        "broke", "call", "clock_us", "end", "first_byte", "head_only", "headers", "instants", "left", "raw", "sent",
+        "status",
     )  # fmt: skip
 
     def __init__(self, call: Call, clock_us: Callable[[], int]) -> None:
         self.call = call
         self.clock_us = clock_us
+        self.sent = clock_us()
         self.status: int | None = None
-        self.headers: dict[str, str] = {}
-        self.reader = Reader()
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.head_only = False
         self.first_byte: int | None = None
         self.end: int | None = None
-        self.chunks: list[int] = []
         self.raw: list[bytes] = []
+        self.instants: list[int] = []
+        """When each piece of the body came."""
         self.broke = ""
         self.left: CallOutcome | None = None
 
-    def head(self, status: int, headers: Iterable[tuple[bytes, bytes]], *, head_only: bool = False) -> None:
+    def head(self, status: int, headers: list[tuple[bytes, bytes]], *, head_only: bool = False) -> None:
         """Take the head of the answer, which has just come."""
         self.first_byte = self.clock_us()
         self.status = status
-        self.headers = _kept(headers)
-        self.reader = reader_for(self.call.surface, self.headers.get("content-type", ""), head_only=head_only)
-        encoding = self.headers.get("content-encoding", "identity")
-        if encoding != "identity":
-            self.reader.notes.append(f"content-encoding {encoding}, and identity was asked for")
+        self.headers = headers
+        self.head_only = head_only
 
     def chunk(self, data: bytes) -> None:
         """Take a piece of the body, which has just come."""
-        now = self.clock_us()
+        self.instants.append(self.clock_us())
         self.raw.append(data)
-        if len(self.chunks) < CHUNKS_KEPT:
-            self.chunks.append(now)
-        self.reader.feed(data, now)
 
-    def finished(self, request: Request, key: str, sent: int) -> tuple[dict[str, Any], bytes]:
+    def facts(self) -> tuple[Any, ...]:
+        """Return what came of it as plain values; ``of`` makes it again of them."""
+        return (
+            self.sent,
+            self.status,
+            self.headers,
+            self.head_only,
+            self.first_byte,
+            self.end if self.end is not None else self.clock_us(),
+            self.raw,
+            self.instants,
+            self.broke,
+            self.left,
+        )
+
+    @classmethod
+    def of(cls, call: Call, facts: tuple[Any, ...]) -> Exchange:
+        """Return the exchange of ``call`` that had these ``facts``."""
+        made = cls(call, lambda: 0)
+        made.sent, made.status, made.headers, made.head_only, made.first_byte, made.end = facts[:6]
+        made.raw, made.instants, made.broke, made.left = facts[6:]
+        return made
+
+    def finished(self, key: str, request_bytes: int, credentials: tuple[str, ...]) -> tuple[dict[str, Any], bytes]:
         """Return the fields of the call's span, no credential in them, and the body as it came."""
-        span = self._span(key, sent)
+        span = self._span(key)
         answer = b"".join(self.raw)
         span["answer_bytes"] = len(answer)
-        span["request_bytes"] = len(request.body)
-        return _blotted(span, request.credentials), answer
+        span["request_bytes"] = request_bytes
+        return _blotted(span, credentials), answer
 
-    def _span(self, key: str, sent: int) -> dict[str, Any]:
-        call, reader = self.call, self.reader
+    def outcome_of_head(self) -> CallOutcome:
+        """Return what became of the call as far as its body need not be read for it: ok, if all else is well."""
+        if self.left is not None:
+            return self.left
+        if self.status is None:
+            return "cut"
+        if self.status == 503 or 400 <= self.status < 500:
+            return "refused"
+        return "error" if self.status >= 300 else "ok"
+
+    def _span(self, key: str) -> dict[str, Any]:
+        call = self.call
+        headers = _kept(self.headers)
+        reader = self._reader(headers)
+        for at_us, data in zip(self.instants, self.raw, strict=True):
+            reader.feed(data, at_us)
         reading = reader.finish(clean=not self.broke and self.left is None)
         return {
             "id": call.id,
@@ -95,38 +128,44 @@ class Exchange:
             "surface": call.surface,
             "model": call.model,
             "stream": call.stream,
-            "sent": sent,
+            "sent": self.sent,
             "first_byte": self.first_byte,
             "first_content": reader.first_content,
             "end": self.end if self.end is not None else self.clock_us(),
-            "outcome": self._outcome(reading),
+            "outcome": self._outcome(reading, reader),
             "status": self.status,
-            "headers": self.headers,
+            "headers": headers,
             "reading": dict(zip(_READING, _reading_values(reading), strict=True)),
-            "chunks": self.chunks,
+            "chunks": self.instants[:CHUNKS_KEPT],
             "pings": reader.pings,
             "claims": reader.claims,
             "request_sha": "",
             "answer_sha": "",
             "answer_bytes": 0,
-            "detail": self._detail(),
+            "detail": self._detail(reader),
         }
 
-    def _outcome(self, reading: Reading) -> CallOutcome:
-        if self.left is not None:
-            return self.left
+    def _reader(self, headers: Mapping[str, str]) -> Reader:
         if self.status is None:
-            return "cut"
-        if self.status == 503 or 400 <= self.status < 500:
-            return "refused"
-        if self.status >= 300 or self.reader.failed:
-            return "error"
-        return "ok" if reading.terminal and not self.broke and not self.reader.malformed else "cut"
+            return Reader()
+        reader = reader_for(self.call.surface, headers.get("content-type", ""), head_only=self.head_only)
+        encoding = headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            reader.notes.append(f"content-encoding {encoding}, and identity was asked for")
+        return reader
 
-    def _detail(self) -> str:
-        notes = [self.broke, *self.reader.notes] if self.broke else self.reader.notes
-        beyond = len(self.raw) - len(self.chunks)
-        if beyond:
+    def _outcome(self, reading: Reading, reader: Reader) -> CallOutcome:
+        told = self.outcome_of_head()
+        if told != "ok":
+            return told
+        if reader.failed:
+            return "error"
+        return "ok" if reading.terminal and not self.broke and not reader.malformed else "cut"
+
+    def _detail(self, reader: Reader) -> str:
+        notes = [self.broke, *reader.notes] if self.broke else reader.notes
+        beyond = len(self.raw) - CHUNKS_KEPT
+        if beyond > 0:
             notes = [*notes, f"{beyond} more chunks"]
         return "; ".join(notes)
 

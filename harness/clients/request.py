@@ -67,10 +67,13 @@ def build(call: Call, *, secret: str, contract: Contract, other_secret: str = ""
     tier without a path, for ``prompt_bytes`` that are too few, or that find no prompt to pad.
     """
     path, _, query = path_of(call).partition("?")
-    if call.bare_key:
-        secret = secret.removeprefix(_KEY_PREFIX)
-    headers = _headers(call, call.secret if call.secret is not None else secret, other_secret)
+    headers = _headers(call, secret, other_secret)
     return Request(call.method, path, query, headers, _body(call, contract), _credentials(headers))
+
+
+def credentials_of(call: Call, secret: str, other_secret: str = "") -> tuple[str, ...]:
+    """Return the secrets in the request of ``call``, as ``build`` makes it."""
+    return _credentials(_headers(call, secret, other_secret))
 
 
 def path_of(call: Call) -> str:
@@ -174,6 +177,10 @@ def _led(prompt: Any, lead: str) -> Any:
 
 
 def _headers(call: Call, secret: str, other_secret: str) -> list[tuple[str, str]]:
+    if call.secret is not None:
+        secret = call.secret
+    elif call.bare_key:
+        secret = secret.removeprefix(_KEY_PREFIX)
     headers = [
         ("accept", "application/json"),
         ("accept-encoding", "identity"),

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.clients import build, drive
+from harness.clients.exchange import Exchange
+from harness.clients.request import Request
 from harness.contract import Contract
 from harness.environment.plan import default_key
+from harness.environment.scanner import Scanner
 from harness.environment.stage import Stage
-from harness.environment.taps import Taps
-from harness.history import Recorder
+from harness.history import Recording
 from harness.scenario import Call, World
 
 
@@ -18,11 +20,18 @@ class Caller:
     """Every caller of a run. ``now_us`` is the time since the run's zero; ``bodies``: bodies are kept."""
 
     def __init__(
-        self, stage: Stage, world: World, recorder: Recorder, taps: Taps, now_us: Callable[[], int], *, bodies: bool
+        self,
+        stage: Stage,
+        world: World,
+        recording: Recording,
+        scanner: Scanner,
+        now_us: Callable[[], int],
+        *,
+        bodies: bool,
     ) -> None:
         self._stage = stage
-        self._recorder = recorder
-        self._taps = taps
+        self._recording = recording
+        self._scanner = scanner
         self._now_us = now_us
         self._bodies = bodies
         self._keys = {account.id: default_key(world, account.id) for account in world.accounts}
@@ -30,29 +39,47 @@ class Caller:
 
     async def call(self, call: Call) -> dict[str, Any]:
         """Make ``call`` now, record it, and return the fields of its span."""
+        exchange, key, request = await self.make(call)
+        return self.record(exchange, key, request)
+
+    async def make(self, call: Call) -> tuple[Exchange, str, Request]:
+        """Make ``call`` now, and return what came of it, the key's id, and the request."""
         stage = self._stage
         key = call.key or self._keys[call.account]
         other = stage.secrets[call.other_key] if call.other_key else ""
         request = build(call, secret=stage.secrets[key], contract=stage.contract, other_secret=other)
-        span, sent, answer = await drive(
-            call,
-            request,
-            stage.transport,
-            stage.base_url,
-            self._now_us,
-            key=key,
-            limit_s=self._limit_s,
-            bodies=self._bodies,
+        exchange = await drive(call, request, stage.transport, stage.base_url, self._now_us, limit_s=self._limit_s)
+        return exchange, key, request
+
+    def record(self, exchange: Exchange, key: str, request: Request) -> dict[str, Any]:
+        """Record a call that has just ended, and return the fields of its span."""
+        at_us, bytes_sent = self._now_us(), len(request.body)
+        span, answer = read_answer(
+            exchange, self._recording, self._scanner, key, bytes_sent, request.credentials, at_us
         )
-        self._taps.scan("answer", call.id, answer, "\n".join(span["headers"].values()).encode())
-        if span["claims"].get("leaked"):
-            # The driver has blotted out the caller's own key already: only its word tells of it.
-            self._recorder.note("secret_seen", self._now_us(), where="answer", key=key, call=call.id)
         if self._bodies:
-            span["request_sha"] = self._recorder.body(sent)
-            span["answer_sha"] = self._recorder.body(self._taps.without_secrets(answer))
-        self._recorder.span("call", span["end"], span)
+            span["request_sha"] = self._recording.body(request.body)
+            span["answer_sha"] = self._recording.body(self._scanner.without_secrets(answer))
+        self._recording.span("call", span["end"], span)
         return span
+
+
+def read_answer(
+    exchange: Exchange,
+    recording: Recording,
+    scanner: Scanner,
+    key: str,
+    request_bytes: int,
+    credentials: tuple[str, ...],
+    at_us: int,
+) -> tuple[dict[str, Any], bytes]:
+    """Return the fields of a call's span and its answer's body, and note at ``at_us`` what secrets those held."""
+    span, answer = exchange.finished(key, request_bytes, credentials)
+    scanner.scan(at_us, "answer", span["id"], answer, "\n".join(span["headers"].values()).encode())
+    if span["claims"].get("leaked"):
+        # The caller's own key is blotted out already: only this word tells of it.
+        recording.note("secret_seen", at_us, where="answer", key=key, call=span["id"])
+    return span, answer
 
 
 def limit_s(contract: Contract) -> float:

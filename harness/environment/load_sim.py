@@ -1,7 +1,7 @@
-"""One load in virtual time: calls that stream through the simulation, and a history written in chapters as it goes on.
+"""One load in virtual time: calls that stream through the simulation, and a draft of its history in chapters.
 
 A chapter ends between two windows of the load, at an instant at which nothing is under way: no call, no attempt, no
-hold. What was planned and done until then is written in the order of (end, sequence), and forgotten here.
+hold. What was planned and done until then is handed on to be written down, and forgotten here.
 """
 
 from __future__ import annotations
@@ -11,24 +11,26 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from types import FrameType
-from typing import IO
 
 import orjson
 
 from harness.contract import Contract
 from harness.environment.caller import Caller
+from harness.environment.draft import Draft, may_show_a_secret
 from harness.environment.load import LoadRun, Watch, load_options, scenario_of_load
-from harness.environment.plan import plan_of, planned
+from harness.environment.plan import plan_of
 from harness.environment.probes import with_probe_account
 from harness.environment.sim import perform_in_sim
 from harness.environment.stage import Stage
 from harness.environment.taps import Taps
-from harness.history import Recorder
 from harness.load.shape import Load
 from harness.scenario import Call
 from harness.target import Mutate
 
+Written = Callable[[Path, int], object]
+"""What is told of a chapter's draft, and how many calls were planned in it."""
 CHAPTER_CALLS = 10_000
 """A chapter has at least so many calls, as far as there are: what a chapter is held in is some 20 kB a call."""
 REST_US = 250_000
@@ -42,20 +44,20 @@ def run_load_in_sim(
     load: Load,
     contract: Contract,
     watch: Watch,
-    written: Callable[[int], None],
+    written: Written,
     *,
     mutate: Mutate | None = None,
     chapter_calls: int = CHAPTER_CALLS,
 ) -> bool:
     """Run ``load`` under ``contract`` in virtual time, the same for the same seed; return whether it ran to its end.
 
-    Its history grows in the run's folder: ``written`` is told, after each chapter, how many bytes of it are final.
-    Ctrl-C stops the sending and is no error: what there is is collected. Raises as ``perform_in_sim``.
+    ``written`` is told of each chapter. Ctrl-C stops the sending and is no error: what there is is collected. Raises as
+    ``perform_in_sim``.
     """
     made = scenario_of_load(run, load)
     run.folder.mkdir(parents=True, exist_ok=True)
-    with closing(Recorder()) as recorder, (run.folder / "history.jsonl").open("wb") as file, _interruptible() as stop:
-        loading = _Loading(run, load, recorder, file, watch, written, stop, chapter_calls)
+    with closing(Draft(run.folder)) as draft, _interruptible() as stop:
+        loading = _Loading(run, load, draft, watch, written, stop, chapter_calls)
         try:
             perform_in_sim(
                 loading.perform,
@@ -63,7 +65,7 @@ def run_load_in_sim(
                 run.target,
                 contract,
                 seed=run.asked.seed,
-                recorder=recorder,
+                recording=draft,
                 mutate=mutate,
                 mutant=run.mutant,
             )
@@ -97,27 +99,25 @@ class _Loading:
         self,
         run: LoadRun,
         load: Load,
-        recorder: Recorder,
-        file: IO[bytes],
+        draft: Draft,
         watch: Watch,
-        written: Callable[[int], None],
+        written: Written,
         stop: list[int],
         chapter_calls: int,
     ) -> None:
         self._run = run
         self._load = load
-        self._recorder = recorder
-        self._file = file
+        self._draft = draft
         self._watch = watch
         self._written = written
         self._stop = stop
         self._chapter_calls = chapter_calls
         self._windows = frozenset(window.word for window in load.windows)
         self._world = with_probe_account(load.world)
-        self._planned: list[bytes] = []
-        """The chapter's calls, as lines."""
+        self._planned = 0
+        """How many calls the chapter has."""
         self._begun = False
-        """Whether the history's first line is written."""
+        """Whether the history's first line is made."""
         self._sent = 0
         self._outcomes: Counter[str] = Counter()
         self._under_way: set[asyncio.Task[None]] = set()
@@ -129,41 +129,37 @@ class _Loading:
         return round((self._loop.time() - self._zero_s) * 1e6)
 
     def write(self) -> None:
-        """Write what was planned and recorded since the last chapter, and forget it; nothing if nothing was planned."""
-        if not self._begun:
-            return
-        self._file.writelines(self._planned)
-        self._planned.clear()
-        self._file.writelines(self._recorder.drain())
-        self._file.flush()
-        self._written(self._file.tell())
+        """Hand on what was planned and recorded since the last chapter; nothing if nothing ever was."""
+        if self._begun:
+            self._written(self._draft.end_chapter(), self._planned)
+            self._planned = 0
 
     async def perform(self, stage: Stage) -> None:
         """Send the load's calls at their instants, end chapters where there is rest, and read everybody's records."""
         assert stage.zero_s is not None
         assert stage.control is not None
         self._stage, self._loop, self._zero_s = stage, asyncio.get_running_loop(), stage.zero_s
-        self._taps = Taps(stage, self._recorder, self.now_us)
-        self._caller = Caller(stage, self._world, self._recorder, self._taps, self.now_us, bodies=False)
+        self._taps = Taps(stage, self._draft, self.now_us)
+        self._caller = Caller(stage, self._world, self._draft, self._taps.scanner, self.now_us, bodies=False)
         self._write_plan()
         await stage.control.start(zero_s=self._zero_s, seed=self._run.asked.seed, injections=[], bodies=False)
         await self._until(0)
-        self._recorder.note("start", 0)
+        self._draft.note("start", 0)
         await self._send_all()
         for task in list(self._under_way):
             await task
         settle_ms = stage.contract.timeouts.drain_ms + stage.contract.insurance.settle_within_ms
         await asyncio.sleep(settle_ms / 1e3)
-        self._recorder.note("end", self.now_us())
+        self._draft.note("end", self.now_us())
         await self._taps.collect(self._zero_s)
 
     def _write_plan(self) -> None:
-        """Write the history's first line; each call's plan is written before the chapter in which it is sent."""
+        """Make the history's first line: it tells of no call, whose own lines stand in their chapters."""
         run = self._run
         made = scenario_of_load(run, self._load)
         plan = plan_of(made, self._world, (), (), self._stage, seed=run.asked.seed, zero_s=self._zero_s)
         plan["options"]["load"] = load_options(run, self._load)
-        self._file.write(orjson.dumps({"span": "plan", **plan}, option=orjson.OPT_APPEND_NEWLINE))
+        self._draft.stamped(orjson.dumps({"span": "plan", **plan}, option=orjson.OPT_APPEND_NEWLINE))
         self._begun = True
 
     async def _send_all(self) -> None:
@@ -173,15 +169,13 @@ class _Loading:
             assert call.at_ms is not None
             at_us = round(call.at_ms * 1e3)
             ours = self._windows.intersection(call.tag.split())
-            if window and ours and ours != window and len(self._planned) >= self._chapter_calls:
+            if window and ours and ours != window and self._planned >= self._chapter_calls:
                 await self._end_chapter(at_us)
             window = ours or window
             await self._until(at_us)
             if self._stop:
                 return
-            self._planned.append(
-                orjson.dumps({"span": "planned", **planned(call, self._world)}, option=orjson.OPT_APPEND_NEWLINE)
-            )
+            self._planned += 1
             self._sent += 1
             task = create_task(self._call(call), name=call.id)
             under_way.add(task)
@@ -195,7 +189,7 @@ class _Loading:
         await self._until(before_us)
         if self._under_way or self.now_us() - self._last_us < REST_US or not await self._at_rest():
             return
-        self._recorder.note("chapter", self.now_us(), calls=len(self._planned))
+        self._draft.note("chapter", self.now_us(), calls=self._planned)
         self.write()
 
     async def _at_rest(self) -> bool:
@@ -209,9 +203,14 @@ class _Loading:
             await asyncio.sleep(delay)
 
     async def _call(self, call: Call) -> None:
-        span = await self._caller.call(call)
-        self._outcomes[span["outcome"]] += 1
-        self._last_us = max(self._last_us, self.now_us())
+        exchange, key, request = await self._caller.make(call)
+        now_us = self.now_us()
+        if may_show_a_secret(exchange, request.credentials):
+            self._caller.record(exchange, key, request)
+        else:
+            self._draft.facts(exchange, key, request, now_us)
+        self._outcomes[exchange.outcome_of_head()] += 1
+        self._last_us = max(self._last_us, now_us)
 
     def _tell(self) -> None:
         self._watch(

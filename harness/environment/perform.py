@@ -42,7 +42,7 @@ class Performance:
         self._tries: dict[str, list[dict[str, Any]]] = {}
         """The spans of each turn's tries so far."""
         self._taps = Taps(stage, recorder, self.now_us)
-        self._caller = Caller(stage, self.world, recorder, self._taps, self.now_us, bodies=scenario.bodies)
+        self._caller = Caller(stage, self.world, recorder, self._taps.scanner, self.now_us, bodies=scenario.bodies)
 
     def now_us(self) -> int:
         """Return the time since the run's zero in whole microseconds."""

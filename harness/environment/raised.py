@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from harness.history import Recorder
+from harness.history import Recording
 from harness.sim import Crash
 from harness.sim.cycle import BROKEN_OFF
 
@@ -20,7 +20,9 @@ _MESSAGE_MOST = 300
 _ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
 
 
-def note_raised(recorder: Recorder, crashes: Iterable[Crash], count: int, zero_s: float, secrets: Iterable[str]) -> str:
+def note_raised(
+    recording: Recording, crashes: Iterable[Crash], count: int, zero_s: float, secrets: Iterable[str]
+) -> str:
     """Note each kind of exception once, with how often it was kept, and return the first one's traceback.
 
     ``count`` is how many there were, kept or not; ``zero_s`` the run's zero on the loop's clock.
@@ -33,9 +35,9 @@ def note_raised(recorder: Recorder, crashes: Iterable[Crash], count: int, zero_s
     kept = sum(map(len, alike.values()))
     for (request, kind, message), found in alike.items():
         at_us = found[0].at_us - round(zero_s * 1e6)
-        recorder.note(NOTE, at_us, type=kind, message=message, request=request, count=len(found))
+        recording.note(NOTE, at_us, type=kind, message=message, request=request, count=len(found))
     if count > kept:
-        recorder.note(NOTE, at_us, type="", message="more, not kept", request="", count=count - kept)
+        recording.note(NOTE, at_us, type="", message="more, not kept", request="", count=count - kept)
     return next((_without(found[0].traceback, secrets) for found in alike.values()), "")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
@@ -17,7 +17,7 @@ from harness.environment.probes import with_probe_account
 from harness.environment.raised import note_raised
 from harness.environment.secrets import made_up_secrets
 from harness.environment.stage import CrashNeverCame, Kill, Stage
-from harness.history import Recorder
+from harness.history import Recorder, Recording
 from harness.scenario import Crash, Scenario
 from harness.sim import (
     BlockingCallError,
@@ -77,7 +77,7 @@ def run_in_sim(
         await Performance(scenario, stage, recorder, seed).run()
 
     return perform_in_sim(
-        perform, scenario, target, contract, seed=seed, recorder=recorder, mutate=mutate, mutant=mutant
+        perform, scenario, target, contract, seed=seed, recording=recorder, mutate=mutate, mutant=mutant
     )
 
 
@@ -88,7 +88,7 @@ def perform_in_sim(
     contract: Contract,
     *,
     seed: int,
-    recorder: Recorder,
+    recording: Recording,
     mutate: Mutate | None = None,
     mutant: str = "",
 ) -> str:
@@ -105,7 +105,7 @@ def perform_in_sim(
     if not target.ours:
         loop.set_exception_handler(_forgiving(network))
     try:
-        loop.run(_run(perform, scenario, target, network, wiring, recorder))
+        loop.run(_run(perform, scenario, target, network, wiring, recording))
     except SimulationError as error:
         if target.ours or GATEWAY not in error.hosts:
             raise
@@ -119,7 +119,7 @@ def perform_in_sim(
         theirs = [crash for crash in network.crashes if crash.host == GATEWAY]
         secrets = (*wiring.secrets.values(), *(address.credential for address in wiring.upstreams.values()))
         count = network.crash_count - len(network.crashes) + len(theirs)
-        traceback = note_raised(recorder, theirs, count, wiring.zero_s, secrets)
+        traceback = note_raised(recording, theirs, count, wiring.zero_s, secrets)
     return traceback
 
 
@@ -133,7 +133,7 @@ def _wired(
         mode="sim",
         contract=contract,
         world=world,
-        secrets=made_up_secrets(world, f"{seed}/{run}"),
+        secrets=secrets_in_sim(scenario, seed),
         upstreams={
             role: UpstreamAddress(
                 f"{_scheme(scenario, role)}://{role}.upstream/{run}/{role}/openai",
@@ -152,7 +152,7 @@ def _wired(
 
 
 async def _run(
-    perform: Perform, scenario: Scenario, target: Target, network: Network, wiring: Wiring, recorder: Recorder
+    perform: Perform, scenario: Scenario, target: Target, network: Network, wiring: Wiring, recording: Recording
 ) -> None:
     network.serve(UPSTREAMS, create_app(), aliases=[f"{role}.upstream" for role in wiring.upstreams])
     for role, state in scenario.world.listeners.items():
@@ -182,7 +182,7 @@ async def _run(
         if running.crash is not None and running.restart is not None:
             stage.crash = _crasher(network, stage)
         await perform(stage)
-        await _stop(target, network, recorder, wiring)
+        await _stop(target, network, recording, wiring)
 
 
 async def _started(stack: AsyncExitStack, target: Target, wiring: Wiring, network: Network) -> Running:
@@ -213,7 +213,7 @@ async def _started(stack: AsyncExitStack, target: Target, wiring: Wiring, networ
     return running
 
 
-async def _stop(target: Target, network: Network, recorder: Recorder, wiring: Wiring) -> None:
+async def _stop(target: Target, network: Network, recording: Recording, wiring: Wiring) -> None:
     """Stop the gateway; one that is not done with it is killed, which a note tells, unless it is the harness's own."""
     try:
         async with asyncio.timeout(STOP_LIMIT_S):
@@ -225,7 +225,7 @@ async def _stop(target: Target, network: Network, recorder: Recorder, wiring: Wi
         if target.ours and not wiring.mutant:
             lines = "\n".join(map(waiting_line, left))
             raise SimulationError(f"{target.name} did not stop in {STOP_LIMIT_S} s of virtual time:\n{lines}") from None
-        recorder.note("target_stuck", round((loop.time() - wiring.zero_s) * 1e6), tasks=len(left))
+        recording.note("target_stuck", round((loop.time() - wiring.zero_s) * 1e6), tasks=len(left))
         network.kill(GATEWAY)
 
 
@@ -279,6 +279,11 @@ def _crasher(network: Network, stage: Stage) -> Kill:
         await network.start(GATEWAY)
 
     return crash
+
+
+def secrets_in_sim(scenario: Scenario, seed: int) -> Mapping[str, str]:
+    """Return the secret of each key of a simulated run, by the key's id."""
+    return made_up_secrets(with_probe_account(scenario.world), f"{seed}/{scenario.name}")
 
 
 def _scheme(scenario: Scenario, role: str) -> str:

@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import aclosing
-from typing import Any
 
 import orjson
 
+from harness.environment.scanner import Scanner, may_hold_one
 from harness.environment.stage import Stage
-from harness.history import ATTEMPT, Recorder, stamp_of
+from harness.history import ATTEMPT, Recording
 from harness.target import Bookmark
 
 _OPEN = b'"open"'
-_SECRET = b"ck_"
-"""What every customer's key begins with: a text without it need not be searched."""
+_HOLD, _RELEASES = b'"kind":"hold"', (b'"kind":"post"', b'"kind":"void"')
+"""Found in a line of the books without parsing it: a quote inside of a string is written with a backslash."""
 
 
 class Taps:
-    """Reads the taps of a stage into a recorder; ``now_us`` is the time since the run's zero."""
+    """Reads the taps of a stage into a recording; ``now_us`` is the time since the run's zero."""
 
-    def __init__(self, stage: Stage, recorder: Recorder, now_us: Callable[[], int]) -> None:
+    def __init__(self, stage: Stage, recording: Recording, now_us: Callable[[], int]) -> None:
         self._stage = stage
-        self._recorder = recorder
+        self._recording = recording
+        self.scanner = Scanner(stage.secrets, recording)
         self._now_us = now_us
         self.read: set[str] = set()
         """Which of journal and books were read to their end."""
-        self._secrets = {secret.encode(): key for key, secret in stage.secrets.items()}
         self._ended = 0
         """How many lines of the journal, which tell of what has ended, were read."""
         self._bookmark = Bookmark()
-        self._held: set[str] = set()
-        """The calls whose holds are open, as far as ``collect_ended`` read."""
+        self._held = 0
+        """How many holds are open, as far as ``collect_ended`` read."""
 
     async def collect_ended(self, zero_s: float) -> bool:
         """Read what was written down for good since the last time; return whether all of it is at rest.
@@ -42,7 +42,7 @@ class Taps:
         under_way = await self._journal(ended=True) if self._stage.control is not None else 0
         if self._stage.running.books is not None:
             await self._books(zero_s, watch_holds=True)
-        return not under_way and not self._held
+        return not under_way and self._held <= 0
 
     async def collect(self, zero_s: float, *, bodies: bool = False, books: bool = True) -> None:
         """Read the upstreams' journal (and the bodies that they got), the gateway's books if wanted, and its log.
@@ -58,27 +58,15 @@ class Taps:
             self.read.add("books")
         crashes = Counter(told for said in stage.log if (told := stage.running.crashed(said)))
         for told, count in crashes.items():
-            self._recorder.note("gateway_crash", self._now_us(), error=told, count=count)
+            self._recording.note("gateway_crash", self._now_us(), error=told, count=count)
         for said in stage.log:
             self.scan("log", "", said.encode())
         if "log" in stage.running.taps:
-            self._recorder.note("log", self._now_us(), lines=len(stage.log))
+            self._recording.note("log", self._now_us(), lines=len(stage.log))
 
     def scan(self, where: str, call: str, *texts: bytes) -> None:
-        """Note every place where a customer's secret turns up: the history itself never holds one."""
-        for text in texts:
-            if _SECRET not in text:
-                continue
-            for secret, key in self._secrets.items():
-                if secret in text:
-                    self._recorder.note("secret_seen", self._now_us(), where=where, key=key, call=call)
-
-    def without_secrets(self, body: bytes) -> bytes:
-        """Return ``body`` with every customer's secret blotted out."""
-        if _SECRET in body:
-            for secret in self._secrets:
-                body = body.replace(secret, b"[credential]")
-        return body
+        """Note every place where a customer's secret turns up now."""
+        self.scanner.scan(self._now_us(), where, call, *texts)
 
     async def _journal(self, *, bodies: bool = False, ended: bool = False) -> int:
         """Read the journal from where it was left, or what has ``ended`` of that; return how many attempts have not."""
@@ -93,14 +81,14 @@ class Taps:
                         continue
                 else:
                     self._ended += 1
-                self._recorder.line(stamp_of(line), line)
+                self._recording.stamped(line)
                 if bodies and line.startswith(ATTEMPT):
                     wanted.add(orjson.loads(line)["request_sha"])
                 self._scan_line("upstream", line)
-        for sha in sorted(wanted - {""} - set(self._recorder.bodies)):
+        for sha in sorted(wanted - {""} - set(self._recording.bodies)):
             body = await self._stage.control.body(sha)
             self.scan("upstream", "", body)
-            self._recorder.body(body)
+            self._recording.body(body)
         return under_way
 
     async def _books(self, zero_s: float, *, watch_holds: bool = False) -> None:
@@ -114,17 +102,11 @@ class Taps:
                     span = orjson.loads(line)
                     span["at"] += shift_us
                     line = orjson.dumps(span, option=orjson.OPT_APPEND_NEWLINE)
-                self._recorder.line(stamp_of(line), line)
+                self._recording.stamped(line)
                 self._scan_line("books", line)
                 if watch_holds:
-                    self._see_hold(orjson.loads(line))
-
-    def _see_hold(self, span: Mapping[str, Any]) -> None:
-        if span.get("kind") == "hold":
-            self._held.add(span["call"])
-        elif span.get("kind") in ("post", "void"):
-            self._held.discard(span["call"])
+                    self._held += (_HOLD in line) - any(kind in line for kind in _RELEASES)
 
     def _scan_line(self, where: str, line: bytes) -> None:
-        if _SECRET in line:
+        if may_hold_one(line):
             self.scan(where, orjson.loads(line)["call"], line)

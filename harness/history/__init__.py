@@ -1,7 +1,7 @@
 """The ordered, immutable record of one run: spans, their reader and their writer; it may judge nothing."""
 
 from harness.history.reader import CHAPTER, HistoryError, chapters, read_chapters, read_history, read_plan
-from harness.history.recorder import ATTEMPT, BODY_CAP, Recorder, stamp_of
+from harness.history.recorder import ATTEMPT, BODY_CAP, Recorder, Recording, stamp_of
 from harness.history.spans import (
     SCHEMA,
     AttemptSpan,
@@ -35,6 +35,7 @@ __all__ = [
     "PlannedCall",
     "Reading",
     "Recorder",
+    "Recording",
     "UsageRow",
     "chapters",
     "read_chapters",

@@ -7,6 +7,7 @@ import hashlib
 import io
 import re
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -37,43 +38,25 @@ def stamp_of(line: bytes) -> int:
     return int(found[1])
 
 
-class Recorder:
-    """Collects spans as bytes while a run goes on, spooled to disk, and writes them ordered by (end, sequence).
+class Recording(ABC):
+    """What spans are added to while a run goes on, each of them a line in the end; their values are plain JSON data."""
 
-    ``plan`` and span values are plain JSON data; ``body`` keeps a body's bytes and returns their digest.
-    """
-
-    def __init__(self, spool_bytes: int = 64 << 20) -> None:
-        self._spool: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=spool_bytes)  # noqa: SIM115 - lives as long as self
-        self._unwritten: list[bytes] = []
-        self._ends = array.array("q")
-        self._offsets = array.array("q")
-        self._size = 0
-        self._plan = b"{}\n"
+    def __init__(self) -> None:
         self.bodies: dict[str, bytes] = {}
 
-    def plan(self, plan: Mapping[str, Any]) -> None:
-        """Set the first line."""
-        self._plan = orjson.dumps({"span": "plan", **plan}, option=orjson.OPT_APPEND_NEWLINE)
+    @abstractmethod
+    def line(self, end: int, line: bytes) -> None:
+        """Add a span that ended at ``end`` µs and is a line already, its newline included."""
+
+    def stamped(self, line: bytes) -> None:
+        """Add a span that is a line already, by the instant that stands in it."""
+        self.line(stamp_of(line), line)
 
     def span(self, kind: str, end: int, value: Mapping[str, Any]) -> bytes:
         """Add a span (call, attempt, ledger, usage, fault or note) that ended at ``end`` µs, and return its line."""
         line = orjson.dumps({"span": kind, **value}, option=orjson.OPT_APPEND_NEWLINE)
         self.line(end, line)
         return line
-
-    def line(self, end: int, line: bytes) -> None:
-        """Add a span that is a line already, its newline included."""
-        self._ends.append(end)
-        self._offsets.append(self._size)
-        self._size += len(line)
-        self._unwritten.append(line)
-        if len(self._unwritten) >= _LINES_AT_ONCE:
-            self._write_out()
-
-    def _write_out(self) -> None:
-        self._spool.write(b"".join(self._unwritten))
-        self._unwritten.clear()
 
     def note(self, kind: str, at: int, **detail: Any) -> None:
         """Add a note of the runner's."""
@@ -85,6 +68,35 @@ class Recorder:
         if digest not in self.bodies:
             self.bodies[digest] = content[:BODY_CAP]
         return digest
+
+
+class Recorder(Recording):
+    """Collects spans as bytes while a run goes on, spooled to disk, and writes them ordered by (end, sequence)."""
+
+    def __init__(self, spool_bytes: int = 64 << 20) -> None:
+        super().__init__()
+        self._spool: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=spool_bytes)  # noqa: SIM115 - lives as long as self
+        self._unwritten: list[bytes] = []
+        self._ends = array.array("q")
+        self._offsets = array.array("q")
+        self._size = 0
+        self._plan = b"{}\n"
+
+    def plan(self, plan: Mapping[str, Any]) -> None:
+        """Set the first line."""
+        self._plan = orjson.dumps({"span": "plan", **plan}, option=orjson.OPT_APPEND_NEWLINE)
+
+    def line(self, end: int, line: bytes) -> None:
+        self._ends.append(end)
+        self._offsets.append(self._size)
+        self._size += len(line)
+        self._unwritten.append(line)
+        if len(self._unwritten) >= _LINES_AT_ONCE:
+            self._write_out()
+
+    def _write_out(self) -> None:
+        self._spool.write(b"".join(self._unwritten))
+        self._unwritten.clear()
 
     def lines(self) -> Iterator[bytes]:
         """Yield the plan's line, then every span's by (end, order of arrival)."""
@@ -98,13 +110,6 @@ class Recorder:
             self._spool.seek(self._offsets[index])
             yield self._spool.readline()
         self._spool.seek(0, io.SEEK_END)
-
-    def drain(self) -> Iterator[bytes]:
-        """Yield every span's line as ``spans`` does, then forget them: what is recorded next comes after them."""
-        yield from self.spans()
-        self._ends, self._offsets, self._size = array.array("q"), array.array("q"), 0
-        self._spool.seek(0)
-        self._spool.truncate()
 
     def digest(self) -> str:
         """Return the sha256 of ``history.jsonl`` as it would be written now."""

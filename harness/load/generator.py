@@ -121,14 +121,13 @@ class Generator:
 
     def _perform(self, call: Call, request: Request, key: str, at_us: int) -> None:
         exchange = Exchange(call, self.now_us)
-        sent = self.now_us()
-        self._late_us = max(self._late_us, sent - at_us)
+        self._late_us = max(self._late_us, exchange.sent - at_us)
         try:
             with Timeout(self._order.limit_s):
                 self._pool.perform(request, exchange)
         except (Timeout, gevent.GreenletExit):
             exchange.left = "open"
-        span, _ = exchange.finished(request, key, sent)
+        span, _ = exchange.finished(key, len(request.body), request.credentials)
         self._rows.write(orjson.dumps({"span": "call", **span}, option=orjson.OPT_APPEND_NEWLINE))
         self._ended += 1
         outcome = span["outcome"]

@@ -1,8 +1,7 @@
-"""Judges the chapters of a run while it goes on, in a process of its own; what it reads is the run's history alone."""
+"""Writes and judges the chapters of a run while it goes on, in a process of its own: what is judged is the history."""
 
 from __future__ import annotations
 
-import os
 import resource
 import signal
 from collections.abc import Iterator, Mapping
@@ -15,13 +14,14 @@ from types import TracebackType
 from typing import Any
 
 from harness.checker import Checker
+from harness.environment.history_writer import HistoryWriter
 from harness.history import chapters
 from harness.runner.jobs import judge_chapters
 from harness.runner.pool import end_with_parent
 
 
 class JudgeLostError(Exception):
-    """The process that judged a run is gone; the run's history is not."""
+    """The process that judged a run is gone; the run's history is there all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,14 @@ class Judged:
 
 
 class JudgeBeside:
-    """Reads a history as it grows and judges it chapter by chapter; to be left before the history is moved."""
+    """Writes a history and judges it, chapter by chapter; to be left before the history is moved."""
 
-    def __init__(self, folder: Path, checks: Mapping[str, Checker]) -> None:
-        # Forking is safe here: no loop and no thread runs yet.
-        context = get_context("fork") if os.name == "posix" else get_context("spawn")
+    def __init__(self, writer: HistoryWriter, checks: Mapping[str, Checker]) -> None:
+        context = get_context("fork")  # it is safe here: no loop and no thread runs yet
+        self._writer = writer
+        self._told: list[tuple[Path, int]] = []
         self._line, self._theirs = context.Pipe()
-        self._process = context.Process(target=_judge, args=(folder, checks, self._theirs), daemon=True)
+        self._process = context.Process(target=_judge, args=(writer, checks, self._theirs), daemon=True)
 
     def __enter__(self) -> JudgeBeside:
         # It is deaf to a terminal's Ctrl-C, from its first instant on: what there is then is to be judged.
@@ -59,30 +60,39 @@ class JudgeBeside:
         self._process.join()
         self._line.close()
 
-    def written(self, size: int) -> None:
-        """Tell that the first ``size`` bytes of the history are final."""
-        with suppress(ConnectionError):  # it died: who asks for its record hears of that
-            self._line.send(size)
+    def chapter(self, draft: Path, count: int) -> None:
+        """Tell that the ``draft`` of a chapter is there, in which ``count`` calls were planned."""
+        self._told.append((draft, count))
+        self._send((draft, count))
 
     def judged(self) -> Judged:
-        """Return the judgement of what was written. Raises JudgeLostError if the process died, or what it raised."""
-        self.written(0)
+        """Return the judgement of all chapters. Raises JudgeLostError if the process died, or what it raised.
+
+        What a process that died had not written is written then.
+        """
+        self._send(None)
         try:
             found = self._line.recv()
         except (EOFError, ConnectionError):
             self._process.join()
+            self._writer.resume(self._told)
             raise JudgeLostError(f"the process that judged the run ended with {self._process.exitcode}") from None
         if isinstance(found, BaseException):
             raise found
         assert isinstance(found, Judged)
         return found
 
+    def _send(self, told: tuple[Path, int] | None) -> None:
+        with suppress(ConnectionError):  # it died: who asks for its record hears of that
+            self._line.send(told)
 
-def _judge(folder: Path, checks: Mapping[str, Checker], line: Connection) -> None:
+
+def _judge(writer: HistoryWriter, checks: Mapping[str, Checker], line: Connection) -> None:
     end_with_parent()
-    path = folder / "history.jsonl"
+    path = writer.path
     try:
-        record = judge_chapters(chapters(_lines(path, line), str(path), {}, trusted=True), checks, folder.name)
+        lines = chapters(_lines(writer, line), str(path), {}, trusted=True)
+        record = judge_chapters(lines, checks, path.parent.name)
     except Exception as error:
         line.send(error)
     else:
@@ -90,14 +100,12 @@ def _judge(folder: Path, checks: Mapping[str, Checker], line: Connection) -> Non
         line.send(Judged(record, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024))
 
 
-def _lines(path: Path, line: Connection) -> Iterator[bytes]:
-    """Yield the lines of the file at ``path`` as they become final, until told that there is no more."""
-    final = line.recv()
-    with path.open("rb") as file:
-        read = 0
-        while final:
-            while read < final:
-                text = file.readline()
-                read += len(text)
-                yield text
-            final = line.recv()
+def _lines(writer: HistoryWriter, line: Connection) -> Iterator[bytes]:
+    """Write each chapter that is told of and yield its lines, until told that there is no more."""
+    read = 0
+    while told := line.recv():
+        size = writer.chapter(*told)
+        with writer.path.open("rb") as file:
+            file.seek(read)
+            yield from file
+        read = size

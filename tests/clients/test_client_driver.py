@@ -104,29 +104,25 @@ class _Body(httpx.AsyncByteStream):
 
 
 def driven(
-    call: Call, script: Script, *, limit_s: float = 600, secret: str = SECRET, **options: Any
+    call: Call, script: Script, *, limit_s: float = 600, secret: str = SECRET
 ) -> tuple[dict[str, Any], bytes, bytes]:
-    """Drive ``call`` on ``script`` from the instant 0, and return what ``drive`` returns."""
+    """Drive ``call`` on ``script`` from the instant 0; return its span, the body sent and the body received."""
 
     async def main() -> tuple[dict[str, Any], bytes, bytes]:
         loop = asyncio.get_running_loop()
         zero = loop.time()
         named = call if call.id else replace(call, id="c1")
         request = build(named, secret=secret, contract=CONTRACT)
-        made = await drive(
-            named,
-            request,
-            script,
-            "http://gateway:8080",
-            lambda: round((loop.time() - zero) * 1e6),
-            key="a-key",
-            limit_s=limit_s,
-            **options,
-        )
+
+        def clock_us() -> int:
+            return round((loop.time() - zero) * 1e6)
+
+        exchange = await drive(named, request, script, "http://gateway:8080", clock_us, limit_s=limit_s)
         assert len(asyncio.all_tasks()) == 1
         if script.left_at is not None:
             script.left_at -= zero
-        return made
+        span, received = exchange.finished("a-key", len(request.body), request.credentials)
+        return span, request.body, received
 
     result: tuple[dict[str, Any], bytes, bytes] = run(main())
     return result
@@ -169,7 +165,7 @@ def test_an_unstreamed_call_becomes_a_span() -> None:
     }
     assert span["reading"]["finish"] == "tool_calls"
     assert span["claims"] == {**HYPEREAL, "where": "json"}
-    assert (sent, received) == (b"", BODY)
+    assert (sent, received) == (asked.body, BODY)
     assert script.closed == 1
 
 
@@ -185,9 +181,9 @@ def test_a_span_is_what_a_history_keeps() -> None:
     assert set(line["reading"]) == {field.name for field in fields(Reading)}
 
 
-def test_with_bodies_the_request_comes_back_too() -> None:
+def test_the_request_is_sent_as_it_was_built() -> None:
     script = Script(BODY)
-    _, sent, received = driven(chat("m", prompt="Hi"), script, bodies=True)
+    _, sent, received = driven(chat("m", prompt="Hi"), script)
     assert script.request is not None
     assert sent == script.request.read()
     assert b"[call:c1" in sent
@@ -356,7 +352,7 @@ class Uploaded(Script):
 
 def test_a_slow_upload_sends_its_second_half_later() -> None:
     script = Uploaded(BODY)
-    span, sent, _ = driven(chat("m", upload_ms=45_000), script, bodies=True)
+    span, sent, _ = driven(chat("m", upload_ms=45_000), script)
     assert [at for at, _ in script.pieces] == [0, 45]
     assert b"".join(piece for _, piece in script.pieces) == sent
     assert abs(len(script.pieces[0][1]) - len(script.pieces[1][1])) <= 1

@@ -91,7 +91,7 @@ def asked(call: Call, pool: Pool) -> dict[str, Any]:
     clock = count(0, 10)
     exchange = Exchange(call, lambda: next(clock))
     pool.perform(request, exchange)
-    return exchange.finished(request, "a-key", 0)[0]
+    return exchange.finished("a-key", len(request.body), request.credentials)[0]
 
 
 @pytest.mark.parametrize(

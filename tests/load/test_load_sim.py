@@ -18,15 +18,19 @@ import pytest
 import harness.load.shapes  # noqa: F401 - registers them
 from harness.checker import CHECKERS
 from harness.cli.suite import SUITE, target_spec
-from harness.contract import Model
-from harness.environment.load import LoadRun
+from harness.contract import Contract, Model
+from harness.environment.history_writer import HistoryWriter
+from harness.environment.load import LoadRun, scenario_of_load
 from harness.environment.load_sim import run_load_in_sim
+from harness.environment.sim import secrets_in_sim
 from harness.environment.taps import Taps
+from harness.gateway.call import Call
 from harness.gateway.components import Components
+from harness.gateway.pipeline import Pipeline
 from harness.gateway.prices import PriceList
 from harness.gateway.usage import Usage
 from harness.history import History, Recorder, read_chapters, read_history
-from harness.load.shape import SHAPES, Asked
+from harness.load.shape import SHAPES, Asked, Load
 from harness.runner import rejudge
 from harness.runner.beside import JudgeBeside, JudgeLostError
 from harness.runner.jobs import judge_chapters
@@ -39,11 +43,20 @@ MINUTES = 0.1
 
 @dataclass(frozen=True)
 class Recorded:
-    """A load that was run, how it was judged as it went on, and how far its history had grown each time."""
+    """A load that was run, how it was judged as it went on, and how many calls each chapter had."""
 
     folder: Path
     record: dict[str, Any]
-    sizes: list[int]
+    counts: list[int]
+
+
+def tiny_load(folder: Path, shape: str = "ceiling-text", mutant: str = "") -> tuple[LoadRun, Load, Contract]:
+    SUITE.load()
+    target = SUITE.target(target_spec("reference"))
+    asked = Asked(seed=3, minutes=MINUTES)
+    base = target.contract([LIMITS])
+    run = LoadRun(SHAPES[shape], asked, target, base, "sim", 1, folder, mutant)
+    return run, SHAPES[shape].build(base, asked), base
 
 
 def simulated(
@@ -56,20 +69,15 @@ def simulated(
     stop_at: int = 0,
 ) -> Recorded:
     """Run a tiny load, judged as it goes on; ``stop_at``: Ctrl-C as that chapter was written."""
-    SUITE.load()
-    target = SUITE.target(target_spec("reference"))
-    asked = Asked(seed=3, minutes=MINUTES)
-    base = target.contract([LIMITS])
-    load = SHAPES[shape].build(base, asked)
-    run = LoadRun(SHAPES[shape], asked, target, base, "sim", 1, folder, mutant)
+    run, load, base = tiny_load(folder, shape, mutant)
     mutate = mutate or (SUITE.mutate(mutant) if mutant else None)
-    sizes: list[int] = []
-    with JudgeBeside(folder, CHECKERS) as beside:
+    counts: list[int] = []
+    with JudgeBeside(HistoryWriter(run, load, base), CHECKERS) as beside:
 
-        def written(size: int) -> None:
-            sizes.append(size)
-            beside.written(size)
-            if len(sizes) == stop_at:
+        def written(draft: Path, count: int) -> None:
+            counts.append(count)
+            beside.chapter(draft, count)
+            if len(counts) == stop_at:
                 for child in active_children():  # as a terminal does: to all of its processes
                     assert child.pid is not None
                     os.kill(child.pid, signal.SIGINT)
@@ -77,7 +85,7 @@ def simulated(
 
         ended = run_load_in_sim(run, load, base, lambda _: None, written, mutate=mutate, chapter_calls=chapter_calls)
         assert ended is not bool(stop_at)
-        return Recorded(folder, beside.judged().record, sizes)
+        return Recorded(folder, beside.judged().record, counts)
 
 
 def whole(folder: Path) -> Iterator[History]:
@@ -121,7 +129,7 @@ def test_a_seed_gives_the_same_bits_and_chapters_change_no_call(tmp_path: Path) 
     unbroken = simulated(tmp_path / "unbroken", chapter_calls=10**9)
     lines = (once.folder / "history.jsonl").read_bytes()
     assert (again.folder / "history.jsonl").read_bytes() == lines
-    assert (len(once.sizes), once.sizes[-1], len(unbroken.sizes)) == (2, len(lines), 1)
+    assert (once.counts, unbroken.counts) == ([50, 50], [100])
     # But for request ids: the gateway gives one to whoever reads its books, too.
     seen = [
         [(call.id, call.sent, call.end, call.claims) for call in read_history(run.folder).calls]
@@ -167,14 +175,77 @@ def test_ctrl_c_stops_the_sending_and_keeps_what_there_is(tmp_path: Path) -> Non
     assert run.record["outcome"] == "pass"
 
 
-def test_a_judge_that_was_killed_is_told_as_lost(tmp_path: Path) -> None:
-    with JudgeBeside(tmp_path, CHECKERS) as beside:
+def test_a_judge_that_was_killed_is_told_as_lost_and_the_history_is_whole(tmp_path: Path) -> None:
+    run, load, base = tiny_load(tmp_path / "run")
+    with JudgeBeside(HistoryWriter(run, load, base), CHECKERS) as beside:
         (judge,) = active_children()
-        judge.kill()
-        judge.join()
-        beside.written(7)
+
+        def chapter(draft: Path, count: int) -> None:
+            judge.kill()
+            judge.join()
+            beside.chapter(draft, count)
+
+        assert run_load_in_sim(run, load, base, lambda _: None, chapter, chapter_calls=1)
         with pytest.raises(JudgeLostError, match="ended with -9"):
             beside.judged()
+    assert_same_folder(run.folder, simulated(tmp_path / "whole" / "run").folder)
+
+
+@pytest.mark.parametrize("half", [b"", b'{"span":"note","kind":"chapter","at":1,"detail":{}}', b'{"span":"ca'])
+def test_a_history_that_was_broken_off_is_gone_on_with_where_a_chapter_ended(tmp_path: Path, half: bytes) -> None:
+    run, load, base = tiny_load(tmp_path / "run")
+    told: list[tuple[Path, int]] = []
+    run_load_in_sim(run, load, base, lambda _: None, lambda *chapter: told.append(chapter), chapter_calls=1)
+    first = HistoryWriter(run, load, base)
+    first.chapter(*told[0])
+    with first.path.open("ab") as file:
+        file.write(half)
+    HistoryWriter(run, load, base).resume(told)
+    assert_same_folder(run.folder, simulated(tmp_path / "whole" / "run").folder)
+
+
+def assert_same_folder(one: Path, other: Path) -> None:
+    for folder in (one, other):
+        assert [path.name for path in folder.iterdir()] == ["history.jsonl"]
+    assert (one / "history.jsonl").read_bytes() == (other / "history.jsonl").read_bytes()
+
+
+def shows_the_key(parts: Components) -> Components:
+    """Answers with the caller's own key among the headers, and in the text of each third answer, written otherwise."""
+
+    class Showing(Pipeline):
+        answers = 0
+
+        def whole(self, parts: Components, call: Call, *more: Any) -> tuple[Any, bytes]:
+            headers, body = super().whole(parts, call, *more)
+            self.answers += 1
+            secret = call.secrets[0]
+            if self.answers % 3 == 1:
+                headers = [*headers, (b"x-echo", secret)]
+            if self.answers % 3 == 2:
+                hidden = b"".join(b"\\u%04x" % byte for byte in secret)
+                body = body.replace(b'"content":"', b'"content":"' + hidden)
+            return headers, body
+
+    return replace(parts, pipeline=Showing())
+
+
+def test_a_key_that_an_answer_shows_is_in_no_draft_and_no_history(tmp_path: Path) -> None:
+    run, load, base = tiny_load(tmp_path / "run")
+    told: list[tuple[Path, int]] = []
+    run_load_in_sim(
+        run, load, base, lambda _: None, lambda *chapter: told.append(chapter), mutate=shows_the_key, chapter_calls=1
+    )
+    keys = [secret.encode() for secret in secrets_in_sim(scenario_of_load(run, load), 3).values()]
+    assert not [draft for draft, _ in told for key in keys if key in draft.read_bytes()]
+    writer = HistoryWriter(run, load, base)
+    for chapter in told:
+        writer.chapter(*chapter)
+    history = read_history(run.folder)
+    assert not [key for key in keys if key in (run.folder / "history.jsonl").read_bytes()]
+    shown = [int(call.id[1:]) % 3 for call in history.calls if call.claims.get("leaked")]
+    assert (shown.count(1), shown.count(2), shown.count(0)) == (34, 33, 0)
+    assert sum(note.kind == "secret_seen" for note in history.notes) == 67
 
 
 class Told:

@@ -120,7 +120,8 @@ class _Loading:
         """Whether the history's first line is made."""
         self._sent = 0
         self._outcomes: Counter[str] = Counter()
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+        """The calls that have not ended, by id, and those that could not be made."""
         self._last_us = 0
         """When the last call ended."""
 
@@ -146,7 +147,7 @@ class _Loading:
         await self._until(0)
         self._draft.note("start", 0)
         await self._send_all()
-        for task in list(self._under_way):
+        for task in list(self._under_way.values()):
             await task
         settle_ms = stage.contract.timeouts.drain_ms + stage.contract.insurance.settle_within_ms
         await asyncio.sleep(settle_ms / 1e3)
@@ -177,9 +178,7 @@ class _Loading:
                 return
             self._planned += 1
             self._sent += 1
-            task = create_task(self._call(call), name=call.id)
-            under_way.add(task)
-            task.add_done_callback(under_way.discard)
+            under_way[call.id] = create_task(self._call(call), name=call.id)
             self._stage.running.alive()
             if self._sent % WATCHED_CALLS == 0:
                 self._tell()
@@ -211,6 +210,7 @@ class _Loading:
             self._draft.facts(exchange, key, request, now_us)
         self._outcomes[exchange.outcome_of_head()] += 1
         self._last_us = max(self._last_us, now_us)
+        del self._under_way[call.id]
 
     def _tell(self) -> None:
         self._watch(

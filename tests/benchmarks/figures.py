@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 
@@ -29,7 +29,7 @@ LATENESS_MS, CORES = 5.0, 0.6
 TIMES_THE_CLOCK, MEMORY_MB = 10.0, 1_000
 TRIPLE = "text.requests = 45_000\ntext.tokens = 120_000_000\n"
 PASS, FAIL, UNTOLD = "reached", "missed", "not told"
-HELD, BROKEN, INCONCLUSIVE = 0, 1, 2
+HELD, BROKEN, INCONCLUSIVE, USAGE = 0, 1, 2, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +225,16 @@ def written(found: list[dict[str, Any]], folder: Path) -> int:
     return BROKEN if counts[FAIL] else INCONCLUSIVE if counts[UNTOLD] else HELD
 
 
+class _Parser(argparse.ArgumentParser):
+    """Ends with the harness's own exit code for bad usage: argparse's 2 says here that a figure could not be told."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE, f"{self.format_usage()}{message}\n")
+
+
 def main() -> int:
     """Measure all steps or those that are named, and say what was reached."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("steps", nargs="*", metavar="STEP")
     parser.add_argument("--out", type=Path, default=None)
     given = parser.parse_args()

@@ -52,6 +52,16 @@ def command(*arguments: str, **options: Any) -> subprocess.Popen[str]:
     )
 
 
+def soaking(overlay: str, out: Path) -> tuple[subprocess.Popen[str], set[int]]:
+    """Start a soak; return it, and its processes, when it has begun to send."""
+    process = command("soak", "--overlay", overlay, "--out", str(out))
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "sent" in line:
+            break
+    return process, children_of(process.pid)
+
+
 def children_of(pid: int) -> set[int]:
     """Return the processes below ``pid``, however deep."""
     parents: dict[int, list[int]] = {}
@@ -93,12 +103,7 @@ def test_a_gateway_that_lets_one_too_many_in_is_caught_by_the_probe_and_leaves_a
 
 def test_ctrl_c_keeps_the_rows_and_leaves_no_process_behind(overlay: str, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    process = command("soak", "--overlay", overlay, "--out", str(out))
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "sent" in line:
-            break
-    below = children_of(process.pid)
+    process, below = soaking(overlay, out)
     assert len(below) >= 3  # upstreams, gateway, Locust
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
@@ -111,12 +116,7 @@ def test_ctrl_c_keeps_the_rows_and_leaves_no_process_behind(overlay: str, tmp_pa
 
 def test_mocks_that_die_end_the_load_and_are_no_fault_of_the_gateway(overlay: str, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    process = command("soak", "--overlay", overlay, "--out", str(out))
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "sent" in line:
-            break
-    below = children_of(process.pid)
+    process, below = soaking(overlay, out)
     mocks = [pid for pid in below if b"upstreams" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     os.kill(mocks[0], signal.SIGKILL)
     said, complained = process.communicate(timeout=60)

@@ -63,6 +63,8 @@ class HistoryWriter:
 
     def resume(self, told: list[tuple[Path, int]]) -> None:
         """Write of the chapters ``told`` those that another writer was stopped before or within. Raises OSError."""
+        if not any(draft.exists() for draft, _ in told):
+            return
         for draft, count in told:
             if draft.exists():
                 if self._chapters:

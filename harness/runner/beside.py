@@ -34,7 +34,10 @@ class Judged:
 
 
 class JudgeBeside:
-    """Writes a history and judges it, chapter by chapter; to be left before the history is moved."""
+    """Writes a history and judges it, chapter by chapter; to be left before the history is moved.
+
+    Whatever became of the process, the history has all chapters when this is left.
+    """
 
     def __init__(self, writer: HistoryWriter, checks: Mapping[str, Checker]) -> None:
         context = get_context("fork")  # it is safe here: no loop and no thread runs yet
@@ -59,6 +62,7 @@ class JudgeBeside:
         self._process.terminate()
         self._process.join()
         self._line.close()
+        self._writer.resume(self._told)
 
     def chapter(self, draft: Path, count: int) -> None:
         """Tell that the ``draft`` of a chapter is there, in which ``count`` calls were planned."""
@@ -66,16 +70,12 @@ class JudgeBeside:
         self._send((draft, count))
 
     def judged(self) -> Judged:
-        """Return the judgement of all chapters. Raises JudgeLostError if the process died, or what it raised.
-
-        What a process that died had not written is written then.
-        """
+        """Return the judgement of all chapters. Raises JudgeLostError if the process died, or what it raised."""
         self._send(None)
         try:
             found = self._line.recv()
         except (EOFError, ConnectionError):
             self._process.join()
-            self._writer.resume(self._told)
             raise JudgeLostError(f"the process that judged the run ended with {self._process.exitcode}") from None
         if isinstance(found, BaseException):
             raise found

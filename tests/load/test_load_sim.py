@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from multiprocessing import active_children
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +25,7 @@ from harness.environment.load import LoadRun, scenario_of_load
 from harness.environment.load_sim import run_load_in_sim
 from harness.environment.sim import secrets_in_sim
 from harness.environment.taps import Taps
-from harness.gateway.call import Call
+from harness.gateway.call import Call as GatewayCall
 from harness.gateway.components import Components
 from harness.gateway.pipeline import Pipeline
 from harness.gateway.prices import PriceList
@@ -34,6 +35,7 @@ from harness.load.shape import SHAPES, Asked, Load
 from harness.runner import rejudge
 from harness.runner.beside import JudgeBeside, JudgeLostError
 from harness.runner.jobs import judge_chapters
+from harness.scenario import Call
 from harness.target import Bookmark, Running
 from tests.load.tiny import LIMITS
 
@@ -191,6 +193,28 @@ def test_a_judge_that_was_killed_is_told_as_lost_and_the_history_is_whole(tmp_pa
     assert_same_folder(run.folder, simulated(tmp_path / "whole" / "run").folder)
 
 
+def test_what_was_seen_until_a_simulation_failed_is_written(tmp_path: Path) -> None:
+    run, load, base = tiny_load(tmp_path / "run")
+    broken = replace(load, calls=failing(load))
+    with (
+        pytest.raises(ZeroDivisionError),
+        JudgeBeside(HistoryWriter(run, broken, base), CHECKERS) as beside,
+    ):
+        run_load_in_sim(run, broken, base, lambda _: None, beside.chapter, chapter_calls=1)
+    assert [path.name for path in run.folder.iterdir()] == ["history.jsonl"]
+    assert [call.id for call in read_history(run.folder).plan.calls] == [f"s{number}" for number in range(1, 71)]
+
+
+def failing(load: Load) -> Callable[[Contract], Iterator[Call]]:
+    """Return the calls of ``load`` up to the 70th, and then an error."""
+
+    def calls(contract: Contract) -> Iterator[Call]:
+        yield from islice(load.calls(contract), 70)
+        raise ZeroDivisionError
+
+    return calls
+
+
 @pytest.mark.parametrize("half", [b"", b'{"span":"note","kind":"chapter","at":1,"detail":{}}', b'{"span":"ca'])
 def test_a_history_that_was_broken_off_is_gone_on_with_where_a_chapter_ended(tmp_path: Path, half: bytes) -> None:
     run, load, base = tiny_load(tmp_path / "run")
@@ -216,7 +240,7 @@ def shows_the_key(parts: Components) -> Components:
     class Showing(Pipeline):
         answers = 0
 
-        def whole(self, parts: Components, call: Call, *more: Any) -> tuple[Any, bytes]:
+        def whole(self, parts: Components, call: GatewayCall, *more: Any) -> tuple[Any, bytes]:
             headers, body = super().whole(parts, call, *more)
             self.answers += 1
             secret = call.secrets[0]

@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 import orjson
 
+from harness.bench.machine import describe
 from harness.checkers.load_memory import ALLOWED_MB
 
 LATENESS_MS, CORES = 5.0, 0.6
@@ -213,8 +214,16 @@ def measured(made: Iterable[Step], folder: Path) -> Iterator[dict[str, Any]]:
 
 def written(found: list[dict[str, Any]], folder: Path) -> int:
     """Write the record and its table, and return the exit code."""
-    (folder / "figures.json").write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2))
-    lines = ["| step | figure | seen | bound | |", "|---|---|---|---|---|"]
+    machine = describe()
+    (folder / "figures.json").write_bytes(
+        orjson.dumps({"machine": machine, "steps": found}, option=orjson.OPT_INDENT_2)
+    )
+    lines = [
+        ", ".join(f"{name} {value}" for name, value in machine.items()),
+        "",
+        "| step | figure | seen | bound | |",
+        "|---|---|---|---|---|",
+    ]
     figures = [(step["step"], figure) for step in found for figure in step["figures"]]
     lines += [
         f"| {name} | {one['what']} | {one['seen']} | {one['bound']} | {one['outcome']} |" for name, one in figures

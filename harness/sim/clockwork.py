@@ -52,7 +52,11 @@ class Clockwork(asyncio.BaseEventLoop):
 
     def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> Handle:
         """Run ``callback`` in the next turn, after what is already ready."""
-        handle = Handle(callback, args, context if context is not None else copy_context())
+        handle = Handle()
+        handle._callback = callback
+        handle._args = args
+        handle._context = context if context is not None else copy_context()
+        handle._cancelled = False
         if self._closed or self._killed:
             self._check(handle)
         self._ready.append(handle)
@@ -79,7 +83,13 @@ class Clockwork(asyncio.BaseEventLoop):
     def _set_timer(
         self, when_us: float, callback: Callable[..., Any], args: tuple[Any, ...], context: Context | None
     ) -> Timer:
-        timer = Timer(self, when_us, callback, args, context if context is not None else copy_context())
+        timer = Timer()
+        timer._callback = callback
+        timer._args = args
+        timer._context = context if context is not None else copy_context()
+        timer._cancelled = False
+        timer.when_us = when_us
+        timer.owner = self
         if self._closed or self._killed:
             self._check(timer)
         if when_us == math.inf:
@@ -141,8 +151,12 @@ class Clockwork(asyncio.BaseEventLoop):
                 due -= 1
                 handle = ready.popleft()
                 if not handle._cancelled:
+                    args = handle._args
                     try:
-                        handle._context.run(handle._callback, *handle._args)
+                        if args:
+                            handle._context.run(handle._callback, *args)
+                        else:  # a task's step; an empty tuple would be taken apart at a cost
+                            handle._context.run(handle._callback)
                     except (KeyboardInterrupt, SystemExit):
                         raise
                     except BaseException as error:

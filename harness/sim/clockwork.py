@@ -52,7 +52,7 @@ class Clockwork(asyncio.BaseEventLoop):
 
     def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> Handle:
         """Run ``callback`` in the next turn, after what is already ready."""
-        handle = Handle()
+        handle: Handle = Handle()
         handle._callback = callback
         handle._args = args
         handle._context = context if context is not None else copy_context()
@@ -83,7 +83,7 @@ class Clockwork(asyncio.BaseEventLoop):
     def _set_timer(
         self, when_us: float, callback: Callable[..., Any], args: tuple[Any, ...], context: Context | None
     ) -> Timer:
-        timer = Timer()
+        timer: Timer = Timer()
         timer._callback = callback
         timer._args = args
         timer._context = context if context is not None else copy_context()

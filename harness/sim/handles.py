@@ -23,7 +23,7 @@ class Handle(asyncio.Handle):
     """A callback that is ready to run. The clockwork fills it in: a constructor would run for each step of each task."""
 
     __slots__ = ()
-    __init__ = object.__init__  # type: ignore[assignment]  # asyncio's own asks for the loop and its debug mode
+    __init__ = object.__init__  # asyncio's own asks for the loop and its debug mode
     _callback: Any
     _args: tuple[Any, ...]
     _context: Context

@@ -27,6 +27,7 @@ _NUMBERS = (
     *("latency_ms", "threshold_ms", "credits_compensated"),
 )
 """What checkers calculate with: what is no number there was not told."""
+_NUMBER = (int, float)
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
 _ILL_SHAPED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
@@ -269,9 +270,10 @@ def _sound(block: Any) -> Any:
     """Return a block of claims without members that are no numbers where numbers belong; none at all if it is none."""
     if block.__class__ is not dict:
         return {}
-    if all(isinstance(block[name], int | float) for name in _NUMBERS if name in block):
-        return block
-    return {name: told for name, told in block.items() if name not in _NUMBERS or isinstance(told, int | float)}
+    for name in _NUMBERS:
+        if not isinstance(block.get(name, 0), _NUMBER):
+            return {name: told for name, told in block.items() if name not in _NUMBERS or isinstance(told, _NUMBER)}
+    return block
 
 
 def bare(value: Any) -> Any:
@@ -294,4 +296,7 @@ def text_of(value: Any) -> str:
 
 def first_text(*values: Any) -> str | None:
     """Return the first of ``values`` that is text, or None."""
-    return next((value for value in values if isinstance(value, str)), None)
+    for value in values:
+        if isinstance(value, str):
+            return value
+    return None

@@ -20,7 +20,7 @@ class TimerOwner(Protocol):
 
 
 class Handle(asyncio.Handle):
-    """A callback that is ready to run. The clockwork fills it in: a constructor would run for each step of each task."""
+    """A callback that is ready to run. The clockwork fills it in: a constructor would run for each step of a task."""
 
     __slots__ = ()
     __init__ = object.__init__  # asyncio's own asks for the loop and its debug mode

@@ -133,7 +133,7 @@ class _Message:
         return tidied({**self._replaced, **joined, "tool_calls": self._in_order()})
 
     def _in_order(self) -> list[dict[str, Any]]:
-        return [self._calls[index] for index in sorted(self._calls)]
+        return [self._calls[index] for index in sorted(self._calls)] if self._calls else []
 
     def _call(self, index: int, fragment: Mapping[str, Any]) -> None:
         if "custom" in fragment:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -29,11 +29,22 @@ _NOT_IN_VALUES = _CONTROLS.replace(b"\t", b"")
 
 
 class WireHeaders(httpx.Headers):
-    """Headers that are bytes already, names in lower case: httpx would look at each again, at the cost of the hop."""
+    """Headers that are bytes already, names in lower case: httpx would look at each again, at the cost of the hop.
+
+    Most are read as they are, ``raw``: the form in which httpx holds them is made when something asks for it.
+    """
 
     def __init__(self, pairs: Headers) -> None:
-        self._list = [(name, name, value) for name, value in pairs]
+        self._pairs = pairs
         self._encoding = None
+
+    @cached_property
+    def _list(self) -> list[tuple[bytes, bytes, bytes]]:  # type: ignore[override]
+        return [(name, name, value) for name, value in self._pairs]
+
+    @property
+    def raw(self) -> Headers:
+        return super().raw if "_list" in self.__dict__ else self._pairs.copy()
 
 
 class WireResponse(httpx.Response):
@@ -63,13 +74,13 @@ class WireResponse(httpx.Response):
 
 def request_headers(request: httpx.Request) -> Headers:
     """Return the headers with lower-case names. Raises httpx.LocalProtocolError for a value that h11 does not send."""
-    headers = [(name, value) for _, name, value in request.headers._list]
-    values = b"".join([value for _, value in headers])
-    legal = values.translate(None, _NOT_IN_REQUEST_VALUES) == values  # all at once: a call costs more than the bytes
-    for _, value in headers:
+    _, names, values = zip(*request.headers._list, strict=True) if request.headers._list else ((), (), ())
+    joined = b"".join(values)
+    legal = joined.translate(None, _NOT_IN_REQUEST_VALUES) == joined  # all at once: a call costs more than the bytes
+    for value in values:
         if value.strip(b" \t") != value or not (legal or value.translate(None, _NOT_IN_REQUEST_VALUES) == value):
             raise httpx.LocalProtocolError(f"Illegal header value {value!r}", request=request)
-    return headers
+    return list(zip(names, values, strict=True))
 
 
 class Target(NamedTuple):

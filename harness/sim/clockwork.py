@@ -32,10 +32,12 @@ class Clockwork(asyncio.BaseEventLoop):
 
     _stopping: bool  # asyncio's
     _closed: bool  # asyncio's
+    get_debug = staticmethod(bool)  # bool() is False: each future and task asks, and a function would cost a frame
 
     def __init__(self, start_us: int = 0) -> None:
         super().__init__()
         self.now_us = start_us
+        self._now_s = start_us / 1_000_000
         self._until_us: float = math.inf
         self._ready: deque[Handle] = deque()
         self._timers: list[tuple[int, int, Timer]] = []
@@ -48,7 +50,7 @@ class Clockwork(asyncio.BaseEventLoop):
 
     def time(self) -> float:
         """Return the virtual time in seconds."""
-        return self.now_us / 1_000_000
+        return self._now_s
 
     def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> Handle:
         """Run ``callback`` in the next turn, after what is already ready."""
@@ -116,7 +118,7 @@ class Clockwork(asyncio.BaseEventLoop):
         """Note that a timer was cancelled, and drop such timers when they are the greater part."""
         self._cancelled_timers += 1
         if self._cancelled_timers > 100 and self._cancelled_timers * 2 > len(self._timers):
-            self._timers[:] = [entry for entry in self._timers if not entry[2].cancelled()]
+            self._timers[:] = [entry for entry in self._timers if not entry[2]._cancelled]
             heapq.heapify(self._timers)
             self._cancelled_timers = 0
 
@@ -181,6 +183,7 @@ class Clockwork(asyncio.BaseEventLoop):
                 raise OverrunError(said, self.pending_hosts())
             if timers[0][0] > self.now_us:
                 self.now_us = timers[0][0]
+                self._now_s = self.now_us / 1_000_000
         now_us = self.now_us
         while timers and timers[0][0] <= now_us:
             timer = heapq.heappop(timers)[2]

@@ -194,7 +194,7 @@ class Cycle:
         """Wait for news; several tasks of the application may."""
         if self._listeners is None:
             self._listeners = []
-        listener = asyncio.Future[None](loop=self._loop)
+        listener: asyncio.Future[None] = asyncio.Future(loop=self._loop)
         self._listeners.append(listener)
         try:
             await listener

@@ -27,8 +27,9 @@ _NUMBERS = (
     *("latency_ms", "threshold_ms", "credits_compensated"),
 )
 """What checkers calculate with: what is no number there was not told."""
+_ZEROS = (0,) * len(_NUMBERS)
 _NUMBER = (int, float)
-_EMPTY: tuple[Any, ...] = (None, "", [], {})
+_NUMERIC = frozenset({int, float, bool})
 _ILL_SHAPED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
@@ -263,22 +264,21 @@ def digest(value: Any) -> str:
 
 def tidied(value: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``value`` without the members that are null, ``""``, ``[]`` or ``{}``, and without the gateway's own."""
-    return {name: member for name, member in value.items() if member not in _EMPTY and name != OWN}
+    return {name: told for name, told in value.items() if (told or isinstance(told, _NUMBER)) and name != OWN}
 
 
 def _sound(block: Any) -> Any:
     """Return a block of claims without members that are no numbers where numbers belong; none at all if it is none."""
     if block.__class__ is not dict:
         return {}
-    for name in _NUMBERS:
-        if not isinstance(block.get(name, 0), _NUMBER):
-            return {name: told for name, told in block.items() if name not in _NUMBERS or isinstance(told, _NUMBER)}
-    return block
+    if _NUMERIC.issuperset(map(type, map(block.get, _NUMBERS, _ZEROS))):
+        return block
+    return {name: told for name, told in block.items() if name not in _NUMBERS or isinstance(told, _NUMBER)}
 
 
 def bare(value: Any) -> Any:
     """Return ``value`` without the gateway's own members, however deep they stand. Raises TypeError if too deep."""
-    return _without_own(value) if _OWN_MEMBER in canonical(value) else value
+    return _without_own(value) if _OWN_MEMBER in orjson.dumps(value) else value
 
 
 def _without_own(value: Any) -> Any:

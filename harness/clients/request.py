@@ -48,7 +48,7 @@ _KEY_PREFIX = "ck_"
 _CREDENTIAL_HEADERS = frozenset({"authorization", "x-api-key", "anthropic-api-key", "x-goog-api-key", "cookie"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: to make a frozen one costs three times as much, and each call has one
 class Request:
     """One request, ready to send. ``credentials`` are the secrets in it, which no record may hold."""
 

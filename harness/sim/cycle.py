@@ -78,7 +78,7 @@ class Cycle:
         self._body = b""
         self._more_body = True
         self._news = False
-        self._listeners: list[asyncio.Future[None]] | None = None
+        self._listeners: list[asyncio.Future[None]] = []
         self._disconnected = False
         self._started = False
         self._complete = False
@@ -129,10 +129,10 @@ class Cycle:
     def _tell(self) -> None:
         """Let ``receive`` know that there is news. An asyncio.Event would cost a call more than all the rest of it."""
         self._news = True
-        if self._listeners is not None:
-            for listener in self._listeners:
-                if not listener.done():
-                    listener.set_result(None)
+        for listener in self._listeners:
+            if not listener.done():
+                listener.set_result(None)
+        self._listeners.clear()
 
     def _disconnect(self) -> None:
         self._disconnected = True
@@ -182,7 +182,7 @@ class Cycle:
         """Return what arrived of the body, or that the client is gone or the answer complete (ASGI)."""
         if not self._disconnected and not self._complete:
             if not self._news:
-                await self._listen()
+                await self._listener()
             self._news = False
         if self._disconnected or self._complete:
             return {"type": "http.disconnect"}
@@ -190,16 +190,13 @@ class Cycle:
         self._take(len(body))
         return {"type": "http.request", "body": body, "more_body": self._more_body}
 
-    async def _listen(self) -> None:
-        """Wait for news; several tasks of the application may."""
-        if self._listeners is None:
-            self._listeners = []
+    def _listener(self) -> asyncio.Future[None]:
+        """Return what ends with the next news; several tasks of the application may wait for it, and stop waiting."""
+        if self._listeners:
+            self._listeners = [listener for listener in self._listeners if not listener.done()]
         listener: asyncio.Future[None] = asyncio.Future(loop=self._loop)
         self._listeners.append(listener)
-        try:
-            await listener
-        finally:
-            self._listeners.remove(listener)
+        return listener
 
     async def send(self, message: Message) -> None:
         """Send a part of the answer (ASGI); wait while too much is unread; do nothing once the client is gone."""

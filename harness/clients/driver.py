@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -97,10 +96,12 @@ async def _perform(exchange: Exchange, request: httpx.Request, transport: httpx.
         exchange.broke = f"{type(error).__name__} after {len(exchange.raw)} chunks"
     finally:
         exchange.end = exchange.clock_us()
-        with suppress(*_BROKEN):
+        try:
             if chunks is not stream and isinstance(chunks, AsyncGenerator):
                 await chunks.aclose()
             await response.aclose()
+        except _BROKEN:
+            pass
 
 
 async def _read(exchange: Exchange, chunks: AsyncIterator[bytes]) -> None:

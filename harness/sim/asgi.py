@@ -76,10 +76,12 @@ def request_headers(request: httpx.Request) -> Headers:
     """Return the headers with lower-case names. Raises httpx.LocalProtocolError for a value that h11 does not send."""
     _, names, values = zip(*request.headers._list, strict=True) if request.headers._list else ((), (), ())
     joined = b"".join(values)
-    legal = joined.translate(None, _NOT_IN_REQUEST_VALUES) == joined  # all at once: a call costs more than the bytes
-    for value in values:
-        if value.strip(b" \t") != value or not (legal or value.translate(None, _NOT_IN_REQUEST_VALUES) == value):
-            raise httpx.LocalProtocolError(f"Illegal header value {value!r}", request=request)
+    stripped = b"".join([value.strip(b" \t") for value in values])
+    # All at once, and one by one only to find the culprit: a call costs more than the bytes.
+    if len(stripped) != len(joined) or joined.translate(None, _NOT_IN_REQUEST_VALUES) != joined:
+        for value in values:
+            if value.strip(b" \t").translate(None, _NOT_IN_REQUEST_VALUES) != value:
+                raise httpx.LocalProtocolError(f"Illegal header value {value!r}", request=request)
     return list(zip(names, values, strict=True))
 
 

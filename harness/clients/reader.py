@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from itertools import repeat
 from typing import Any
 
 import orjson
@@ -22,13 +23,8 @@ OWN = "hypereal"
 """The gateway's own member of an answer: claims, and no part of any reading."""
 _OWN_MEMBER = b'"hypereal"'
 _BLOCKS = ("billing", "insurance")
-_NUMBERS = (
-    *("credits_charged", "balance_before", "balance_after"),
-    *("latency_ms", "threshold_ms", "credits_compensated"),
-)
+_NUMBERS = ("credits_charged", "balance_before", "balance_after", "latency_ms", "threshold_ms", "credits_compensated")
 """What checkers calculate with: what is no number there was not told."""
-_ZEROS = (0,) * len(_NUMBERS)
-_NUMBER = (int, float)
 _NUMERIC = frozenset({int, float, bool})
 _ILL_SHAPED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
@@ -264,16 +260,16 @@ def digest(value: Any) -> str:
 
 def tidied(value: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``value`` without the members that are null, ``""``, ``[]`` or ``{}``, and without the gateway's own."""
-    return {name: told for name, told in value.items() if (told or isinstance(told, _NUMBER)) and name != OWN}
+    return {name: told for name, told in value.items() if (told or type(told) in _NUMERIC) and name != OWN}
 
 
 def _sound(block: Any) -> Any:
     """Return a block of claims without members that are no numbers where numbers belong; none at all if it is none."""
     if block.__class__ is not dict:
         return {}
-    if _NUMERIC.issuperset(map(type, map(block.get, _NUMBERS, _ZEROS))):
+    if _NUMERIC.issuperset(map(type, map(block.get, _NUMBERS, repeat(0)))):
         return block
-    return {name: told for name, told in block.items() if name not in _NUMBERS or isinstance(told, _NUMBER)}
+    return {name: told for name, told in block.items() if name not in _NUMBERS or type(told) in _NUMERIC}
 
 
 def bare(value: Any) -> Any:

@@ -129,11 +129,15 @@ class _Message:
 
     def whole(self) -> dict[str, Any]:
         """Return the message without its role, tidied."""
-        joined = {name: "".join(pieces) for name, pieces in self._joined.items() if name != "role"}
-        return tidied({**self._replaced, **joined, "tool_calls": self._in_order()})
+        message = self._replaced.copy()
+        for name, pieces in self._joined.items():
+            if name != "role":
+                message[name] = pieces[0] if len(pieces) == 1 else "".join(pieces)
+        message["tool_calls"] = self._in_order()
+        return tidied(message)
 
     def _in_order(self) -> list[dict[str, Any]]:
-        return [self._calls[index] for index in sorted(self._calls)]
+        return [self._calls[index] for index in sorted(self._calls)] if self._calls else []
 
     def _call(self, index: int, fragment: Mapping[str, Any]) -> None:
         if "custom" in fragment:

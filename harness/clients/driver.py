@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import suppress
 from functools import lru_cache
 
 import httpx
@@ -40,11 +39,38 @@ async def drive(
     aborts = call.abort_ms is not None and call.abort_ms / 1e3 <= limit_s
     patience_s = call.abort_ms / 1e3 if aborts and call.abort_ms is not None else limit_s
     try:
-        async with asyncio.timeout(patience_s):
+        with _Patience(patience_s):
             await _perform(exchange, prepared, transport)
     except TimeoutError:
         exchange.left = "aborted" if aborts else "open"
     return exchange
+
+
+class _Patience:
+    """What ``asyncio.timeout`` is, without its two coroutines for each call."""
+
+    __slots__ = ("_cancelling", "_over", "_task", "_timer")
+
+    def __init__(self, patience_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
+        assert task is not None
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._over = False
+        self._timer = loop.call_at(loop.time() + patience_s, self._end) if patience_s > 0 else loop.call_soon(self._end)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        self._timer.cancel()
+        if self._over and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            raise TimeoutError from error
+
+    def _end(self) -> None:
+        self._task.cancel()
+        self._over = True
 
 
 async def _perform(exchange: Exchange, request: httpx.Request, transport: httpx.AsyncBaseTransport) -> None:
@@ -56,6 +82,7 @@ async def _perform(exchange: Exchange, request: httpx.Request, transport: httpx.
         return
     exchange.head(response.status_code, response.headers.raw, head_only=request.method == "HEAD")
     assert isinstance(response.stream, httpx.AsyncByteStream)
+    stream: object = response.stream
     chunks = aiter(response.stream)  # as it came: httpx's own decoding costs more than all the rest of a chunk
     try:
         await _read(exchange, chunks)
@@ -63,10 +90,12 @@ async def _perform(exchange: Exchange, request: httpx.Request, transport: httpx.
         exchange.broke = f"{type(error).__name__} after {len(exchange.raw)} chunks"
     finally:
         exchange.end = exchange.clock_us()
-        with suppress(*_BROKEN):
-            if isinstance(chunks, AsyncGenerator):
+        try:
+            if chunks is not stream and isinstance(chunks, AsyncGenerator):
                 await chunks.aclose()
             await response.aclose()
+        except _BROKEN:
+            pass
 
 
 async def _read(exchange: Exchange, chunks: AsyncIterator[bytes]) -> None:
@@ -87,16 +116,31 @@ async def _read(exchange: Exchange, chunks: AsyncIterator[bytes]) -> None:
 
 
 def _prepared(request: Request, base_url: str, upload_s: float) -> httpx.Request:
-    """Return ``request`` as httpx has it, the costly parts (URL, header lists) made the short way."""
-    url = _url(f"{base_url}{request.path}?{request.query}" if request.query else base_url + request.path)
-    headers = [(*_named(name), value.encode()) for name, value in request.headers]
-    given = {name for _, name, _ in headers}
-    if b"host" not in given:
-        headers.insert(0, (b"host", b"host", url.netloc))
+    """Return ``request`` as httpx has it."""
+    url, netloc = _url(f"{base_url}{request.path}?{request.query}" if request.query else base_url + request.path)
+    headers = [(b"host", b"host", netloc)]
+    given: set[bytes] = set()
+    for name, value in request.headers:
+        raw_name, lower_name = _named(name)
+        headers.append((raw_name, lower_name, value.encode()))
+        given.add(lower_name)
+    if b"host" in given:
+        del headers[0]
     if b"content-length" not in given and (request.body or request.method not in ("GET", "HEAD")):
         headers.append((b"content-length", b"content-length", b"%d" % len(request.body)))
     stream = _SlowUpload(request.body, upload_s) if upload_s else httpx.ByteStream(request.body)
-    return httpx.Request(request.method, url, headers=_Headers(headers), stream=stream, extensions=_NO_TIMEOUTS)
+    return _Prepared(request.method, url, _Headers(headers), stream)
+
+
+class _Prepared(httpx.Request):
+    """A request as httpx has it, without the copies that it would make of what is made for this request alone."""
+
+    def __init__(self, method: str, url: httpx.URL, headers: httpx.Headers, stream: httpx.AsyncByteStream) -> None:
+        self.method = method.upper()
+        self.url = url
+        self.headers = headers
+        self.stream = stream
+        self.extensions = dict(_NO_TIMEOUTS)
 
 
 class _Headers(httpx.Headers):
@@ -133,5 +177,6 @@ class _SlowUpload(httpx.AsyncByteStream):
 
 
 @lru_cache(maxsize=1024)
-def _url(text: str) -> httpx.URL:
-    return httpx.URL(text)
+def _url(text: str) -> tuple[httpx.URL, bytes]:
+    url = httpx.URL(text)
+    return url, url.netloc

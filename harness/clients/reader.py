@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from itertools import repeat
 from typing import Any
 
 import orjson
@@ -22,12 +23,9 @@ OWN = "hypereal"
 """The gateway's own member of an answer: claims, and no part of any reading."""
 _OWN_MEMBER = b'"hypereal"'
 _BLOCKS = ("billing", "insurance")
-_NUMBERS = (
-    *("credits_charged", "balance_before", "balance_after"),
-    *("latency_ms", "threshold_ms", "credits_compensated"),
-)
+_NUMBERS = ("credits_charged", "balance_before", "balance_after", "latency_ms", "threshold_ms", "credits_compensated")
 """What checkers calculate with: what is no number there was not told."""
-_EMPTY: tuple[Any, ...] = (None, "", [], {})
+_NUMERIC = frozenset({int, float, bool})
 _ILL_SHAPED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
@@ -262,21 +260,21 @@ def digest(value: Any) -> str:
 
 def tidied(value: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``value`` without the members that are null, ``""``, ``[]`` or ``{}``, and without the gateway's own."""
-    return {name: member for name, member in value.items() if member not in _EMPTY and name != OWN}
+    return {name: told for name, told in value.items() if (told or type(told) in _NUMERIC) and name != OWN}
 
 
 def _sound(block: Any) -> Any:
     """Return a block of claims without members that are no numbers where numbers belong; none at all if it is none."""
     if block.__class__ is not dict:
         return {}
-    if all(isinstance(block[name], int | float) for name in _NUMBERS if name in block):
+    if _NUMERIC.issuperset(map(type, map(block.get, _NUMBERS, repeat(0)))):
         return block
-    return {name: told for name, told in block.items() if name not in _NUMBERS or isinstance(told, int | float)}
+    return {name: told for name, told in block.items() if name not in _NUMBERS or type(told) in _NUMERIC}
 
 
 def bare(value: Any) -> Any:
     """Return ``value`` without the gateway's own members, however deep they stand. Raises TypeError if too deep."""
-    return _without_own(value) if _OWN_MEMBER in canonical(value) else value
+    return _without_own(value) if _OWN_MEMBER in orjson.dumps(value) else value
 
 
 def _without_own(value: Any) -> Any:
@@ -294,4 +292,7 @@ def text_of(value: Any) -> str:
 
 def first_text(*values: Any) -> str | None:
     """Return the first of ``values`` that is text, or None."""
-    return next((value for value in values if isinstance(value, str)), None)
+    for value in values:
+        if isinstance(value, str):
+            return value
+    return None

@@ -48,7 +48,7 @@ _KEY_PREFIX = "ck_"
 _CREDENTIAL_HEADERS = frozenset({"authorization", "x-api-key", "anthropic-api-key", "x-goog-api-key", "cookie"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: to make a frozen one costs three times as much, and each call has one
 class Request:
     """One request, ready to send. ``credentials`` are the secrets in it, which no record may hold."""
 
@@ -125,27 +125,32 @@ def _body(call: Call, contract: Contract) -> bytes:
     if call.surface not in _BODIES:
         return b""
     make, prompt_field = _BODIES[call.surface]
-    value = make(call, call.prompt or _DEFAULT_PROMPT, contract)
-    for name, given in call.fields.items():
-        if given is ...:
-            value.pop(name, None)
-        else:
-            value[name] = given
-    bare = value.get(prompt_field)
-    led = _led(bare, f"{marker(call)} ")
-    if led is not bare:
-        value[prompt_field] = led
+    lead = f"{marker(call)} "
+    value = make(call, lead + (call.prompt or _DEFAULT_PROMPT), contract)
+    marked = True
+    if call.fields:
+        for name, given in call.fields.items():
+            if given is ...:
+                value.pop(name, None)
+            else:
+                value[name] = given
+        if prompt_field in call.fields:
+            bare = value.get(prompt_field)
+            led = _led(bare, lead)
+            marked = led is not bare
+            if marked:
+                value[prompt_field] = led
     body = orjson.dumps(value)
     if not call.prompt_bytes:
         return body
     missing = call.prompt_bytes - len(body)
-    if missing < 0 or led is bare:
-        why = "its body has no prompt text" if led is bare else f"it has {len(body)} bytes before any padding"
+    if missing < 0 or not marked:
+        why = f"it has {len(body)} bytes before any padding" if marked else "its body has no prompt text"
         raise ValueError(f"call {call.id}: cannot pad to {call.prompt_bytes} bytes: {why}")
     # Nothing in marker and filler is written otherwise in JSON: the filler goes in where the text goes on.
-    before, found, after = body.partition(marker(call).encode() + b" ")
+    before, found, after = body.partition(lead.encode())
     assert found
-    return before + found + _filler(missing) + after
+    return b"".join((before, found, _filler(missing), after))
 
 
 @lru_cache(maxsize=64)
@@ -206,5 +211,10 @@ def _headers(call: Call, secret: str, other_secret: str) -> list[tuple[str, str]
 
 
 def _credentials(headers: list[tuple[str, str]]) -> tuple[str, ...]:
-    found = (value.removeprefix("Bearer ") for name, value in headers if name.lower() in _CREDENTIAL_HEADERS)
-    return tuple(dict.fromkeys(secret for secret in found if secret))
+    found: list[str] = []
+    for name, value in headers:
+        if name.lower() in _CREDENTIAL_HEADERS:
+            secret = value.removeprefix("Bearer ")
+            if secret and secret not in found:
+                found.append(secret)
+    return tuple(found)

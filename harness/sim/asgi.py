@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from functools import lru_cache
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import cached_property, lru_cache
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import httpx
@@ -29,57 +29,115 @@ _NOT_IN_VALUES = _CONTROLS.replace(b"\t", b"")
 
 
 class WireHeaders(httpx.Headers):
-    """Headers that are bytes already, names in lower case: httpx would look at each again, at the cost of the hop."""
+    """Headers that are bytes already, names in lower case: httpx would look at each again, at the cost of the hop.
+
+    Most are read as they are, ``raw``: the form in which httpx holds them is made when something asks for it.
+    """
 
     def __init__(self, pairs: Headers) -> None:
-        self._list = [(name, name, value) for name, value in pairs]
+        self._pairs = pairs
         self._encoding = None
+
+    @cached_property
+    def _list(self) -> list[tuple[bytes, bytes, bytes]]:  # type: ignore[override]
+        return [(name, name, value) for name, value in self._pairs]
+
+    @property
+    def raw(self) -> Headers:
+        return super().raw if "_list" in self.__dict__ else self._pairs.copy()
+
+
+class WireResponse(httpx.Response):
+    """A response as httpx has it whose body is to be read straight from ``answer``, and closed there."""
+
+    def __init__(self, status: int, headers: Headers, answer: httpx.AsyncByteStream, request: httpx.Request) -> None:
+        # What httpx's own constructor leaves behind for these arguments, which it would look at and copy.
+        self.status_code = status
+        self.headers = WireHeaders(headers)
+        self.stream = answer
+        self.extensions = {"http_version": b"HTTP/1.1", "reason_phrase": PHRASES[status]}
+        self.history = []
+        self.next_request = None
+        self.is_closed = False
+        self.is_stream_consumed = False
+        self.default_encoding = "utf-8"
+        self._request = request
+        self._num_bytes_downloaded = 0
+
+    async def aclose(self) -> None:
+        """Close the body, which does not fail when it is closed."""
+        if not self.is_closed:
+            self.is_closed = True
+            assert isinstance(self.stream, httpx.AsyncByteStream)
+            await self.stream.aclose()
 
 
 def request_headers(request: httpx.Request) -> Headers:
     """Return the headers with lower-case names. Raises httpx.LocalProtocolError for a value that h11 does not send."""
-    headers = [(name, value) for _, name, value in request.headers._list]
-    values = b"".join([value for _, value in headers])
-    legal = values.translate(None, _NOT_IN_REQUEST_VALUES) == values  # all at once: a call costs more than the bytes
-    for _, value in headers:
-        if value.strip(b" \t") != value or not (legal or value.translate(None, _NOT_IN_REQUEST_VALUES) == value):
-            raise httpx.LocalProtocolError(f"Illegal header value {value!r}", request=request)
-    return headers
+    _, names, values = zip(*request.headers._list, strict=True) if request.headers._list else ((), (), ())
+    joined = b"".join(values)
+    stripped = b"".join([value.strip(b" \t") for value in values])
+    # All at once, and one by one only to find the culprit: a call costs more than the bytes.
+    if len(stripped) != len(joined) or joined.translate(None, _NOT_IN_REQUEST_VALUES) != joined:
+        for value in values:
+            if value.strip(b" \t").translate(None, _NOT_IN_REQUEST_VALUES) != value:
+                raise httpx.LocalProtocolError(f"Illegal header value {value!r}", request=request)
+    return list(zip(names, values, strict=True))
 
 
-def http_scope(
-    request: httpx.Request, headers: Headers, client_port: int, state: dict[str, Any], connection: object
-) -> Scope:
-    """Return the scope that uvicorn makes of ``request`` on loopback, and the connection as an extension."""
-    url = request.url
+class Target(NamedTuple):
+    """What a URL asks of whom, as uvicorn shows it."""
+
+    scheme: str
+    address: str
+    path: str
+    raw_path: bytes
+    query: bytes
+    server: tuple[str, int]
+
+
+@lru_cache(maxsize=1024)
+def target_of(reference: Any) -> Target:
+    """Return the target of a URL, given by what httpx holds in it: to look a URL itself up costs more than this."""
+    url = httpx.URL()
+    url._uri_reference = reference
     scheme = url.scheme
     raw_path, _, query = url.raw_path.partition(b"?")
     path = raw_path.decode("ascii")
+    server = ("127.0.0.1", url.port or (443 if scheme == "https" else 80))
+    return Target(scheme, url.host, unquote(path) if "%" in path else path, raw_path, query, server)
+
+
+def http_scope(
+    method: str, target: Target, headers: Headers, client_port: int, state: dict[str, Any], connection: object
+) -> Scope:
+    """Return the scope that uvicorn makes of a request on loopback, and the connection as an extension."""
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
         "http_version": "1.1",
-        "method": request.method,
-        "scheme": scheme,
-        "path": unquote(path) if "%" in path else path,
-        "raw_path": raw_path,
-        "query_string": query,
+        "method": method,
+        "scheme": target.scheme,
+        "path": target.path,
+        "raw_path": target.raw_path,
+        "query_string": target.query,
         "root_path": "",
         "headers": headers,
         "client": ("127.0.0.1", client_port),
-        "server": ("127.0.0.1", url.port or (443 if scheme == "https" else 80)),
+        "server": target.server,
         "state": state.copy(),
         "extensions": {"harness.connection": connection},
     }
 
 
-def response_headers(headers: Headers) -> tuple[Headers, tuple[int, ...]]:
+def response_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[Headers, tuple[int, ...]]:
     """Return the headers with lower-case names, and where those stand that decide how the body is framed.
 
     Raises RuntimeError for a header that uvicorn does not write.
     """
-    names, framing = _response_names(tuple([name for name, _ in headers]))
-    values = [value for _, value in headers]
+    given: tuple[tuple[bytes, ...], ...] = tuple(zip(*headers, strict=True))
+    raw_names, values = given or ((), ())
+    names, framing = _response_names(raw_names)
     joined = b"".join(values)
     if joined.translate(None, _NOT_IN_VALUES) != joined:
         raise RuntimeError("Invalid HTTP header value.")

@@ -32,10 +32,12 @@ class Clockwork(asyncio.BaseEventLoop):
 
     _stopping: bool  # asyncio's
     _closed: bool  # asyncio's
+    get_debug = staticmethod(bool)  # bool() is False: each future and task asks, and a function would cost a frame
 
     def __init__(self, start_us: int = 0) -> None:
         super().__init__()
         self.now_us = start_us
+        self._now_s = start_us / 1_000_000
         self._until_us: float = math.inf
         self._ready: deque[Handle] = deque()
         self._timers: list[tuple[int, int, Timer]] = []
@@ -48,11 +50,15 @@ class Clockwork(asyncio.BaseEventLoop):
 
     def time(self) -> float:
         """Return the virtual time in seconds."""
-        return self.now_us / 1_000_000
+        return self._now_s
 
     def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> Handle:
         """Run ``callback`` in the next turn, after what is already ready."""
-        handle = Handle(callback, args, context if context is not None else copy_context())
+        handle: Handle = Handle()
+        handle._callback = callback
+        handle._args = args
+        handle._context = context if context is not None else copy_context()
+        handle._cancelled = False
         if self._closed or self._killed:
             self._check(handle)
         self._ready.append(handle)
@@ -79,7 +85,13 @@ class Clockwork(asyncio.BaseEventLoop):
     def _set_timer(
         self, when_us: float, callback: Callable[..., Any], args: tuple[Any, ...], context: Context | None
     ) -> Timer:
-        timer = Timer(self, when_us, callback, args, context if context is not None else copy_context())
+        timer: Timer = Timer()
+        timer._callback = callback
+        timer._args = args
+        timer._context = context if context is not None else copy_context()
+        timer._cancelled = False
+        timer.when_us = when_us
+        timer.owner = self
         if self._closed or self._killed:
             self._check(timer)
         if when_us == math.inf:
@@ -106,7 +118,7 @@ class Clockwork(asyncio.BaseEventLoop):
         """Note that a timer was cancelled, and drop such timers when they are the greater part."""
         self._cancelled_timers += 1
         if self._cancelled_timers > 100 and self._cancelled_timers * 2 > len(self._timers):
-            self._timers[:] = [entry for entry in self._timers if not entry[2].cancelled()]
+            self._timers[:] = [entry for entry in self._timers if not entry[2]._cancelled]
             heapq.heapify(self._timers)
             self._cancelled_timers = 0
 
@@ -141,8 +153,12 @@ class Clockwork(asyncio.BaseEventLoop):
                 due -= 1
                 handle = ready.popleft()
                 if not handle._cancelled:
+                    args = handle._args
                     try:
-                        handle._context.run(handle._callback, *handle._args)
+                        if args:
+                            handle._context.run(handle._callback, *args)
+                        else:  # a task's step; an empty tuple would be taken apart at a cost
+                            handle._context.run(handle._callback)
                     except (KeyboardInterrupt, SystemExit):
                         raise
                     except BaseException as error:
@@ -167,6 +183,7 @@ class Clockwork(asyncio.BaseEventLoop):
                 raise OverrunError(said, self.pending_hosts())
             if timers[0][0] > self.now_us:
                 self.now_us = timers[0][0]
+                self._now_s = self.now_us / 1_000_000
         now_us = self.now_us
         while timers and timers[0][0] <= now_us:
             timer = heapq.heappop(timers)[2]

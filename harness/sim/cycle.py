@@ -6,10 +6,11 @@ The states and the order of the checks follow uvicorn's RequestResponseCycle, so
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from harness.sim.answer import Answer
-from harness.sim.asgi import Event, Headers, Message, response_headers
+from harness.sim.asgi import Event, Message, response_headers
 from harness.sim.link import Carry, Item, Signal
 
 if TYPE_CHECKING:
@@ -36,9 +37,11 @@ class Cycle:
         "_disconnected",
         "_expected",
         "_keep_alive",
-        "_message",
+        "_listeners",
+        "_loop",
         "_method",
         "_more_body",
+        "_news",
         "_served",
         "_started",
         "answer",
@@ -50,7 +53,15 @@ class Cycle:
         "untaken",
     )
 
-    def __init__(self, connection: Connection, source: str, method: str, answer: Answer, keep_alive: bool) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        connection: Connection,
+        source: str,
+        method: str,
+        answer: Answer,
+        keep_alive: bool,
+    ) -> None:
         host = connection.host
         self.host = host
         self.source = source
@@ -59,13 +70,15 @@ class Cycle:
         self.room: asyncio.Future[None] | None = None
         self.carry: Carry = answer.arrive
         self.answer = answer
+        self._loop = loop
         self._connection = connection
         self._method = method
         self._keep_alive = keep_alive
         self._buffer_bytes = host.link.buffer_bytes
         self._body = b""
         self._more_body = True
-        self._message = asyncio.Event()
+        self._news = False
+        self._listeners: list[asyncio.Future[None]] = []
         self._disconnected = False
         self._started = False
         self._complete = False
@@ -82,9 +95,8 @@ class Cycle:
         if not host.process.alive:
             self.reset()
             return
-        loop = asyncio.get_running_loop()
         name = f"{self._method} {scope['path']}"
-        self.task = loop.create_task(self._run(scope), name=name, context=host.process.context.copy())
+        self.task = self._loop.create_task(self._run(scope), name=name, context=host.process.context.copy())
 
     def arrive(self, item: Item) -> None:
         """Take what the client sent."""
@@ -97,7 +109,7 @@ class Cycle:
             self._more_body = False
         elif not self._complete:
             self._disconnect()
-        self._message.set()
+        self._tell()
 
     def reset(self) -> None:
         """Send RST: the client reads what was sent before, then an error."""
@@ -112,7 +124,15 @@ class Cycle:
         if not self._complete and not self._disconnected:
             self.carry(signal)
             self._disconnect()
-            self._message.set()
+            self._tell()
+
+    def _tell(self) -> None:
+        """Let ``receive`` know that there is news. An asyncio.Event would cost a call more than all the rest of it."""
+        self._news = True
+        for listener in self._listeners:
+            if not listener.done():
+                listener.set_result(None)
+        self._listeners.clear()
 
     def _disconnect(self) -> None:
         self._disconnected = True
@@ -161,14 +181,22 @@ class Cycle:
     async def receive(self) -> Event:
         """Return what arrived of the body, or that the client is gone or the answer complete (ASGI)."""
         if not self._disconnected and not self._complete:
-            if not self._message.is_set():
-                await self._message.wait()
-            self._message.clear()
+            if not self._news:
+                await self._listener()
+            self._news = False
         if self._disconnected or self._complete:
             return {"type": "http.disconnect"}
         body, self._body = self._body, b""
         self._take(len(body))
         return {"type": "http.request", "body": body, "more_body": self._more_body}
+
+    def _listener(self) -> asyncio.Future[None]:
+        """Return what ends with the next news; several tasks of the application may wait for it, and stop waiting."""
+        if self._listeners:
+            self._listeners = [listener for listener in self._listeners if not listener.done()]
+        listener: asyncio.Future[None] = asyncio.Future(loop=self._loop)
+        self._listeners.append(listener)
+        return listener
 
     async def send(self, message: Message) -> None:
         """Send a part of the answer (ASGI); wait while too much is unread; do nothing once the client is gone."""
@@ -186,7 +214,7 @@ class Cycle:
             if kind != "http.response.start":
                 raise RuntimeError(f"Expected ASGI message 'http.response.start', but got '{kind}'.")
             self._started = True
-            self._send_head(message["status"], list(message.get("headers", ())))
+            self._send_head(message["status"], message.get("headers", ()))
             return
         if kind != "http.response.body":
             raise RuntimeError(f"Expected ASGI message 'http.response.body', but got '{kind}'.")
@@ -202,7 +230,7 @@ class Cycle:
         if not message.get("more_body", False):
             self._finish()
 
-    def _send_head(self, status: int, headers: Headers) -> None:
+    def _send_head(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         if not 100 <= status <= 599:
             raise KeyError(status)
         head, framing = response_headers(headers)
@@ -241,7 +269,7 @@ class Cycle:
         if self._expected != 0:
             raise RuntimeError("Response content shorter than Content-Length")
         self._complete = True
-        self._message.set()
+        self._tell()
         self._take(len(self._body))
         if self._chunked:
             self.carry(Signal.END)
@@ -257,6 +285,6 @@ class Cycle:
     def client_done(self, read_all: bool) -> None:
         """Note that the client needs no more, having read all of the answer or not."""
         self._client_done = True
-        self._connection.release(read_all and self._complete and self._keep_alive)
+        self._connection.release(read_all and self._complete and self._keep_alive, self._loop.time())
         if self._served:
             self.host.forget(self)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from typing import Any, Protocol, TypeVar
 
@@ -21,16 +20,14 @@ class TimerOwner(Protocol):
 
 
 class Handle(asyncio.Handle):
-    """A callback that is ready to run."""
+    """A callback that is ready to run. The clockwork fills it in: a constructor would run for each step of a task."""
 
     __slots__ = ()
-
-    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: Context) -> None:
-        # The parent's constructor asks for the loop and its debug mode first; this runs for every step of every task.
-        self._callback: Any = callback
-        self._args: tuple[Any, ...] = args
-        self._context = context
-        self._cancelled = False
+    __init__ = object.__init__  # asyncio's own asks for the loop and its debug mode
+    _callback: Any
+    _args: tuple[Any, ...]
+    _context: Context
+    _cancelled: bool
 
     def cancel(self) -> None:
         """Drop the callback."""
@@ -45,28 +42,15 @@ class Handle(asyncio.Handle):
 
 
 class Timer(Handle, asyncio.TimerHandle):
-    """A callback that becomes ready at an instant. ``owner`` is the loop until then."""
+    """A callback that becomes ready at an instant, ``when_us``. ``owner`` is the loop until then."""
 
-    __slots__ = ("_when_us", "owner")
-
-    def __init__(
-        self,
-        owner: TimerOwner,
-        when_us: float,
-        callback: Callable[..., Any],
-        args: tuple[Any, ...],
-        context: Context,
-    ) -> None:
-        self._callback = callback
-        self._args = args
-        self._context = context
-        self._cancelled = False
-        self._when_us = when_us
-        self.owner: TimerOwner | None = owner
+    __slots__ = ("owner", "when_us")
+    owner: TimerOwner | None
+    when_us: float
 
     def when(self) -> float:
         """Return the instant in seconds of the loop's time."""
-        return self._when_us / 1_000_000
+        return self.when_us / 1_000_000
 
     def cancel(self) -> None:
         """Drop the callback."""
@@ -75,7 +59,7 @@ class Timer(Handle, asyncio.TimerHandle):
             self._callback = None
             self._args = ()
             owner, self.owner = self.owner, None
-            if owner is not None and self._when_us != math.inf:
+            if owner is not None and self.when_us != math.inf:
                 owner.timer_cancelled()
 
 
@@ -93,20 +77,9 @@ class SimTask(asyncio.Task[T]):
     """A task that knows its place in the order of creation and the process that it runs in."""
 
     __slots__ = ("process", "serial")
+    serial: int
+    process: Process | None
     _log_destroy_pending: bool  # asyncio's
-
-    def __init__(
-        self,
-        serial: int,
-        process: Process | None,
-        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
-        loop: asyncio.AbstractEventLoop,
-        name: str | None,
-        context: Context | None,
-    ) -> None:
-        self.serial = serial  # first: asyncio puts the task into a set as soon as it is initialised
-        self.process = process
-        super().__init__(coro, loop=loop, name=name or f"task-{serial}", context=context)
 
     def __hash__(self) -> int:
         return self.serial

@@ -78,7 +78,11 @@ class VirtualLoop(Clockwork):
         """Return a task that orders by creation in a set and belongs to the process that its context names."""
         self._serial += 1
         process = current_process.get() if context is None else context.get(current_process)
-        task = SimTask(self._serial, process, coro, self, str(name) if name is not None else None, context)
+        task: SimTask[T] = SimTask.__new__(SimTask)
+        task.serial = self._serial  # first: asyncio puts the task into a set as soon as it is initialised
+        task.process = process
+        named = str(name) if name is not None else ""
+        asyncio.Task.__init__(task, coro, loop=self, name=named or f"task-{task.serial}", context=context)
         if process is not None and not process.alive:
             self._freeze(task)
         tasks = self._tasks

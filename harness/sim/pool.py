@@ -28,9 +28,9 @@ class Connection:
         self.expires_s = 0.0
         self.open = True
 
-    def release(self, reusable: bool) -> None:
+    def release(self, reusable: bool, now_s: float) -> None:
         """Give the connection back, to be used again or not."""
-        self._pool.release(self, reusable)
+        self._pool.release(self, reusable, now_s)
 
 
 class Pool:
@@ -79,23 +79,24 @@ class Pool:
                 return
         self._free += 1
 
-    def idle(self, address: str) -> Connection | None:
+    def idle(self, address: str, now_s: float) -> Connection | None:
         """Take the connection to ``address`` that became idle last, if one is still open."""
         idle = self._idle.get(address)
         while idle:
             connection = idle.pop()
-            if connection.open and connection.host.open and connection.expires_s > asyncio.get_running_loop().time():
+            if connection.open and connection.host.open and connection.expires_s > now_s:
                 return connection
         return None
 
-    def release(self, connection: Connection, reusable: bool) -> None:
+    def release(self, connection: Connection, reusable: bool, now_s: float) -> None:
         """Keep ``connection`` if it can be used again and there is room; hand its slot on."""
         if reusable:
             idle = self._idle.setdefault(connection.address, [])
             if self._keep is None or len(idle) < self._keep:
-                connection.expires_s = asyncio.get_running_loop().time() + self._keep_s
+                connection.expires_s = now_s + self._keep_s
                 idle.append(connection)
-        self.give_back()
+        if self._free is not None:
+            self.give_back()
 
     def clear(self) -> None:
         """Close all idle connections."""

@@ -16,7 +16,7 @@ from contextlib import aclosing
 import httpx
 
 from harness.sim.answer import READ_BYTES, Answer
-from harness.sim.asgi import PHRASES, WireHeaders, http_scope, request_headers
+from harness.sim.asgi import Target, WireResponse, http_scope, request_headers, target_of
 from harness.sim.cycle import Cycle
 from harness.sim.link import Carry, Signal
 from harness.sim.network import Host, Network
@@ -46,13 +46,19 @@ class SimTransport(httpx.AsyncBaseTransport):
         loop = asyncio.get_running_loop()
         if process is not None and not process.alive:
             await loop.create_future()  # it was killed while it ran, and stops here
-        connection = await self._connect(request, timeouts)
+        target = target_of(request.url._uri_reference)
+        pool = self._pool
+        if pool.limited:
+            await pool.slot(request, timeouts.get("pool"))
+        connection = pool.idle(target.address, loop.time())
+        if connection is None:
+            connection = await self._connect(request, target, timeouts.get("connect"))
         host = connection.host
         link = host.link
         network = self._network
         answer = Answer(loop, request, timeouts.get("read"), link.buffer_bytes // 4)
         keep_alive = (b"connection", b"close") not in headers
-        cycle = Cycle(connection, self._source, request.method, answer, keep_alive)
+        cycle = Cycle(loop, connection, self._source, request.method, answer, keep_alive)
         carry: Carry = cycle.arrive
         if not link.plain:
             key = f"{network.seed}/{self._source}>{host.name}/{network.number()}"
@@ -60,13 +66,13 @@ class SimTransport(httpx.AsyncBaseTransport):
             cycle.carry = link.wire(loop, network.context, f"{key}/down", answer.arrive)
         answer.connect(carry, cycle.client_done)
         network.live[cycle] = None
-        scope = http_scope(request, headers, connection.port, host.lifespan.state, cycle)
+        scope = http_scope(request.method, target, headers, connection.port, host.lifespan.state, cycle)
         if link.latency_s:
             loop.call_later(link.latency_s, cycle.start, scope, context=network.context)
         else:
             cycle.start(scope)
         stream = request.stream
-        body = b"".join(stream) if isinstance(stream, httpx.ByteStream) else None
+        body: bytes | None = stream._stream if isinstance(stream, httpx.ByteStream) else None
         if body is not None and len(body) <= link.buffer_bytes:
             if body:
                 cycle.untaken = len(body)
@@ -75,31 +81,24 @@ class SimTransport(httpx.AsyncBaseTransport):
         else:
             await _upload(request, cycle, answer, carry, timeouts.get("write"))
         status, head = await answer.wait_head()
-        extensions = {"http_version": b"HTTP/1.1", "reason_phrase": PHRASES[status]}
-        return httpx.Response(status, headers=WireHeaders(head), stream=answer, extensions=extensions, request=request)
+        return WireResponse(status, head, answer, request)
 
     async def aclose(self) -> None:
         """Close the idle connections."""
         self._pool.clear()
 
-    async def _connect(self, request: httpx.Request, timeouts: Mapping[str, float | None]) -> Connection:
-        pool = self._pool
-        address = request.url.host
-        if pool.limited:
-            await pool.slot(request, timeouts.get("pool"))
-        connection = pool.idle(address)
-        if connection is None:
-            try:
-                host = await self._dial(request, address, timeouts.get("connect"))
-            except BaseException:
-                pool.give_back()
-                raise
-            connection = Connection(pool, address, host, self._network.port())
-        return connection
+    async def _connect(self, request: httpx.Request, target: Target, timeout_s: float | None) -> Connection:
+        """Open a connection in the slot that was taken, or hand the slot on."""
+        try:
+            host = await self._dial(request, target, timeout_s)
+        except BaseException:
+            self._pool.give_back()
+            raise
+        return Connection(self._pool, target.address, host, self._network.port())
 
-    async def _dial(self, request: httpx.Request, address: str, timeout_s: float | None) -> Host:
+    async def _dial(self, request: httpx.Request, target: Target, timeout_s: float | None) -> Host:
         listeners = self._network.listeners
-        scheme = request.url.scheme
+        scheme, address = target.scheme, target.address
         if scheme not in ("http", "https"):
             message = f"Request URL has an unsupported protocol '{scheme}://'."
             raise httpx.UnsupportedProtocol(message, request=request)

@@ -432,6 +432,23 @@ def test_a_slow_reader_may_leave_in_its_pause() -> None:
     assert (span["outcome"], span["end"], len(span["chunks"])) == ("aborted", 600_000, 3)
 
 
+def test_a_request_has_all_that_httpx_gives_one() -> None:
+    script = Script(BODY)
+    driven(chat("m", id="c1"), script)
+    made = script.request
+    assert made is not None
+    stock = httpx.Request(
+        made.method, str(made.url), headers=made.headers.raw, stream=made.stream, extensions=made.extensions
+    )
+    assert vars(made) == vars(stock)
+    assert made.headers["content-length"] == str(len(b"".join(made.stream)))  # type: ignore[arg-type]  # it is both
+
+
+def test_a_client_without_any_patience_leaves_before_it_has_an_answer() -> None:
+    span, _, _ = driven(chat("m", id="c1", abort_ms=0), Script(BODY, before=(1,)))
+    assert (span["outcome"], span["sent"], span["end"], span["status"]) == ("aborted", 0, 0, None)
+
+
 def test_a_cancelled_run_closes_the_answer_and_is_told() -> None:
     script = Script(*stream(*WORDS), 50.0, content_type=SSE)
 

@@ -272,3 +272,33 @@ def test_a_wrong_name_is_answered_with_the_names_that_there_are(act: Callable[[N
 
     with pytest.raises(KeyError, match=r"nobody is served as gatway; there are \['gateway'\]"):
         run(main())
+
+
+def test_several_tasks_of_an_application_may_listen_and_stop_listening() -> None:
+    log: Log = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        async def listen(name: str) -> None:
+            log.append((name, (await receive())["type"]))
+
+        await receive()
+        listening = [asyncio.create_task(listen(name)) for name in ("first", "second", "third")]
+        for _ in range(3):  # as one who polls
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(receive(), 0.1)
+        listening[1].cancel()
+        await asyncio.sleep(0)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+        await asyncio.gather(listening[0], listening[2])
+        log.append(listening[1].cancelled())
+
+    async def main() -> object:
+        network = Network()
+        network.serve("server", app)
+        answer = await get(network, "http://server/")
+        await asyncio.sleep(1)
+        return answer
+
+    assert run(main()) == "ok"
+    assert log == [("first", "http.disconnect"), ("third", "http.disconnect"), True]

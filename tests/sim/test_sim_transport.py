@@ -435,3 +435,28 @@ def test_headers_off_the_wire_are_what_httpx_makes_of_them(pairs: list[tuple[byt
     assert made.raw == stock.raw
     assert made.multi_items() == stock.multi_items()
     assert (made.get("X-Twice"), made.encoding) == (stock.get("X-Twice"), stock.encoding)
+
+
+def test_headers_off_the_wire_can_be_changed() -> None:
+    headers = WireHeaders([(b"x-one", b"1")])
+    assert headers.raw == [(b"x-one", b"1")]
+    headers.raw.clear()
+    headers["x-two"] = "2"
+    assert headers.raw == [(b"x-one", b"1"), (b"x-two", b"2")]
+
+
+def test_a_response_off_the_wire_has_all_that_httpx_gives_one() -> None:
+    async def main() -> tuple[dict[str, object], dict[str, object]]:
+        network = Network()
+        network.serve("server", echo)
+        sent = request(content=b"abc")
+        made = await SimTransport(network, "client").handle_async_request(sent)
+        extensions = {"http_version": b"HTTP/1.1", "reason_phrase": b"OK"}
+        stock = httpx.Response(200, headers=made.headers, stream=made.stream, extensions=extensions, request=sent)
+        before = dict(vars(made)), dict(vars(stock))
+        assert await made.aread() == b"abc"
+        assert made.is_closed
+        return before
+
+    made, stock = run(main())
+    assert made == stock

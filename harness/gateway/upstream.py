@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 from contextlib import aclosing, suppress
 from functools import lru_cache
-from typing import cast
+from typing import Any, cast
 
 import httpx
 
@@ -47,14 +47,9 @@ class UpstreamRequests:
     def build(self, call: Call, target: ChainTarget) -> httpx.Request:
         """Return the request of ``call`` to ``target``. KeyError for a role that the deployment does not have."""
         url, body = self.url(call, target), self.body(call, target)
-        # With host and length given, httpx has nothing to work out: that is half of what a request costs.
         headers = self.headers(call, target)
         headers += [(b"host", url.netloc), (b"content-length", b"%d" % len(body))]
-        request = httpx.Request(
-            "POST", url, headers=headers, stream=httpx.ByteStream(body), extensions={"timeout": self._timeouts}
-        )
-        request.read()
-        return request
+        return _Request(url, headers, body, {"timeout": self._timeouts})
 
     def url(self, call: Call, target: ChainTarget) -> httpx.URL:
         """Return where the call goes. Of the client's query only the Anthropic clients' ``beta=true`` goes with it."""
@@ -105,6 +100,26 @@ class UpstreamRequests:
 @lru_cache(maxsize=1024)
 def _url(text: str) -> httpx.URL:
     return httpx.URL(text)
+
+
+class _Headers(httpx.Headers):
+    """Headers that are bytes with names in lower case already: httpx would look at each again."""
+
+    def __init__(self, pairs: Headers) -> None:
+        self._list = [(name, name, value) for name, value in pairs]
+        self._encoding = None
+
+
+class _Request(httpx.Request):
+    """A POST whose every part is there: httpx would find nothing to work out, at the cost of several stages here."""
+
+    def __init__(self, url: httpx.URL, headers: Headers, body: bytes, extensions: dict[str, Any]) -> None:
+        self.method = "POST"
+        self.url = url
+        self.headers = _Headers(headers)
+        self.extensions = extensions
+        self.stream = httpx.ByteStream(body)
+        self._content = body
 
 
 class UpstreamAnswer:

@@ -13,7 +13,7 @@ from harness.gateway.slots import Slots
 from harness.gateway.windows import Entry, SlidingLog, retry_after_s
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made at every call: a frozen one costs five times as much
 class Snapshot:
     """How the limits stood right after an admission, itself counted; image figures are those of image models only.
 
@@ -169,7 +169,7 @@ class Governor:
     def _snapshot(self, account: str, model: Model, now_us: int) -> Snapshot:
         windows, slots = self._windows_of(account, model), self._slots_of(model)
         requests, tokens, images = windows.requests, windows.tokens, windows.images
-        in_use = [log.requests for log in self._windows[account].values() if log.requests.used(now_us)]
+        rest = [log.requests.remaining(now_us) for log in self._windows[account].values() if log.requests.used(now_us)]
         return Snapshot(
             concurrency_limit=slots.limit,
             concurrency_remaining=slots.remaining,
@@ -177,7 +177,7 @@ class Governor:
             rpm_remaining=requests.remaining(now_us),
             tpm_limit=tokens.limit,
             tpm_remaining=tokens.remaining(now_us),
-            capacity_remaining=min(log.remaining(now_us) for log in in_use),
+            capacity_remaining=min(rest),
             image_limit=None if images is None else images.limit,
             image_remaining=None if images is None else images.remaining(now_us),
         )

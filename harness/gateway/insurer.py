@@ -12,7 +12,7 @@ from harness.contract import Contract
 NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made at every call: a frozen one costs five times as much
 class Settlement:
     """What the policy says of one finished call; ``trigger`` and ``reason`` are ``none`` unless it is paid."""
 

@@ -40,9 +40,9 @@ class Store(Protocol):
     def append(self, kind: str, record: Record) -> asyncio.Future[None]:
         """Start to write ``record``, which never changes after, and return what ends when it is committed.
 
-        Nobody has to await it. Raises StoreError if the store takes nothing: then nothing was written. The future
-        raises StoreError if the commit failed; from then on the store takes nothing more, so that no record can be
-        missing among later ones.
+        Nobody has to await it, and who does may be cancelled, and the future with it: the record is committed all the
+        same. Raises StoreError if the store takes nothing: then nothing was written. The future raises StoreError if
+        the commit failed; from then on the store takes nothing more, so that no record can be missing among later ones.
         """
         ...
 
@@ -67,7 +67,7 @@ class Store(Protocol):
 
 
 class Commit:
-    """An append under way; awaiting it ends with the commit, and a waiter that is cancelled leaves it alone."""
+    """An append under way; awaiting it, once, ends with the commit; a waiter that is cancelled leaves it alone."""
 
     __slots__ = ("_future",)
 
@@ -75,20 +75,7 @@ class Commit:
         self._future = future
 
     def __await__(self) -> Generator[Any, None, None]:
-        future = self._future
-        waiter: asyncio.Future[None] = future.get_loop().create_future()
-
-        def pass_on(ended: asyncio.Future[None]) -> None:
-            error = ended.exception()
-            if waiter.cancelled():
-                return
-            if error is None:
-                waiter.set_result(None)
-            else:
-                waiter.set_exception(error)
-
-        future.add_done_callback(pass_on)
-        return waiter.__await__()
+        return self._future.__await__()
 
 
 class _Log:
@@ -197,7 +184,9 @@ class MemoryStore:
     async def close(self) -> None:
         """Wait for the commits under way, then take nothing more; a crashed store has nothing to wait for."""
         while self._futures:
-            await asyncio.wait(self._futures)
+            if self._futures[-1].cancelled():  # by its waiter, and the commit is still to come
+                self._futures[-1] = asyncio.get_running_loop().create_future()
+            await asyncio.wait(self._futures[-1:])
         self._problem = self._problem or "the store is closed"
 
     def fail(self, n: int) -> None:

@@ -47,13 +47,12 @@ def read_usage(identity: UsageIdentity, raw: Mapping[str, Any] | None, context_t
         if value is None:
             raise UsageProblem("usage_missing", f"{path} is missing")
         told.append(value)
-    reported, output = _count(told[0], identity.input), _count(told[1], identity.output)
-    cache_read = _count(_at(raw, identity.cache_read), identity.cache_read)
-    cache_write = _count(_at(raw, identity.cache_write), identity.cache_write)
-    reasoning = _count(_at(raw, identity.reasoning), identity.reasoning)
-    for figure in (reported, output, cache_read, cache_write, reasoning):
-        if figure < 0:
-            raise UsageProblem("usage_negative", f"{figure} tokens")
+    told += [_at(raw, path) for path in (identity.cache_read, identity.cache_write, identity.reasoning)]
+    # A bool is an int to isinstance, but no count.
+    figures = [value if type(value) is int else _nothing(value) for value in told]
+    if min(figures) < 0:
+        raise UsageProblem("usage_negative", f"{min(figures)} tokens")
+    reported, output, cache_read, cache_write, reasoning = figures
     cached = cache_read + cache_write
     prompt = reported if identity.includes_cache else reported + cached
     if max(prompt + output, reasoning) > context_tokens:
@@ -68,13 +67,11 @@ def read_usage(identity: UsageIdentity, raw: Mapping[str, Any] | None, context_t
     return Usage(prompt - cached, cache_read, cache_write, output)
 
 
-def _count(value: Any, path: str) -> int:
-    """Return the whole number that stands at ``path``, 0 where nothing does. Raises UsageProblem for anything else."""
-    if value is None:
-        return 0
-    if type(value) is not int:  # a bool is an int to isinstance, but no count
-        raise UsageProblem("usage_conflict", f"{path} is {value!r}, not a whole number")
-    return value
+def _nothing(value: Any) -> int:
+    """Return 0 for a figure that is not there. Raises UsageProblem for anything else."""
+    if value is not None:
+        raise UsageProblem("usage_conflict", f"{value!r} is not a whole number")
+    return 0
 
 
 def _at(raw: Mapping[str, Any], path: str) -> Any:

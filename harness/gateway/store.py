@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from functools import partial
 from tempfile import SpooledTemporaryFile
 from typing import Any, Protocol
 
@@ -40,9 +41,9 @@ class Store(Protocol):
     def append(self, kind: str, record: Record) -> asyncio.Future[None]:
         """Start to write ``record``, which never changes after, and return what ends when it is committed.
 
-        Nobody has to await it, and who does may be cancelled, and the future with it: the record is committed all the
-        same. Raises StoreError if the store takes nothing: then nothing was written. The future raises StoreError if
-        the commit failed; from then on the store takes nothing more, so that no record can be missing among later ones.
+        Nobody has to await it. Raises StoreError if the store takes nothing: then nothing was written. The future
+        raises StoreError if the commit failed; from then on the store takes nothing more, so that no record can be
+        missing among later ones.
         """
         ...
 
@@ -67,7 +68,7 @@ class Store(Protocol):
 
 
 class Commit:
-    """An append under way; awaiting it, once, ends with the commit; a waiter that is cancelled leaves it alone."""
+    """An append under way; awaiting it ends with the commit, and a waiter that is cancelled leaves it alone."""
 
     __slots__ = ("_future",)
 
@@ -75,7 +76,22 @@ class Commit:
         self._future = future
 
     def __await__(self) -> Generator[Any, None, None]:
-        return self._future.__await__()
+        # As asyncio.shield does, at half the cost.
+        waiter: asyncio.Future[None] = self._future.get_loop().create_future()
+        self._future.add_done_callback(partial(_pass_on, waiter))
+        return waiter.__await__()
+
+
+def _pass_on(waiter: asyncio.Future[None], ended: asyncio.Future[None]) -> None:
+    """Let ``waiter`` end as ``ended`` did, unless it was cancelled itself."""
+    if waiter.done():
+        return
+    if ended.cancelled():
+        waiter.cancel()
+    elif (error := ended.exception()) is not None:
+        waiter.set_exception(error)
+    else:
+        waiter.set_result(None)
 
 
 class _Log:
@@ -184,9 +200,7 @@ class MemoryStore:
     async def close(self) -> None:
         """Wait for the commits under way, then take nothing more; a crashed store has nothing to wait for."""
         while self._futures:
-            if self._futures[-1].cancelled():  # by its waiter, and the commit is still to come
-                self._futures[-1] = asyncio.get_running_loop().create_future()
-            await asyncio.wait(self._futures[-1:])
+            await asyncio.wait(self._futures)
         self._problem = self._problem or "the store is closed"
 
     def fail(self, n: int) -> None:

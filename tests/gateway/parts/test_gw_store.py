@@ -300,16 +300,6 @@ def test_a_cancelled_waiter_leaves_the_commit_alone() -> None:
     run(main())
 
 
-def test_a_store_closes_with_its_last_commit_though_the_waiter_of_that_was_cancelled() -> None:
-    async def main() -> None:
-        kept = store()
-        kept.append("entry", {"n": 1}).cancel()
-        await kept.close()
-        assert read(kept) == [1]
-
-    run(main())
-
-
 def test_the_usage_log_keeps_rows_across_a_restart() -> None:
     async def main() -> None:
         kept = store()

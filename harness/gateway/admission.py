@@ -108,9 +108,10 @@ class Admission:
         """Raise Refusal if every path of the model has its circuit open."""
         assert call.model is not None
         now_us = parts.clock.now_us()
-        paths = [(call.model.id, target.role) for target in parts.router.chain(call.model)]
-        if all(parts.breaker.state(path, now_us) == "open" for path in paths):
-            raise self.circuits_open(parts, call)
+        for target in parts.router.chain(call.model):
+            if parts.breaker.state((call.model.id, target.role), now_us) != "open":
+                return
+        raise self.circuits_open(parts, call)
 
     def circuits_open(self, parts: Components, call: Call) -> Refusal:
         """Return the refusal of a call that no path is open for."""

@@ -175,18 +175,20 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await self._http(Client(scope, receive, send))
+            client = Client(scope, receive, send)
+            endpoint = self._calls.get(client.path)
+            if endpoint is not None and client.method == "POST":
+                await self._parts.pipeline.run(self._parts, endpoint, client)
+            else:
+                await self._other(client, endpoint)
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         else:
             await receive()
             await send({"type": "websocket.close", "code": 1000})
 
-    async def _http(self, client: Client) -> None:
-        endpoint = self._calls.get(client.path)
-        if endpoint is not None and client.method == "POST":
-            await self._parts.pipeline.run(self._parts, endpoint, client)
-            return
+    async def _other(self, client: Client, endpoint: Endpoint | None) -> None:
+        """Answer what is no call."""
         parts = self._parts
         request_id = f"req_{parts.entropy.token('request')}"
         try:

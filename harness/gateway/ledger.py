@@ -52,7 +52,7 @@ class Hold:
     open: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made at every call: a frozen one costs five times as much
 class Posting:
     """A charge as it stands in the book, with the posted balance before and after it."""
 

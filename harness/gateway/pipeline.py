@@ -16,6 +16,7 @@ from harness.gateway.relay import Answer
 from harness.gateway.replays import REPLAYED, Kept
 from harness.gateway.settlement import UNBILLED_DISCONNECT, Bill
 from harness.gateway.store import StoreError
+from harness.gateway.time_limit import TimeLimit
 
 if TYPE_CHECKING:
     from harness.gateway.components import Components
@@ -97,8 +98,7 @@ class Pipeline:
         """Admit the call and relay it, all within the time that a call may run. Raises Refusal, ClientGone."""
         call.deadline_s = asyncio.get_running_loop().time() + self.call_limit_ms(parts, call) / 1e3
         try:
-            async with asyncio.timeout_at(call.deadline_s) as limit:
-                call.limit = limit
+            with TimeLimit(call.deadline_s) as call.limit:
                 if call.surface.charged:
                     await parts.admission.admit(parts, call)
                     parts.replays.admitted(call)
@@ -192,8 +192,7 @@ class Pipeline:
         """Return the hypereal block of an Enterprise answer; general answers have none."""
         if settlement is None:
             return None
-        insurance = {name: getattr(settlement, name) for name in Settlement.__slots__}
-        return {"billing": bill.as_json(), "insurance": insurance}
+        return {"billing": bill.as_json(), "insurance": settlement.as_json()}
 
     async def refuse(self, parts: Components, call: Call, refusal: Refusal) -> None:
         """Answer with an error: as a status, or as an event if the client has had the head of a stream."""

@@ -24,7 +24,7 @@ PAYOUT_PAUSES_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32)
 """Between the tries of a payout: together less than the second within which a stream has to be settled."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made at every call: a frozen one costs five times as much
 class Bill:
     """What a call cost, with the posted balance around it; ``entry`` is the charge's, None if there is none.
 

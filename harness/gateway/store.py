@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from functools import partial
 from tempfile import SpooledTemporaryFile
 from typing import Any, Protocol
 
@@ -75,7 +76,22 @@ class Commit:
         self._future = future
 
     def __await__(self) -> Generator[Any, None, None]:
-        return asyncio.shield(self._future).__await__()
+        # As asyncio.shield does, at half the cost.
+        waiter: asyncio.Future[None] = self._future.get_loop().create_future()
+        self._future.add_done_callback(partial(_pass_on, waiter))
+        return waiter.__await__()
+
+
+def _pass_on(waiter: asyncio.Future[None], ended: asyncio.Future[None]) -> None:
+    """Let ``waiter`` end as ``ended`` did, unless it was cancelled itself."""
+    if waiter.done():
+        return
+    if ended.cancelled():
+        waiter.cancel()
+    elif (error := ended.exception()) is not None:
+        waiter.set_exception(error)
+    else:
+        waiter.set_result(None)
 
 
 class _Log:
@@ -120,7 +136,7 @@ class _Log:
 
 def _line_of(kind: str, record: Record) -> bytes:
     """Return a record as a line of JSON behind its kind. Raises TypeError for what is no JSON data."""
-    return b"%s\t%s" % (kind.encode(), orjson.dumps(record))
+    return kind.encode() + b"\t" + orjson.dumps(record)
 
 
 class MemoryStore:
@@ -159,12 +175,13 @@ class MemoryStore:
         if self._problem:
             raise StoreError(self._problem)
         line = _line_of(kind, record)  # as it is now, which is what a disk would get
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
         if not self._crashed:
             self._records.append(line)
             self._futures.append(future)
             if self._timer is None:
-                self._begin()
+                self._begin(loop)
         return future
 
     def load(self, *kinds: str) -> Iterator[tuple[str, Record]]:
@@ -216,12 +233,12 @@ class MemoryStore:
         """Call off a crash that has not come."""
         self._on_crash = None
 
-    def _begin(self) -> None:
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._group = len(self._records)
         delay_s = self._commit_s(self._log.count + 1)
-        self._timer = asyncio.get_running_loop().call_later(delay_s, self._commit)
+        self._timer = loop.call_later(delay_s, self._commit, loop)
 
-    def _commit(self) -> None:
+    def _commit(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
         crashes = self._on_crash is not None and self._log.count + self._group >= self._crash_at
         if self._fails:
@@ -242,7 +259,7 @@ class MemoryStore:
             if not future.done():
                 future.set_result(None)
         if self._records:
-            self._begin()
+            self._begin(loop)
 
     def _break(self, problem: str) -> None:
         self._problem = problem

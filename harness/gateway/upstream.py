@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Mapping
 from functools import lru_cache
-from typing import cast
+from typing import Any
 
 import httpx
 
@@ -19,6 +18,8 @@ from harness.gateway.surfaces import Surface
 ANTHROPIC_VERSION = b"2023-06-01"
 """What an Anthropic upstream is told when the client names no version: it serves nobody without one."""
 _BETA_QUERY = b"beta=true"
+_CREDENTIALS = (("anthropic", b"x-api-key", b""), ("openai", b"authorization", b"Bearer "))
+"""The header that carries the gateway's credential in each dialect, and what goes before it there."""
 
 
 class UpstreamRequests:
@@ -30,11 +31,16 @@ class UpstreamRequests:
         self._dropped_prefixes = tuple(name[:-1].encode() for name in dropped if name.endswith("*"))
         seeds = deployment.upstreams
         self._urls = {
-            (role, surface.name): getattr(seed, surface.dialect) + surface.upstream_path
+            (role, surface.name): _url(getattr(seed, surface.dialect) + surface.upstream_path)
             for role, seed in seeds.items()
             for surface in surfaces.values()
         }
-        self._credentials = {role: seed.credential.encode() for role, seed in seeds.items()}
+        self._hosts = {where: (b"host", url.netloc) for where, url in self._urls.items()}
+        self._credentials = {
+            (role, dialect): (name, scheme + seed.credential.encode())
+            for role, seed in seeds.items()
+            for dialect, name, scheme in _CREDENTIALS
+        }
         times = contract.timeouts
         silence_s = times.silence_ms / 1e3
         self._timeouts = {
@@ -47,18 +53,13 @@ class UpstreamRequests:
     def build(self, call: Call, target: ChainTarget) -> httpx.Request:
         """Return the request of ``call`` to ``target``. KeyError for a role that the deployment does not have."""
         url, body = self.url(call, target), self.body(call, target)
-        # With host and length given, httpx has nothing to work out: that is half of what a request costs.
         headers = self.headers(call, target)
-        headers += [(b"host", url.netloc), (b"content-length", b"%d" % len(body))]
-        request = httpx.Request(
-            "POST", url, headers=headers, stream=httpx.ByteStream(body), extensions={"timeout": self._timeouts}
-        )
-        request.read()
-        return request
+        headers += (self._hosts[target.role, call.surface.name], (b"content-length", b"%d" % len(body)))
+        return _Request(url, headers, body, {"timeout": self._timeouts})
 
     def url(self, call: Call, target: ChainTarget) -> httpx.URL:
         """Return where the call goes. Of the client's query only the Anthropic clients' ``beta=true`` goes with it."""
-        url = _url(self._urls[target.role, call.surface.name])
+        url = self._urls[target.role, call.surface.name]
         if call.client.query == _BETA_QUERY and call.surface.dialect == "anthropic":
             return url.copy_with(query=_BETA_QUERY)
         return url
@@ -73,15 +74,18 @@ class UpstreamRequests:
     def headers(self, call: Call, target: ChainTarget) -> Headers:
         """Return the client's headers without what must not go upstream, and with the gateway's own credential."""
         own = self.credential(call, target)
-        dropped, prefixes = self._dropped | self._hop_by_hop(call), self._dropped_prefixes
+        dropped, prefixes = self._dropped, self._dropped_prefixes
+        if b"connection" in call.client.headers:
+            dropped |= self._hop_by_hop(call)
         kept = [
             (name, value)
             for name, value in call.client.raw_headers
             if name not in dropped and not name.startswith(prefixes)
         ]
         values = b"\n".join([value for _, value in kept])
-        if any(secret in values for secret in call.secrets):
-            kept = [(name, value) for name, value in kept if not any(secret in value for secret in call.secrets)]
+        for secret in call.secrets:
+            if secret in values:
+                kept = [(name, value) for name, value in kept if secret not in value]
         kept.append(own)
         if call.surface.dialect == "anthropic" and b"anthropic-version" not in call.client.headers:
             kept.append((b"anthropic-version", ANTHROPIC_VERSION))
@@ -89,22 +93,42 @@ class UpstreamRequests:
 
     def credential(self, call: Call, target: ChainTarget) -> tuple[bytes, bytes]:
         """Return the header that tells the upstream who the gateway is."""
-        secret = self._credentials[target.role]
-        if call.surface.dialect == "anthropic":
-            return (b"x-api-key", secret)
-        return (b"authorization", b"Bearer " + secret)
+        return self._credentials[target.role, call.surface.dialect]
 
     def _hop_by_hop(self, call: Call) -> frozenset[bytes]:
         """Return the headers that the client's Connection header names as meant for this hop alone."""
-        named = call.client.headers.get(b"connection")
-        if named is None:
-            return frozenset()
+        named = call.client.headers.get(b"connection", b"")
         return frozenset(name.strip().lower() for name in named.split(b","))
 
 
 @lru_cache(maxsize=1024)
 def _url(text: str) -> httpx.URL:
     return httpx.URL(text)
+
+
+@lru_cache(maxsize=1024)
+def _media_type(content_type: bytes) -> str:
+    return content_type.partition(b";")[0].strip().lower().decode("latin-1")
+
+
+class _Headers(httpx.Headers):
+    """Headers that are bytes with names in lower case already: httpx would look at each again."""
+
+    def __init__(self, pairs: Headers) -> None:
+        self._list = [(name, name, value) for name, value in pairs]
+        self._encoding = None
+
+
+class _Request(httpx.Request):
+    """A POST whose every part is there: httpx would find nothing to work out, at the cost of several stages here."""
+
+    def __init__(self, url: httpx.URL, headers: Headers, body: bytes, extensions: dict[str, Any]) -> None:
+        self.method = "POST"
+        self.url = url
+        self.headers = _Headers(headers)
+        self.extensions = extensions
+        self.stream = httpx.ByteStream(body)
+        self._content = body
 
 
 class UpstreamAnswer:
@@ -117,12 +141,11 @@ class UpstreamAnswer:
         self.status = response.status_code
         self.media_type = ""
         self._encoded = False
-        for name, value in response.headers.raw:
-            match name.lower():
-                case b"content-type":
-                    self.media_type = value.partition(b";")[0].strip().lower().decode("latin-1")
-                case b"content-encoding":
-                    self._encoded = True
+        for _, name, value in response.headers._list:  # the name as it came, in lower case, and the value
+            if name == b"content-type":
+                self.media_type = _media_type(value)
+            elif name == b"content-encoding":
+                self._encoded = True
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -145,23 +168,29 @@ class UpstreamAnswer:
         Straight from the transport, where nothing is to be decoded: httpx's own iteration adds two layers to each
         chunk. Whatever iterates there can be closed, be it a generator or the stream itself.
         """
-        response = self._response
-        chunks = response.aiter_bytes() if self._encoded else aiter(cast(AsyncIterable[bytes], response.stream))
-        return cast(AsyncGenerator[bytes, None], chunks)
+        response: Any = self._response
+        chunks: AsyncGenerator[bytes, None] = response.aiter_bytes() if self._encoded else aiter(response.stream)
+        return chunks
 
     async def body(self, limit: int) -> bytes | None:
         """Return the whole body, or None if it is longer than ``limit`` bytes."""
         parts: list[bytes] = []
         size = 0
-        async with aclosing(self.chunks()) as chunks:
+        chunks = self.chunks()
+        try:
             async for chunk in chunks:
                 size += len(chunk)
                 if size > limit:
                     return None
                 parts.append(chunk)
-        return b"".join(parts)
+        finally:
+            await chunks.aclose()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def close(self) -> None:
         """End the exchange: the connection goes back to its pool, or is closed if there is more to come."""
-        with suppress(*TRANSPORT_ERRORS):  # how a connection dies after it was of use is nobody's concern
-            await self._response.aclose()
+        stream: Any = self._response.stream
+        try:
+            await stream.aclose()  # the response's own way there would name its request in an error, which nobody reads
+        except TRANSPORT_ERRORS:
+            return  # how a connection dies after it was of use is nobody's concern

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from harness.contract import UsageIdentity
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made at every call: a frozen one costs five times as much
 class Usage:
     """Tokens of one call in the four disjoint billing classes; output includes reasoning."""
 
@@ -38,17 +39,20 @@ def read_usage(identity: UsageIdentity, raw: Mapping[str, Any] | None, context_t
     Input and output must be there; cache and reasoning counts may be absent or null, which means none. Explicit zeros
     are usage. What is no whole number, or does not add up, is a conflict; what the context cannot hold is absurd.
     """
-    if not isinstance(raw, Mapping):
+    if type(raw) is not dict and not isinstance(raw, Mapping):
         raise UsageProblem("usage_missing", "the answer has no usage object")
+    told = []
     for path in (identity.input, identity.output):
-        if _at(raw, path) is None:
+        value = _at(raw, path)
+        if value is None:
             raise UsageProblem("usage_missing", f"{path} is missing")
-    reported, output = _count(raw, identity.input), _count(raw, identity.output)
-    cache_read, cache_write = _count(raw, identity.cache_read), _count(raw, identity.cache_write)
-    reasoning = _count(raw, identity.reasoning)
-    for figure in (reported, output, cache_read, cache_write, reasoning):
-        if figure < 0:
-            raise UsageProblem("usage_negative", f"{figure} tokens")
+        told.append(value)
+    told += [_at(raw, path) for path in (identity.cache_read, identity.cache_write, identity.reasoning)]
+    # A bool is an int to isinstance, but no count.
+    figures = [value if type(value) is int else _nothing(value) for value in told]
+    if min(figures) < 0:
+        raise UsageProblem("usage_negative", f"{min(figures)} tokens")
+    reported, output, cache_read, cache_write, reasoning = figures
     cached = cache_read + cache_write
     prompt = reported if identity.includes_cache else reported + cached
     if max(prompt + output, reasoning) > context_tokens:
@@ -63,14 +67,11 @@ def read_usage(identity: UsageIdentity, raw: Mapping[str, Any] | None, context_t
     return Usage(prompt - cached, cache_read, cache_write, output)
 
 
-def _count(raw: Mapping[str, Any], path: str) -> int:
-    """Return the whole number at a dotted path, 0 where nothing is. Raises UsageProblem for anything else."""
-    value = _at(raw, path)
-    if value is None:
-        return 0
-    if type(value) is not int:  # a bool is an int to isinstance, but no count
-        raise UsageProblem("usage_conflict", f"{path} is {value!r}, not a whole number")
-    return value
+def _nothing(value: Any) -> int:
+    """Return 0 for a figure that is not there. Raises UsageProblem for anything else."""
+    if value is not None:
+        raise UsageProblem("usage_conflict", f"{value!r} is not a whole number")
+    return 0
 
 
 def _at(raw: Mapping[str, Any], path: str) -> Any:
@@ -78,10 +79,15 @@ def _at(raw: Mapping[str, Any], path: str) -> Any:
     if not path:
         return None
     value: Any = raw
-    for name in path.split("."):
+    for name in _names(path):
         if value is None:
             return None
         if type(value) is not dict and not isinstance(value, Mapping):
             raise UsageProblem("usage_conflict", f"{path} lies inside {value!r}, which is no object")
         value = value.get(name)
     return value
+
+
+@lru_cache(maxsize=256)
+def _names(path: str) -> tuple[str, ...]:
+    return tuple(path.split("."))

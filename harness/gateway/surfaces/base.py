@@ -101,7 +101,8 @@ class Surface(ABC):
 
     def check(self, body: Body) -> None:
         """Check the fields that the gateway itself relies on. Raises Refusal bad_request, naming the field."""
-        if not isinstance(body.get("stream"), bool | None):
+        stream = body.get("stream")
+        if stream is not None and type(stream) is not bool:
             raise refuse("stream must be a boolean")
         for field in self.output_fields:
             value = body.get(field)
@@ -114,7 +115,11 @@ class Surface(ABC):
 
     def output_tokens(self, body: Body) -> int | None:
         """Return the bound on the output that the client sets, or None."""
-        return next((value for field in self.output_fields if (value := body.get(field)) is not None), None)
+        for field in self.output_fields:
+            value: int | None = body.get(field)
+            if value is not None:
+                return value
+        return None
 
     def images_asked(self, body: Body) -> int:
         """Return how many images a call of an image model asks for: one at least."""

@@ -34,7 +34,8 @@ class Chat(Surface):
     def check(self, body: Body) -> None:
         super().check(body)
         expect_list(body, "messages")
-        if not isinstance(body.get("stream_options"), dict | None):
+        options = body.get("stream_options")
+        if options is not None and type(options) is not dict:
             raise refuse("stream_options must be an object")
 
     def upstream_body(self, body: Body, upstream_model: str) -> bytes:

@@ -24,6 +24,17 @@ def test_the_clock_counts_microseconds_from_the_runs_zero_and_wall_time_from_its
     assert wall == pytest.approx(1000.500001)
 
 
+def test_a_clock_may_be_made_before_its_loop_runs() -> None:
+    clock = Clock(0.0, epoch_s=0)
+
+    async def main() -> list[int]:
+        seen = [clock.now_us()]
+        await asyncio.sleep(0.5)
+        return [*seen, clock.now_us()]
+
+    assert run(main()) == [0, 500_000]
+
+
 def test_no_instant_is_off_by_the_microsecond_that_a_float_may_lose() -> None:
     async def main() -> None:
         clock = Clock(0.1, epoch_s=0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from itertools import groupby
 from typing import Any
 
 import orjson
@@ -47,11 +46,16 @@ def tidy(value: Any) -> Any:
 
 def fold(kinds: Iterable[str]) -> str:
     """Return ``kinds`` in order, runs folded: ``a b*3 c``."""
-    words = []
-    for kind, run in groupby(kinds):
-        count = sum(1 for _ in run)
-        words.append(kind if count == 1 else f"{kind}*{count}")
-    return " ".join(words)
+    runs: list[tuple[str, int]] = []
+    last, count = "", 0
+    for kind in kinds:
+        if kind == last:
+            count += 1
+        else:
+            runs.append((last, count))
+            last, count = kind, 1
+    runs.append((last, count))
+    return " ".join([kind if count == 1 else f"{kind}*{count}" for kind, count in runs if count])
 
 
 def error_of(error: Any) -> dict[str, Any]:

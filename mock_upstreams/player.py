@@ -25,7 +25,8 @@ Ending = Literal["whole", "broken", "left"]
 class Connection(Protocol):
     """What carries the answer, as far as ASGI does not reach it.
 
-    It may also have ``attached_s``: an instant of the loop's clock at which the caller was certainly still there.
+    It may also have ``attached_s``: an instant of the loop's clock at which the caller was certainly still there; and
+    ``push(data)``: sends a piece of the body that is not the last, unless that has to wait; it says whether it did.
     """
 
     def reset(self) -> None:
@@ -64,10 +65,10 @@ async def play(
     The request's body must have been read. The head goes with the first chunk, the clean end with the last one, and
     otherwise each chunk is one message. Raises CannotBreak if a connection is to be broken that cannot be.
     """
-    player = _Player(receive, send, connection, tape)
+    player = _Player(parts, receive, send, connection, tape)
     ending: Ending | None = None
     try:
-        ending = await player.play(parts)
+        ending = await player.play()
     finally:
         # After a complete answer the server ends the watch by itself; a cancellation would leave garbage behind.
         if ending != "whole":
@@ -76,21 +77,43 @@ async def play(
 
 
 class _Player:
-    __slots__ = ("_connection", "_head", "_held", "_loop", "_receive", "_send", "_tape", "_waiter", "_watcher")
+    __slots__ = (
+        "_ahead",
+        "_connection",
+        "_head",
+        "_held",
+        "_loop",
+        "_parts",
+        "_push",
+        "_receive",
+        "_send",
+        "_tape",
+        "_timer",
+        "_waiter",
+        "_watcher",
+    )
 
-    def __init__(self, receive: Receive, send: Send, connection: Connection | None, tape: Tape) -> None:
+    def __init__(
+        self, parts: Iterable[Part], receive: Receive, send: Send, connection: Connection | None, tape: Tape
+    ) -> None:
+        self._parts = iter(parts)
+        self._ahead: Part | None = None
+        """A part that was taken from ``parts`` and not yet played."""
         self._receive = receive
         self._send = send
         self._connection = connection
+        self._push: Callable[[bytes], bool] | None = getattr(connection, "push", None)
         self._tape = tape
         self._loop = asyncio.get_running_loop()
         self._head: Start | None = None
         self._held: Chunk | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
-    async def play(self, parts: Iterable[Part]) -> Ending:
-        for part in parts:
+    async def play(self) -> Ending:
+        while (part := self._ahead or next(self._parts, None)) is not None:
+            self._ahead = None
             if isinstance(part, Chunk):
                 if self._held is not None and await self._flush():
                     return "left"
@@ -172,14 +195,49 @@ class _Player:
         if self._tape.left_s is not None:
             return True
         waiter = self._waiter = self._loop.create_future()
-        timer = self._loop.call_later(seconds, _wake, waiter) if seconds < math.inf else None
+        if seconds < math.inf:
+            self._timer = self._loop.call_later(seconds, self._go_on, waiter)
         try:
             await waiter
         finally:
             self._waiter = None
-            if timer is not None:
-                timer.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
         return self._tape.left_s is not None
+
+    def _go_on(self, waiter: asyncio.Future[None]) -> None:
+        """End a pause. The task sleeps on through the chunks and pauses that follow, as long as none has to wait."""
+        if waiter.done():
+            return
+        try:
+            if self._push is not None and self._paced(self._push, waiter):
+                return
+        except Exception as error:  # of what makes the parts
+            waiter.set_exception(error)
+        else:
+            waiter.set_result(None)
+
+    def _paced(self, push: Callable[[bytes], bool], waiter: asyncio.Future[None]) -> bool:
+        """Play up to the next pause and begin it; or leave the rest to the task, and return False."""
+        held, sent = self._held, self._tape.sent
+        for part in self._parts:
+            pauses = isinstance(part, Pause) and 0 < part.seconds < math.inf
+            if not pauses and not isinstance(part, Chunk):
+                self._ahead = part
+                break
+            if held is not None:
+                if not sent or not push(held.data):  # the first one goes with the head
+                    self._ahead = part
+                    break
+                sent.append(held.data)
+                held = None
+            if isinstance(part, Pause):
+                self._held = None
+                self._timer = self._loop.call_later(part.seconds, self._go_on, waiter)
+                return True
+            held = part
+        self._held = held
+        return False
 
     def _watch(self) -> None:
         """See to it that a departure is noticed from here on; one task an exchange, and none for replies at once."""

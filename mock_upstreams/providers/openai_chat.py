@@ -99,10 +99,10 @@ class Chat(OpenAI):
             role["mock_extra"] = answer.unknown  # type: ignore[assignment]  # a member no client knows
         chunks = [Chunk(front + orjson.dumps(role) + back, "role")]
         dumps = orjson.dumps
-        chunks += [
-            Chunk(b'%b{"reasoning_content":%b}%b' % (front, dumps(t), back), "reasoning") for t in answer.thoughts
-        ]
-        chunks += [Chunk(b'%b{"content":%b}%b' % (front, dumps(text), back), "content") for text in answer.pieces]
+        ahead, behind = front + b'{"reasoning_content":', b"}" + back
+        chunks += [Chunk(ahead + dumps(thought) + behind, "reasoning") for thought in answer.thoughts]
+        ahead = front + b'{"content":'
+        chunks += [Chunk(ahead + dumps(text) + behind, "content") for text in answer.pieces]
         for index, tool in enumerate(answer.tools):
             opened: dict[str, Any] = {"index": index, "id": f"call_{tool.id}", "type": "function"}
             opened["function"] = {"name": tool.name, "arguments": ""}

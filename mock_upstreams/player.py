@@ -115,7 +115,7 @@ class _Player:
         while (part := self._ahead or next(self._parts, None)) is not None:
             self._ahead = None
             if isinstance(part, Chunk):
-                if self._held is not None and await self._flush():
+                if self._held is not None and not self._pushed() and await self._flush():
                     return "left"
                 self._held = part
             elif isinstance(part, Pause):
@@ -187,7 +187,7 @@ class _Player:
 
     async def _pause(self, seconds: float) -> bool:
         """Wait, for ever if ``seconds`` is infinite, and say whether the caller left meanwhile."""
-        if self._held is not None and await self._flush():
+        if self._held is not None and not self._pushed() and await self._flush():
             return True
         if seconds <= 0:
             return False
@@ -196,7 +196,7 @@ class _Player:
             return True
         waiter = self._waiter = self._loop.create_future()
         if seconds < math.inf:
-            self._timer = self._loop.call_later(seconds, self._go_on, waiter)
+            self._timer = self._loop.call_later(seconds, self._go_on)
         try:
             await waiter
         finally:
@@ -205,39 +205,41 @@ class _Player:
                 self._timer.cancel()
         return self._tape.left_s is not None
 
-    def _go_on(self, waiter: asyncio.Future[None]) -> None:
+    def _go_on(self) -> None:
         """End a pause. The task sleeps on through the chunks and pauses that follow, as long as none has to wait."""
-        if waiter.done():
+        waiter = self._waiter
+        if waiter is None or waiter.done():
             return
         try:
-            if self._push is not None and self._paced(self._push, waiter):
+            if self._push is not None and self._paced():
                 return
         except Exception as error:  # of what makes the parts
             waiter.set_exception(error)
         else:
             waiter.set_result(None)
 
-    def _paced(self, push: Callable[[bytes], bool], waiter: asyncio.Future[None]) -> bool:
+    def _paced(self) -> bool:
         """Play up to the next pause and begin it; or leave the rest to the task, and return False."""
-        held, sent = self._held, self._tape.sent
         for part in self._parts:
             pauses = isinstance(part, Pause) and 0 < part.seconds < math.inf
-            if not pauses and not isinstance(part, Chunk):
+            if not (pauses or isinstance(part, Chunk)) or not (self._held is None or self._pushed()):
                 self._ahead = part
-                break
-            if held is not None:
-                if not sent or not push(held.data):  # the first one goes with the head
-                    self._ahead = part
-                    break
-                sent.append(held.data)
-                held = None
+                return False
             if isinstance(part, Pause):
-                self._held = None
-                self._timer = self._loop.call_later(part.seconds, self._go_on, waiter)
+                self._timer = self._loop.call_later(part.seconds, self._go_on)
                 return True
-            held = part
-        self._held = held
+            self._held = part
         return False
+
+    def _pushed(self) -> bool:
+        """Send the chunk that is held if that needs no waiting, and say whether it was sent."""
+        held, push, sent = self._held, self._push, self._tape.sent
+        # The first one goes with the head.
+        if held is None or push is None or not sent or not push(held.data):
+            return False
+        self._held = None
+        sent.append(held.data)
+        return True
 
     def _watch(self) -> None:
         """See to it that a departure is noticed from here on; one task an exchange, and none for replies at once."""

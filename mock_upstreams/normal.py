@@ -39,7 +39,7 @@ def digest(value: Any) -> str:
 
 def tidy(value: Any) -> Any:
     """Return an object without its empty members and without ``hypereal``; any other value as it is."""
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return value
     return {k: v for k, v in value.items() if k != "hypereal" and v is not None and v != "" and v != [] and v != {}}
 

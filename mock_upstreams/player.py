@@ -141,7 +141,7 @@ class _Player:
         self._head = None
         tape.head_s = self._loop.time()
         tape.status = head.status
-        tape.content_type = dict(head.headers).get("content-type", "")
+        tape.content_type = next((value for name, value in head.headers if name == "content-type"), "")
         headers = [(_encoded(name), value.encode("latin-1")) for name, value in head.headers]
         await self._send({"type": "http.response.start", "status": head.status, "headers": headers})
 

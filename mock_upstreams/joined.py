@@ -2,7 +2,7 @@
 
 A whole answer is one packet then, and one wake-up of its reader, where uvicorn makes two of each; and its head is
 checked and put together at once. ASGI asks for it: no head is to go out before there is something of a body. Idle
-connections have one timer, where uvicorn makes one for each answer.
+connections have one timer, where uvicorn makes one for each answer. Pieces of a body can be sent without ASGI.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NOT_IN_VALUES = bytes({*range(0x20), 0x7F} - {ord("\t")})
 
 
 class JoiningProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, but for the writing of heads and the timing of idleness."""
+    """uvicorn's protocol, but for the writing of heads and of pieces, and the timing of idleness."""
 
     _idle_s: float | None = None
     """Since when it is idle, if it is."""
@@ -66,12 +66,13 @@ class JoiningProtocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def push(self, data: bytes) -> bool:
-        """Send a piece of the chunked body under way, more to come, unless that has to wait; say whether it was sent.
+        """Send a piece of the chunked body under way that is not its last, unless that has to wait; say whether it was.
 
-        The same as a message of ASGI's, without what it costs.
+        The bytes are those of a message of ASGI's, at a third of what one costs.
         """
         cycle = self._answering
-        if not cycle.pushes or not data or self.flow.write_paused or cycle.disconnected or self._joining.head:
+        over = cycle.disconnected or cycle.response_complete
+        if over or not cycle.pushes or not data or self.flow.write_paused or self._joining.head:
             return False
         self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
         return True

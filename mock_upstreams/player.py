@@ -221,14 +221,16 @@ class _Player:
     def _paced(self) -> bool:
         """Play up to the next pause and begin it; or leave the rest to the task, and return False."""
         for part in self._parts:
-            pauses = isinstance(part, Pause) and 0 < part.seconds < math.inf
-            if not (pauses or isinstance(part, Chunk)) or not (self._held is None or self._pushed()):
+            chunk = part if isinstance(part, Chunk) else None
+            seconds = part.seconds if isinstance(part, Pause) else 0.0
+            playable = chunk is not None or 0 < seconds < math.inf
+            if not playable or not (self._held is None or self._pushed()):
                 self._ahead = part
                 return False
-            if isinstance(part, Pause):
-                self._timer = self._loop.call_later(part.seconds, self._go_on)
+            if chunk is None:
+                self._timer = self._loop.call_later(seconds, self._go_on)
                 return True
-            self._held = part
+            self._held = chunk
         return False
 
     def _pushed(self) -> bool:

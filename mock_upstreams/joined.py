@@ -2,7 +2,7 @@
 
 A whole answer is one packet then, and one wake-up of its reader, where uvicorn makes two of each; and its head is
 checked and put together at once. ASGI asks for it: no head is to go out before there is something of a body. Idle
-connections have one timer, where uvicorn makes one for each answer.
+connections have one timer, where uvicorn makes one for each answer. Pieces of a body can be sent without ASGI.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NOT_IN_VALUES = bytes({*range(0x20), 0x7F} - {ord("\t")})
 
 
 class JoiningProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, but for the writing of heads and the timing of idleness."""
+    """uvicorn's protocol, but for the writing of heads and of pieces, and the timing of idleness."""
 
     _idle_s: float | None = None
     """Since when it is idle, if it is."""
@@ -65,9 +65,22 @@ class JoiningProtocol(HttpToolsProtocol):
     def _look_again_in(self, seconds: float) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
+    def push(self, data: bytes) -> bool:
+        """Send a piece of the chunked body under way that is not its last, unless that has to wait; say whether it was.
+
+        The bytes are those of a message of ASGI's, at a third of what one costs.
+        """
+        cycle = self._answering
+        over = cycle.disconnected or cycle.response_complete
+        if over or not cycle.pushes or not data or self.flow.write_paused or self._joining.head:
+            return False
+        self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        return True
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         cycle.__class__ = _Cycle  # uvicorn makes its cycles itself, and can be told of no other kind
         cycle.transport = self._joining  # type: ignore[assignment]  # all that a cycle asks of a transport
+        self._answering: Any = cycle
         super()._start_asgi_task(cycle, app)
 
 
@@ -97,6 +110,9 @@ class _Joining:
 class _Cycle(RequestResponseCycle):
     """uvicorn's cycle, but for the writing of heads; one that nothing will follow, or that it logs, is left to it."""
 
+    pushes = False
+    """Whether its head said that its body comes in chunks."""
+
     def send(self, message: Any) -> Coroutine[Any, Any, None]:
         started = self.response_started or self.disconnected or message["type"] != "http.response.start"
         if started or self.flow.write_paused or self.access_log or self.scope["method"] == "HEAD":
@@ -123,6 +139,7 @@ class _Cycle(RequestResponseCycle):
         if self.chunked_encoding is None and status not in _NO_BODY:
             self.chunked_encoding = True
             last.append(b"transfer-encoding: chunked\r\n")
+        self.pushes = bool(self.chunked_encoding)
         transport: Any = self.transport
         transport.head = b"".join((STATUS_LINE[status], lines % values, *last, b"\r\n"))
 

@@ -50,7 +50,9 @@ def find_marker(body: bytes) -> tuple[str, Directives]:
 
     Raises ValueError, naming the near ones, for a directive that is unknown or has no value of its kind.
     """
-    at = body.rfind(_OPENING)
+    at = body.rfind(b"[")  # often the marker's own, and a single byte is found much sooner
+    if not body.startswith(_OPENING, max(at, 0)):
+        at = body.rfind(_OPENING)
     while at >= 0:
         found = _MARKER.match(body, at)
         if found:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from itertools import groupby
 from typing import Any
 
 import orjson
@@ -40,18 +39,23 @@ def digest(value: Any) -> str:
 
 def tidy(value: Any) -> Any:
     """Return an object without its empty members and without ``hypereal``; any other value as it is."""
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return value
     return {k: v for k, v in value.items() if k != "hypereal" and v is not None and v != "" and v != [] and v != {}}
 
 
 def fold(kinds: Iterable[str]) -> str:
     """Return ``kinds`` in order, runs folded: ``a b*3 c``."""
-    words = []
-    for kind, run in groupby(kinds):
-        count = sum(1 for _ in run)
-        words.append(kind if count == 1 else f"{kind}*{count}")
-    return " ".join(words)
+    runs: list[tuple[str, int]] = []
+    last, count = "", 0
+    for kind in kinds:
+        if kind == last:
+            count += 1
+        else:
+            runs.append((last, count))
+            last, count = kind, 1
+    runs.append((last, count))
+    return " ".join([kind if count == 1 else f"{kind}*{count}" for kind, count in runs if count])
 
 
 def error_of(error: Any) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What a reply is made of: plain values that a player sends and a fault rewrites; nothing here touches a socket.
 
 A provider is a generator of parts, a fault a function from a stream of parts to a stream of parts. The end of the
-stream is the clean end of the answer.
+stream is the clean end of the answer. Nobody changes a part; those that come with every answer are not frozen, since
+frozen ones take thrice as long to make.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from mock_upstreams.answer import Answer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Start:
     """Status and headers; sent with the first chunk (or at the clean end), as real servers do, unless ``flush``."""
 
@@ -23,7 +24,7 @@ class Start:
     flush: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Chunk:
     """Bytes of the body, sent at once. ``event`` names the protocol event that they carry (a whole JSON body: json)."""
 
@@ -31,7 +32,7 @@ class Chunk:
     event: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Pause:
     """Silence, in seconds; ``math.inf`` hangs until the caller leaves."""
 

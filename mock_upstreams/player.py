@@ -25,7 +25,8 @@ Ending = Literal["whole", "broken", "left"]
 class Connection(Protocol):
     """What carries the answer, as far as ASGI does not reach it.
 
-    It may also have ``attached_s``: an instant of the loop's clock at which the caller was certainly still there.
+    It may also have ``attached_s``: an instant of the loop's clock at which the caller was certainly still there; and
+    ``push(data)``: sends a piece of the body that is not the last, unless that has to wait; it says whether it did.
     """
 
     def reset(self) -> None:
@@ -64,10 +65,10 @@ async def play(
     The request's body must have been read. The head goes with the first chunk, the clean end with the last one, and
     otherwise each chunk is one message. Raises CannotBreak if a connection is to be broken that cannot be.
     """
-    player = _Player(receive, send, connection, tape)
+    player = _Player(parts, receive, send, connection, tape)
     ending: Ending | None = None
     try:
-        ending = await player.play(parts)
+        ending = await player.play()
     finally:
         # After a complete answer the server ends the watch by itself; a cancellation would leave garbage behind.
         if ending != "whole":
@@ -76,23 +77,45 @@ async def play(
 
 
 class _Player:
-    __slots__ = ("_connection", "_head", "_held", "_loop", "_receive", "_send", "_tape", "_waiter", "_watcher")
+    __slots__ = (
+        "_ahead",
+        "_connection",
+        "_head",
+        "_held",
+        "_loop",
+        "_parts",
+        "_push",
+        "_receive",
+        "_send",
+        "_tape",
+        "_timer",
+        "_waiter",
+        "_watcher",
+    )
 
-    def __init__(self, receive: Receive, send: Send, connection: Connection | None, tape: Tape) -> None:
+    def __init__(
+        self, parts: Iterable[Part], receive: Receive, send: Send, connection: Connection | None, tape: Tape
+    ) -> None:
+        self._parts = iter(parts)
+        self._ahead: Part | None = None
+        """A part that was taken from ``parts`` and not yet played."""
         self._receive = receive
         self._send = send
         self._connection = connection
+        self._push: Callable[[bytes], bool] | None = getattr(connection, "push", None)
         self._tape = tape
         self._loop = asyncio.get_running_loop()
         self._head: Start | None = None
         self._held: Chunk | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
-    async def play(self, parts: Iterable[Part]) -> Ending:
-        for part in parts:
+    async def play(self) -> Ending:
+        while (part := self._ahead or next(self._parts, None)) is not None:
+            self._ahead = None
             if isinstance(part, Chunk):
-                if self._held is not None and await self._flush():
+                if self._held is not None and not self._pushed() and await self._flush():
                     return "left"
                 self._held = part
             elif isinstance(part, Pause):
@@ -118,7 +141,7 @@ class _Player:
         self._head = None
         tape.head_s = self._loop.time()
         tape.status = head.status
-        tape.content_type = dict(head.headers).get("content-type", "")
+        tape.content_type = next((value for name, value in head.headers if name == "content-type"), "")
         headers = [(_encoded(name), value.encode("latin-1")) for name, value in head.headers]
         await self._send({"type": "http.response.start", "status": head.status, "headers": headers})
 
@@ -164,7 +187,7 @@ class _Player:
 
     async def _pause(self, seconds: float) -> bool:
         """Wait, for ever if ``seconds`` is infinite, and say whether the caller left meanwhile."""
-        if self._held is not None and await self._flush():
+        if self._held is not None and not self._pushed() and await self._flush():
             return True
         if seconds <= 0:
             return False
@@ -172,14 +195,53 @@ class _Player:
         if self._tape.left_s is not None:
             return True
         waiter = self._waiter = self._loop.create_future()
-        timer = self._loop.call_later(seconds, _wake, waiter) if seconds < math.inf else None
+        if seconds < math.inf:
+            self._timer = self._loop.call_later(seconds, self._go_on)
         try:
             await waiter
         finally:
             self._waiter = None
-            if timer is not None:
-                timer.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
         return self._tape.left_s is not None
+
+    def _go_on(self) -> None:
+        """End a pause. The task sleeps on through the chunks and pauses that follow, as long as none has to wait."""
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return
+        try:
+            if self._push is not None and self._paced():
+                return
+        except Exception as error:  # of what makes the parts
+            waiter.set_exception(error)
+        else:
+            waiter.set_result(None)
+
+    def _paced(self) -> bool:
+        """Play up to the next pause and begin it; or leave the rest to the task, and return False."""
+        for part in self._parts:
+            chunk = part if isinstance(part, Chunk) else None
+            seconds = part.seconds if isinstance(part, Pause) else 0.0
+            playable = chunk is not None or 0 < seconds < math.inf
+            if not playable or not (self._held is None or self._pushed()):
+                self._ahead = part
+                return False
+            if chunk is None:
+                self._timer = self._loop.call_later(seconds, self._go_on)
+                return True
+            self._held = chunk
+        return False
+
+    def _pushed(self) -> bool:
+        """Send the chunk that is held if that needs no waiting, and say whether it was sent."""
+        held, push, sent = self._held, self._push, self._tape.sent
+        # The first one goes with the head.
+        if held is None or push is None or not sent or not push(held.data):
+            return False
+        self._held = None
+        sent.append(held.data)
+        return True
 
     def _watch(self) -> None:
         """See to it that a departure is noticed from here on; one task an exchange, and none for replies at once."""

@@ -9,7 +9,7 @@ import asyncio
 import socket
 import struct
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -73,6 +73,11 @@ class SocketConnection:
     def attached_s(self) -> float:
         """An instant at which the caller was certainly still there, if it was then known to be."""
         return self._protocol.pulse.seen_s
+
+    @property
+    def push(self) -> Callable[[bytes], bool]:
+        """Sends a piece of the body, more to come, unless that has to wait; returns whether it was sent."""
+        return self._protocol.push
 
     def reset(self) -> None:
         """Send RST: what is not yet on the wire is lost."""

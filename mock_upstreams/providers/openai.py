@@ -21,6 +21,7 @@ from mock_upstreams.providers.base import (
 )
 
 LEAST_CACHED_TOKENS = 1_024
+_LIMIT_REQUESTS, _LIMIT_TOKENS = str(QUOTA_REQUESTS), str(QUOTA_TOKENS)
 
 _KINDS: Mapping[int, tuple[str, str | None, str]] = {
     400: ("invalid_request_error", None, "The request could not be understood."),
@@ -66,10 +67,10 @@ class OpenAI(Dialect):
             ("openai-organization", "mock-upstreams"),
             ("openai-processing-ms", str(round(answer.ttft_s * 1000) + 1)),
             ("openai-version", "2020-10-01"),
-            ("x-ratelimit-limit-requests", str(QUOTA_REQUESTS)),
-            ("x-ratelimit-limit-tokens", str(QUOTA_TOKENS)),
-            ("x-ratelimit-remaining-requests", str(max(0, QUOTA_REQUESTS - requests))),
-            ("x-ratelimit-remaining-tokens", str(max(0, QUOTA_TOKENS - tokens))),
+            ("x-ratelimit-limit-requests", _LIMIT_REQUESTS),
+            ("x-ratelimit-limit-tokens", _LIMIT_TOKENS),
+            ("x-ratelimit-remaining-requests", str(QUOTA_REQUESTS - requests if requests < QUOTA_REQUESTS else 0)),
+            ("x-ratelimit-remaining-tokens", str(QUOTA_TOKENS - tokens if tokens < QUOTA_TOKENS else 0)),
             ("x-ratelimit-reset-requests", reset),
             ("x-ratelimit-reset-tokens", reset),
         )
@@ -105,7 +106,7 @@ def sse(value: Any, event: str) -> Chunk:
 def padding(body: Mapping[str, Any]) -> bytes:
     """Return the member that pads the deltas of a stream (against guessing from lengths), unless it is turned off."""
     options = body.get("stream_options")
-    off = isinstance(options, Mapping) and options.get("include_obfuscation") is False
+    off = isinstance(options, dict) and options.get("include_obfuscation") is False
     return b"" if off else b',"obfuscation":"mockmock"'
 
 
@@ -115,7 +116,7 @@ def go_duration(seconds: float) -> str:
     if milliseconds < 1000:
         return f"{milliseconds}ms"
     minutes, rest = divmod(milliseconds, 60_000)
-    text = f"{rest // 1000}.{rest % 1000:03d}".rstrip("0").rstrip(".") + "s"
+    text = f"{rest / 1000:g}s"
     if not minutes:
         return text
     hours, minutes = divmod(minutes, 60)
@@ -126,7 +127,7 @@ def tool_names(tools: Any) -> tuple[str, ...]:
     """Return the names of the functions among ``tools``, nested (chat) or flat (responses)."""
     found = []
     for tool in tools if isinstance(tools, list) else ():
-        if isinstance(tool, Mapping) and tool.get("type") == "function":
+        if isinstance(tool, dict) and tool.get("type") == "function":
             name = (tool.get("function") or tool).get("name")
             if isinstance(name, str):
                 found.append(name)
@@ -137,7 +138,7 @@ def chosen_tools(body: Mapping[str, Any]) -> tuple[tuple[str, ...], bool]:
     """Return the names of the tools to call and whether one must be called."""
     names = tool_names(body.get("tools"))
     choice = body.get("tool_choice")
-    if isinstance(choice, Mapping):
+    if isinstance(choice, dict):
         named = (choice.get("function") or choice).get("name")
         return ((named,) if isinstance(named, str) else names), True
     return names, choice == "required"

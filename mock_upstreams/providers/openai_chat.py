@@ -30,7 +30,7 @@ class Chat(OpenAI):
         if found:
             return found
         for n, message in enumerate(body["messages"]):
-            if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+            if not isinstance(message, dict) or not isinstance(message.get("role"), str):
                 return Problem(400, f"Missing required parameter: 'messages[{n}].role'.", f"messages[{n}].role")
         return field_problem(body, "stream", bool, "a boolean") if body.get("stream") else None
 
@@ -99,10 +99,10 @@ class Chat(OpenAI):
             role["mock_extra"] = answer.unknown  # type: ignore[assignment]  # a member no client knows
         chunks = [Chunk(front + orjson.dumps(role) + back, "role")]
         dumps = orjson.dumps
-        chunks += [
-            Chunk(b'%b{"reasoning_content":%b}%b' % (front, dumps(t), back), "reasoning") for t in answer.thoughts
-        ]
-        chunks += [Chunk(b'%b{"content":%b}%b' % (front, dumps(text), back), "content") for text in answer.pieces]
+        ahead, behind = front + b'{"reasoning_content":', b"}" + back
+        chunks += [Chunk(ahead + dumps(thought) + behind, "reasoning") for thought in answer.thoughts]
+        ahead = front + b'{"content":'
+        chunks += [Chunk(ahead + dumps(text) + behind, "content") for text in answer.pieces]
         for index, tool in enumerate(answer.tools):
             opened: dict[str, Any] = {"index": index, "id": f"call_{tool.id}", "type": "function"}
             opened["function"] = {"name": tool.name, "arguments": ""}
@@ -118,16 +118,17 @@ class Chat(OpenAI):
         return chunks
 
     def said(self, exchange: Exchange, answer: Answer, *, streamed: bool) -> dict[str, Any]:
+        message = _message(answer)
         return {
             **blank(),
-            "text": answer.text,
+            "text": message["content"] or "",
             "thinking": answer.thinking,
             "tools": [{"id": f"call_{t.id}", "name": t.name, "arguments": t.arguments} for t in answer.tools],
             "finish": _finish(answer),
             "usage": self.usage(answer.tokens) if not streamed or _includes_usage(exchange) else None,
             "terminal": True,
             "model": exchange.model,
-            "items": digest(tidy(_message(answer))),
+            "items": digest(tidy(message)),
         }
 
     def error_event(self, exchange: Exchange, problem: Problem, *, failed: bool = False) -> Chunk:
@@ -154,17 +155,17 @@ def _finish(answer: Answer) -> str:
 
 def _includes_usage(exchange: Exchange) -> bool:
     options = exchange.body.get("stream_options")
-    return isinstance(options, Mapping) and options.get("include_usage") is True
+    return isinstance(options, dict) and options.get("include_usage") is True
 
 
 def _schema(response_format: Any) -> Mapping[str, Any] | None:
     """Return the JSON Schema that the request asks for; an empty one for any JSON object; None for plain text."""
-    if not isinstance(response_format, Mapping):
+    if not isinstance(response_format, dict):
         return None
     if response_format.get("type") == "json_schema":
         inner = response_format.get("json_schema")
-        schema = inner.get("schema") if isinstance(inner, Mapping) else None
-        return schema if isinstance(schema, Mapping) else {}
+        schema = inner.get("schema") if isinstance(inner, dict) else None
+        return schema if isinstance(schema, dict) else {}
     return {} if response_format.get("type") == "json_object" else None
 
 

@@ -66,6 +66,7 @@ class Link:
     started: float
     messages: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
     broken: str = ""
+    push: Callable[[bytes], bool] | None = None
 
     def reset(self) -> None:
         self.broken = "reset"
@@ -122,10 +123,12 @@ async def ask(
     pieces: int = 1,
     breakable: bool = True,
     slow: Callable[[], Any] | None = None,
+    takes: Callable[[bytes], bool] | None = None,
 ) -> Link:
     """Send one request and gather what comes of it; the caller may leave after a while.
 
-    ``slow`` is awaited in each send: a transport that is full.
+    ``slow`` is awaited in each send: a transport that is full. ``takes`` says of each piece that is pushed whether the
+    connection takes it; without it nothing can be pushed.
     """
     loop = asyncio.get_running_loop()
     raw = body if isinstance(body, bytes) else orjson.dumps(body)
@@ -154,6 +157,14 @@ async def ask(
         if message["type"] == "http.response.body" and not message.get("more_body"):
             leave()  # after a whole answer a server says the same as after a departure
 
+    def push(data: bytes) -> bool:
+        assert takes is not None
+        if taken := takes(data):
+            link.messages.append((loop.time(), {"type": "http.response.body", "body": data, "more_body": True}))
+        return taken
+
+    if takes is not None:
+        link.push = push
     scope = {"type": "http", "method": method, "path": path, "headers": list(headers), "query_string": b""}
     if breakable:
         scope["extensions"] = {"harness.connection": link}

@@ -160,6 +160,56 @@ def test_a_whole_answer_is_one_write() -> None:
     assert len(told(JoiningProtocol, ANSWERS["chunked"], POST).writes) == 3
 
 
+def test_a_piece_that_is_pushed_is_a_message_of_its_own() -> None:
+    async def serve() -> tuple[list[bool], Transport]:
+        pushed: list[bool] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            push = protocol.push  # type: ignore[attr-defined]
+            await receive()
+            pushed.append(push(b"a"))  # there is no head yet
+            await send(start())
+            pushed.append(push(b"a"))  # it is to go out with the first piece
+            await send(body(b"a", more=True))
+            pushed.extend([push(b"b" * 20), push(b"")])
+            protocol.pause_writing()
+            pushed.append(push(b"c"))
+            protocol.resume_writing()
+            await send(body(b"d"))
+            pushed.append(push(b"e"))
+
+        protocol, transport = made(JoiningProtocol, app)
+        protocol.data_received(POST)
+        await answered(protocol)
+        protocol.connection_lost(None)
+        return pushed, transport
+
+    pushed, transport = asyncio.run(serve())
+    assert pushed == [False, False, True, False, False, False]
+    whole = told(HttpToolsProtocol, [start(), body(b"a", more=True), body(b"b" * 20, more=True), body(b"d")], POST)
+    assert b"".join(transport.writes) == b"".join(whole.writes)
+    assert transport.writes[1:] == [b"14\r\n" + b"b" * 20 + b"\r\n", b"1\r\nd\r\n0\r\n\r\n"]
+
+
+def test_nothing_is_pushed_into_a_body_with_a_length() -> None:
+    async def serve() -> bool:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send(start(LENGTH))
+            await send(body(b"{", more=True))
+            pushed.append(protocol.push(b"}"))  # type: ignore[attr-defined]
+            await send(body(b"}"))
+
+        pushed: list[bool] = []
+        protocol, _ = made(JoiningProtocol, app)
+        protocol.data_received(POST)
+        await answered(protocol)
+        protocol.connection_lost(None)
+        return pushed[0]
+
+    assert not asyncio.run(serve())
+
+
 @pytest.mark.parametrize("kind", [HttpToolsProtocol, JoiningProtocol])
 def test_a_connection_is_closed_when_it_was_idle_for_long_enough(kind: type[HttpToolsProtocol]) -> None:
     async def main() -> None:

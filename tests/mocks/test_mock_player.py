@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -114,6 +115,44 @@ def test_a_departure_is_noticed_behind_a_transport_that_was_full() -> None:
     assert endings == ["left"]
     assert len(tape.sent) == 2
     assert tape.left_s == link.started + 2.5
+
+
+PACED: list[Part] = [
+    *[Pause(0.5), START, Chunk(b"a"), Chunk(b"b"), Pause(0.25), Chunk(b"c"), Pause(0.25), Pause(0.0), Chunk(b"d")],
+    *[Chunk(b"e"), Pause(1.0), Pause(1.0), Chunk(b"f"), Chunk(b"g")],
+]
+
+
+@pytest.mark.parametrize("parts", [PACED, [*PACED, Pause(0.5)], [*PACED, Cut()], [*PACED, Pause(math.inf)]])
+@pytest.mark.parametrize("refused", [b"", b"b", b"c", b"e", b"bcdefg"])
+@pytest.mark.parametrize("leave_after", [0.9, 1.7, 100.0])
+def test_what_is_pushed_is_sent_as_messages_are(parts: list[Part], refused: bytes, leave_after: float) -> None:
+    plain, tape, endings = played(parts, leave_after=leave_after)
+    link, pushed, ended = played(parts, leave_after=leave_after, takes=lambda data: data not in refused)
+    assert (kinds(link), link.times, link.broken) == (kinds(plain), plain.times, plain.broken)
+    assert (pushed, ended) == (tape, endings)
+
+
+def test_a_task_sleeps_through_a_paced_stream() -> None:
+    woken = 0
+
+    def takes(data: bytes) -> bool:
+        nonlocal woken
+        with suppress(RuntimeError):
+            woken += asyncio.current_task() is not None
+        return True
+
+    link, _, _ = played([START, *[Chunk(b"a"), Pause(0.1)] * 10, Chunk(b"b")], takes=takes)
+    assert (kinds(link), woken) == (["start 200", *["a+"] * 10, "b"], 0)
+
+
+def test_what_fails_in_making_a_paced_stream_is_raised() -> None:
+    def parts() -> Iterator[Part]:
+        yield from [START, Chunk(b"a"), Pause(0.1), Chunk(b"b"), Pause(0.1)]
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        played(parts(), takes=lambda _: True)  # type: ignore[arg-type]  # an iterable will do
 
 
 def test_what_is_sent_at_once_needs_no_watcher() -> None:

@@ -31,11 +31,10 @@ class UpstreamRequests:
         self._dropped_prefixes = tuple(name[:-1].encode() for name in dropped if name.endswith("*"))
         seeds = deployment.upstreams
         self._urls = {
-            (role, surface.name): _url(getattr(seed, surface.dialect) + surface.upstream_path)
+            (role, surface.name): getattr(seed, surface.dialect) + surface.upstream_path
             for role, seed in seeds.items()
             for surface in surfaces.values()
         }
-        self._hosts = {where: (b"host", url.netloc) for where, url in self._urls.items()}
         self._credentials = {
             (role, dialect): (name, scheme + seed.credential.encode())
             for role, seed in seeds.items()
@@ -54,12 +53,12 @@ class UpstreamRequests:
         """Return the request of ``call`` to ``target``. KeyError for a role that the deployment does not have."""
         url, body = self.url(call, target), self.body(call, target)
         headers = self.headers(call, target)
-        headers += (self._hosts[target.role, call.surface.name], (b"content-length", b"%d" % len(body)))
+        headers += (_host(self._urls[target.role, call.surface.name]), (b"content-length", b"%d" % len(body)))
         return _Request(url, headers, body, {"timeout": self._timeouts})
 
     def url(self, call: Call, target: ChainTarget) -> httpx.URL:
         """Return where the call goes. Of the client's query only the Anthropic clients' ``beta=true`` goes with it."""
-        url = self._urls[target.role, call.surface.name]
+        url = _url(self._urls[target.role, call.surface.name])
         if call.client.query == _BETA_QUERY and call.surface.dialect == "anthropic":
             return url.copy_with(query=_BETA_QUERY)
         return url
@@ -107,6 +106,11 @@ def _url(text: str) -> httpx.URL:
 
 
 @lru_cache(maxsize=1024)
+def _host(url: str) -> tuple[bytes, bytes]:
+    return (b"host", _url(url).netloc)
+
+
+@lru_cache(maxsize=1024)
 def _media_type(content_type: bytes) -> str:
     return content_type.partition(b";")[0].strip().lower().decode("latin-1")
 
@@ -120,7 +124,7 @@ class _Headers(httpx.Headers):
 
 
 class _Request(httpx.Request):
-    """A POST whose every part is there: httpx would find nothing to work out, at the cost of several stages here."""
+    """A POST with all its parts given: httpx would find nothing to add, and take longer than all that builds them."""
 
     def __init__(self, url: httpx.URL, headers: Headers, body: bytes, extensions: dict[str, Any]) -> None:
         self.method = "POST"

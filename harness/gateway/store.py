@@ -83,12 +83,14 @@ class Commit:
 
 
 def _pass_on(waiter: asyncio.Future[None], ended: asyncio.Future[None]) -> None:
-    """Let ``waiter`` end as ``ended`` did, unless it was cancelled itself."""
-    if waiter.done():
-        return
+    """Let ``waiter`` end as ``ended`` did, unless it was cancelled itself: then nobody is to miss an error."""
     if ended.cancelled():
         waiter.cancel()
-    elif (error := ended.exception()) is not None:
+        return
+    error = ended.exception()
+    if waiter.done():
+        return
+    if error is not None:
         waiter.set_exception(error)
     else:
         waiter.set_result(None)

@@ -312,3 +312,27 @@ def test_the_usage_log_keeps_rows_across_a_restart() -> None:
             assert [row["call"] for row in told(known.rows(upto=2))] == ["c1", "c2"]
 
     run(main())
+
+
+def test_the_error_of_a_commit_that_nobody_waits_for_any_more_is_not_missed() -> None:
+    missed: list[dict[str, Any]] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: missed.append(context))
+        future = asyncio.get_running_loop().create_future()
+        waiting = asyncio.ensure_future(_awaited(Commit(future)))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert waiting.cancelled()
+        assert not future.cancelled()
+        future.set_exception(StoreError("the disk is full"))
+        await asyncio.sleep(0)
+        del future
+
+    asyncio.run(main())
+    assert not missed
+
+
+async def _awaited(commit: Commit) -> None:
+    await commit

@@ -203,6 +203,7 @@ class _Player:
             self._waiter = None
             if self._timer is not None:
                 self._timer.cancel()
+                self._timer = None  # it leads back here
         return self._tape.left_s is not None
 
     def _go_on(self) -> None:

@@ -37,6 +37,7 @@ from mock_upstreams.runs import Run, Runs
 Scope = Mapping[str, Any]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_UNASKED = Directives()
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127}")
 
 
@@ -118,7 +119,7 @@ def _understood(
     dialect: Dialect, role: str, raw: bytes, headers: Mapping[str, str], problem: Problem | None
 ) -> tuple[Exchange, Directives, Problem | None]:
     """Return the request as an exchange, what its marker asks for, and what is wrong with it if anything is."""
-    call, directives = "", Directives()
+    call, directives = "", _UNASKED
     body = json_object(raw)
     try:
         call, directives = find_marker(raw)

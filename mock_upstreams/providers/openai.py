@@ -125,8 +125,10 @@ def go_duration(seconds: float) -> str:
 
 def tool_names(tools: Any) -> tuple[str, ...]:
     """Return the names of the functions among ``tools``, nested (chat) or flat (responses)."""
+    if not isinstance(tools, list):
+        return ()
     found = []
-    for tool in tools if isinstance(tools, list) else ():
+    for tool in tools:
         if isinstance(tool, dict) and tool.get("type") == "function":
             name = (tool.get("function") or tool).get("name")
             if isinstance(name, str):

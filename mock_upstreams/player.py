@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, Protocol
 
+from mock_upstreams.aside import Aside
 from mock_upstreams.parts import Chunk, Part, Pause, Reset, Start
 
 Message = MutableMapping[str, Any]
@@ -66,14 +67,10 @@ async def play(
     otherwise each chunk is one message. Raises CannotBreak if a connection is to be broken that cannot be.
     """
     player = _Player(parts, receive, send, connection, tape)
-    ending: Ending | None = None
     try:
-        ending = await player.play()
+        return await player.play()
     finally:
-        # After a complete answer the server ends the watch by itself; a cancellation would leave garbage behind.
-        if ending != "whole":
-            player.close()
-    return ending
+        player.close()
 
 
 class _Player:
@@ -107,7 +104,7 @@ class _Player:
         self._loop = asyncio.get_running_loop()
         self._head: Start | None = None
         self._held: Chunk | None = None
-        self._watcher: asyncio.Task[None] | None = None
+        self._watcher: Aside | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -133,7 +130,8 @@ class _Player:
     def close(self) -> None:
         """Stop watching."""
         if self._watcher is not None:
-            self._watcher.cancel()
+            self._watcher.close()
+            self._watcher = None  # it leads back here
 
     async def _send_head(self) -> None:
         head, tape = self._head, self._tape
@@ -164,6 +162,7 @@ class _Player:
         return tape.left_s is not None
 
     async def _finish(self) -> Ending:
+        self.close()  # a departure changes nothing any more
         if self._held is not None:
             # A chunk that the caller left behind in the very last send was handed over all the same.
             await self._flush(last=True)
@@ -245,9 +244,9 @@ class _Player:
         return True
 
     def _watch(self) -> None:
-        """See to it that a departure is noticed from here on; one task an exchange, and none for replies at once."""
+        """See to it that a departure is noticed from here on; once an exchange, and not for replies at once."""
         if self._watcher is None:
-            self._watcher = self._loop.create_task(self._listen())
+            self._watcher = Aside(self._loop, self._listen())
 
     async def _listen(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

@@ -97,31 +97,32 @@ class Journal:
         """Open an attempt."""
         self._count += 1
         attempt = Attempt(self._count, start_s, exchange)
-        self._open[attempt.number] = attempt
+        self._open[self._count] = attempt
         return attempt
 
     def struck(self, attempt: Attempt, injection: str, fault: str, at_s: float) -> None:
         """Note that an injection struck ``attempt``."""
         exchange = attempt.exchange
-        self._add(
-            {
-                "span": "fault",
-                "injection": injection,
-                "fault": fault,
-                "upstream": exchange.upstream,
-                "attempt": attempt_id(exchange),
-                "call": exchange.call,
-                "at": self.us(at_s),
-            }
-        )
+        span = {
+            "span": "fault",
+            "injection": injection,
+            "fault": fault,
+            "upstream": exchange.upstream,
+            "attempt": attempt_id(exchange),
+            "call": exchange.call,
+            "at": self.us(at_s),
+        }
+        self._ended.add(_line(span))
 
     def end(self, attempt: Attempt, ending: Ending, end_s: float) -> None:
         """Close ``attempt``."""
         self._open.pop(attempt.number, None)
-        whole = "served" if attempt.lawful else "fault"
-        ended = {"whole": whole, "broken": "fault", "left": "left"}[ending]
-        gone_s = attempt.tape.left_s
-        self._add(self._span(attempt, ended, end_s if gone_s is None or ended != "left" else gone_s))
+        if ending == "left":
+            gone_s = attempt.tape.left_s
+            span = self._span(attempt, "left", end_s if gone_s is None else gone_s)
+        else:
+            span = self._span(attempt, "served" if ending == "whole" and attempt.lawful else "fault", end_s)
+        self._ended.add(_line(span))
 
     def lines(self, now_s: float, after: int = 0) -> Iterator[bytes]:
         """Return every span of this instant as a line of JSON; those under way as ``open`` until now.
@@ -130,9 +131,6 @@ class Journal:
         """
         under_way = [_line(self._span(attempt, "open", now_s)) for attempt in self._open.values()]
         return chain(self._ended.lines(after), under_way)
-
-    def _add(self, span: dict[str, Any]) -> None:
-        self._ended.add(_line(span))
 
     def _span(self, attempt: Attempt, ended: str, end_s: float) -> dict[str, Any]:
         exchange, tape = attempt.exchange, attempt.tape

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, Protocol
@@ -58,19 +58,15 @@ class Tape:
     """When the caller was certainly still there, if the connection can tell."""
 
 
-async def play(
+def play(
     parts: Iterable[Part], receive: Receive, send: Send, connection: Connection | None, tape: Tape
-) -> Ending:
+) -> Coroutine[Any, Any, Ending]:
     """Send ``parts`` until their end, a break, or the caller's departure; ``tape`` is told everything that was sent.
 
     The request's body must have been read. The head goes with the first chunk, the clean end with the last one, and
     otherwise each chunk is one message. Raises CannotBreak if a connection is to be broken that cannot be.
     """
-    player = _Player(parts, receive, send, connection, tape)
-    try:
-        return await player.play()
-    finally:
-        player.close()
+    return _Player(parts, receive, send, connection, tape).play()
 
 
 class _Player:
@@ -109,25 +105,28 @@ class _Player:
         self._timer: asyncio.TimerHandle | None = None
 
     async def play(self) -> Ending:
-        while (part := self._ahead or next(self._parts, None)) is not None:
-            self._ahead = None
-            if isinstance(part, Chunk):
-                if self._held is not None and not self._pushed() and await self._flush():
-                    return "left"
-                self._held = part
-            elif isinstance(part, Pause):
-                if await self._pause(part.seconds):
-                    return "left"
-            elif isinstance(part, Start):
-                self._head = part
-                if part.flush:
-                    await self._send_head()
-                    await self._send({"type": "http.response.body", "body": b"", "more_body": True})
-            else:
-                return await self._break(reset=isinstance(part, Reset))
-        return await self._finish()
+        try:
+            while (part := self._ahead or next(self._parts, None)) is not None:
+                self._ahead = None
+                if isinstance(part, Chunk):
+                    if self._held is not None and not self._pushed() and await self._flush():
+                        return "left"
+                    self._held = part
+                elif isinstance(part, Pause):
+                    if await self._pause(part.seconds):
+                        return "left"
+                elif isinstance(part, Start):
+                    self._head = part
+                    if part.flush:
+                        await self._send_head()
+                        await self._send({"type": "http.response.body", "body": b"", "more_body": True})
+                else:
+                    return await self._break(reset=isinstance(part, Reset))
+            return await self._finish()
+        finally:
+            self._close()
 
-    def close(self) -> None:
+    def _close(self) -> None:
         """Stop watching."""
         if self._watcher is not None:
             self._watcher.close()
@@ -139,8 +138,9 @@ class _Player:
         self._head = None
         tape.head_s = self._loop.time()
         tape.status = head.status
-        tape.content_type = next((value for name, value in head.headers if name == "content-type"), "")
-        headers = [(_encoded(name), value.encode("latin-1")) for name, value in head.headers]
+        names, values = zip(*head.headers, strict=True) if head.headers else ((), ())
+        tape.content_type = values[names.index("content-type")] if "content-type" in names else ""
+        headers = list(zip(_encoded(names), [value.encode("latin-1") for value in values], strict=True))
         await self._send({"type": "http.response.start", "status": head.status, "headers": headers})
 
     async def _flush(self, *, last: bool = False) -> bool:
@@ -162,7 +162,7 @@ class _Player:
         return tape.left_s is not None
 
     async def _finish(self) -> Ending:
-        self.close()  # a departure changes nothing any more
+        self._close()  # a departure changes nothing any more
         if self._held is not None:
             # A chunk that the caller left behind in the very last send was handed over all the same.
             await self._flush(last=True)
@@ -258,8 +258,9 @@ class _Player:
 
 
 @lru_cache(maxsize=1024)
-def _encoded(name: str) -> bytes:
-    return name.encode("latin-1")
+def _encoded(names: tuple[str, ...]) -> tuple[bytes, ...]:
+    """Return header names as they are sent; an answer has those of the one before."""
+    return tuple([name.encode("latin-1") for name in names])
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

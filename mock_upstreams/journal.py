@@ -38,9 +38,9 @@ class Attempt:
     number: int
     start_s: float
     exchange: Exchange
-    credential: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    request_sha: str = ""
+    credential: str
+    headers: Mapping[str, str]
+    request_sha: str
     faults: str = ""
     """Names of the faults that were applied, joined by ``+``."""
     lawful: bool = True
@@ -93,10 +93,10 @@ class Journal:
         """Return an instant of the loop's clock in microseconds since the run's zero."""
         return round((at_s - self._zero_s) * 1e6)
 
-    def arrive(self, start_s: float, exchange: Exchange) -> Attempt:
+    def arrive(self, start_s: float, exchange: Exchange, credential: str = "", request_sha: str = "") -> Attempt:
         """Open an attempt."""
         self._count += 1
-        attempt = Attempt(self._count, start_s, exchange)
+        attempt = Attempt(self._count, start_s, exchange, credential, exchange.headers, request_sha)
         self._open[self._count] = attempt
         return attempt
 

@@ -118,7 +118,7 @@ class _Player:
                 elif isinstance(part, Start):
                     self._head = part
                     if part.flush:
-                        await self._send_head()
+                        await self._send(self._begun())
                         await self._send({"type": "http.response.body", "body": b"", "more_body": True})
                 else:
                     return await self._break(reset=isinstance(part, Reset))
@@ -132,7 +132,8 @@ class _Player:
             self._watcher.close()
             self._watcher = None  # it leads back here
 
-    async def _send_head(self) -> None:
+    def _begun(self) -> Message:
+        """Return the message with the head, which is sent now."""
         head, tape = self._head, self._tape
         assert head is not None
         self._head = None
@@ -141,7 +142,7 @@ class _Player:
         names, values = zip(*head.headers, strict=True) if head.headers else ((), ())
         tape.content_type = values[names.index("content-type")] if "content-type" in names else ""
         headers = list(zip(_encoded(names), [value.encode("latin-1") for value in values], strict=True))
-        await self._send({"type": "http.response.start", "status": head.status, "headers": headers})
+        return {"type": "http.response.start", "status": head.status, "headers": headers}
 
     async def _flush(self, *, last: bool = False) -> bool:
         """Send the chunk that is held, and say whether the caller was found to have left meanwhile."""
@@ -150,7 +151,7 @@ class _Player:
         self._held = None
         began = loop.time()
         if self._head is not None:
-            await self._send_head()
+            await self._send(self._begun())
         if tape.first_chunk_s is None:
             tape.first_chunk_s = began
         tape.sent.append(chunk.data)
@@ -168,7 +169,7 @@ class _Player:
             await self._flush(last=True)
             return "whole"
         if self._head is not None:
-            await self._send_head()
+            await self._send(self._begun())
         if self._tape.status is not None:
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
         return "whole"
@@ -211,7 +212,7 @@ class _Player:
         if waiter is None or waiter.done():
             return
         try:
-            if self._push is not None and self._paced():
+            if self._push is not None and self._tape.sent and self._paced():
                 return
         except Exception as error:  # of what makes the parts
             waiter.set_exception(error)

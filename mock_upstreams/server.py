@@ -89,8 +89,7 @@ class Upstreams:
             raise
         exchange, directives, problem = _understood(dialect, role, raw, headers, problem)
         run.arrive(exchange)
-        attempt = run.journal.arrive(start_s, exchange)
-        attempt.headers, attempt.credential, attempt.request_sha = headers, credential, run.keep_body(raw)
+        attempt = run.journal.arrive(start_s, exchange, credential, run.keep_body(raw))
         problem = problem or _refusal(dialect, exchange, credential, run)
         reply = _reply(run, dialect, attempt, directives, raw, problem)
         extensions = scope.get("extensions")

@@ -57,12 +57,13 @@ class Schedule:
         self._injections = tuple(injections)
         self._seed = seed
         self._matches = [0] * len(self._injections)
-        self._healed = False
+        self._over = not self._injections
+        """None strikes any more, or there is none."""
         self._roles: dict[str, list[int]] = {}
 
     def heal(self) -> None:
         """End every injection."""
-        self._healed = True
+        self._over = True
 
     def strikes(self, exchange: Exchange, arrived_us: int) -> list[tuple[Injection, Random]]:
         """Return the injections that strike an attempt, in the order in which they were declared, with their draws.
@@ -70,7 +71,7 @@ class Schedule:
         Every match counts, whether it strikes or not: ``nth`` and ``first`` are of the injection's own matches.
         """
         struck: list[tuple[Injection, Random]] = []
-        if self._healed:
+        if self._over:
             return struck
         for index in self._of(exchange.upstream):
             injection = self._injections[index]

@@ -38,9 +38,9 @@ class Attempt:
     number: int
     start_s: float
     exchange: Exchange
-    credential: str = ""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    request_sha: str = ""
+    credential: str
+    headers: Mapping[str, str]
+    request_sha: str
     faults: str = ""
     """Names of the faults that were applied, joined by ``+``."""
     lawful: bool = True
@@ -93,35 +93,36 @@ class Journal:
         """Return an instant of the loop's clock in microseconds since the run's zero."""
         return round((at_s - self._zero_s) * 1e6)
 
-    def arrive(self, start_s: float, exchange: Exchange) -> Attempt:
+    def arrive(self, start_s: float, exchange: Exchange, credential: str = "", request_sha: str = "") -> Attempt:
         """Open an attempt."""
         self._count += 1
-        attempt = Attempt(self._count, start_s, exchange)
-        self._open[attempt.number] = attempt
+        attempt = Attempt(self._count, start_s, exchange, credential, exchange.headers, request_sha)
+        self._open[self._count] = attempt
         return attempt
 
     def struck(self, attempt: Attempt, injection: str, fault: str, at_s: float) -> None:
         """Note that an injection struck ``attempt``."""
         exchange = attempt.exchange
-        self._add(
-            {
-                "span": "fault",
-                "injection": injection,
-                "fault": fault,
-                "upstream": exchange.upstream,
-                "attempt": attempt_id(exchange),
-                "call": exchange.call,
-                "at": self.us(at_s),
-            }
-        )
+        span = {
+            "span": "fault",
+            "injection": injection,
+            "fault": fault,
+            "upstream": exchange.upstream,
+            "attempt": attempt_id(exchange),
+            "call": exchange.call,
+            "at": self.us(at_s),
+        }
+        self._ended.add(_line(span))
 
     def end(self, attempt: Attempt, ending: Ending, end_s: float) -> None:
         """Close ``attempt``."""
         self._open.pop(attempt.number, None)
-        whole = "served" if attempt.lawful else "fault"
-        ended = {"whole": whole, "broken": "fault", "left": "left"}[ending]
-        gone_s = attempt.tape.left_s
-        self._add(self._span(attempt, ended, end_s if gone_s is None or ended != "left" else gone_s))
+        if ending == "left":
+            gone_s = attempt.tape.left_s
+            span = self._span(attempt, "left", end_s if gone_s is None else gone_s)
+        else:
+            span = self._span(attempt, "served" if ending == "whole" and attempt.lawful else "fault", end_s)
+        self._ended.add(_line(span))
 
     def lines(self, now_s: float, after: int = 0) -> Iterator[bytes]:
         """Return every span of this instant as a line of JSON; those under way as ``open`` until now.
@@ -130,9 +131,6 @@ class Journal:
         """
         under_way = [_line(self._span(attempt, "open", now_s)) for attempt in self._open.values()]
         return chain(self._ended.lines(after), under_way)
-
-    def _add(self, span: dict[str, Any]) -> None:
-        self._ended.add(_line(span))
 
     def _span(self, attempt: Attempt, ended: str, end_s: float) -> dict[str, Any]:
         exchange, tape = attempt.exchange, attempt.tape

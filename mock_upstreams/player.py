@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, Protocol
 
+from mock_upstreams.aside import Aside
 from mock_upstreams.parts import Chunk, Part, Pause, Reset, Start
 
 Message = MutableMapping[str, Any]
@@ -57,23 +58,15 @@ class Tape:
     """When the caller was certainly still there, if the connection can tell."""
 
 
-async def play(
+def play(
     parts: Iterable[Part], receive: Receive, send: Send, connection: Connection | None, tape: Tape
-) -> Ending:
+) -> Coroutine[Any, Any, Ending]:
     """Send ``parts`` until their end, a break, or the caller's departure; ``tape`` is told everything that was sent.
 
     The request's body must have been read. The head goes with the first chunk, the clean end with the last one, and
     otherwise each chunk is one message. Raises CannotBreak if a connection is to be broken that cannot be.
     """
-    player = _Player(parts, receive, send, connection, tape)
-    ending: Ending | None = None
-    try:
-        ending = await player.play()
-    finally:
-        # After a complete answer the server ends the watch by itself; a cancellation would leave garbage behind.
-        if ending != "whole":
-            player.close()
-    return ending
+    return _Player(parts, receive, send, connection, tape).play()
 
 
 class _Player:
@@ -107,43 +100,49 @@ class _Player:
         self._loop = asyncio.get_running_loop()
         self._head: Start | None = None
         self._held: Chunk | None = None
-        self._watcher: asyncio.Task[None] | None = None
+        self._watcher: Aside | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     async def play(self) -> Ending:
-        while (part := self._ahead or next(self._parts, None)) is not None:
-            self._ahead = None
-            if isinstance(part, Chunk):
-                if self._held is not None and not self._pushed() and await self._flush():
-                    return "left"
-                self._held = part
-            elif isinstance(part, Pause):
-                if await self._pause(part.seconds):
-                    return "left"
-            elif isinstance(part, Start):
-                self._head = part
-                if part.flush:
-                    await self._send_head()
-                    await self._send({"type": "http.response.body", "body": b"", "more_body": True})
-            else:
-                return await self._break(reset=isinstance(part, Reset))
-        return await self._finish()
+        try:
+            while (part := self._ahead or next(self._parts, None)) is not None:
+                self._ahead = None
+                if isinstance(part, Chunk):
+                    if self._held is not None and not self._pushed() and await self._flush():
+                        return "left"
+                    self._held = part
+                elif isinstance(part, Pause):
+                    if await self._pause(part.seconds):
+                        return "left"
+                elif isinstance(part, Start):
+                    self._head = part
+                    if part.flush:
+                        await self._send(self._begun())
+                        await self._send({"type": "http.response.body", "body": b"", "more_body": True})
+                else:
+                    return await self._break(reset=isinstance(part, Reset))
+            return await self._finish()
+        finally:
+            self._close()
 
-    def close(self) -> None:
+    def _close(self) -> None:
         """Stop watching."""
         if self._watcher is not None:
-            self._watcher.cancel()
+            self._watcher.close()
+            self._watcher = None  # it leads back here
 
-    async def _send_head(self) -> None:
+    def _begun(self) -> Message:
+        """Return the message with the head, which is sent now."""
         head, tape = self._head, self._tape
         assert head is not None
         self._head = None
         tape.head_s = self._loop.time()
         tape.status = head.status
-        tape.content_type = next((value for name, value in head.headers if name == "content-type"), "")
-        headers = [(_encoded(name), value.encode("latin-1")) for name, value in head.headers]
-        await self._send({"type": "http.response.start", "status": head.status, "headers": headers})
+        names, values = zip(*head.headers, strict=True) if head.headers else ((), ())
+        tape.content_type = values[names.index("content-type")] if "content-type" in names else ""
+        headers = list(zip(_encoded(names), [value.encode("latin-1") for value in values], strict=True))
+        return {"type": "http.response.start", "status": head.status, "headers": headers}
 
     async def _flush(self, *, last: bool = False) -> bool:
         """Send the chunk that is held, and say whether the caller was found to have left meanwhile."""
@@ -152,7 +151,7 @@ class _Player:
         self._held = None
         began = loop.time()
         if self._head is not None:
-            await self._send_head()
+            await self._send(self._begun())
         if tape.first_chunk_s is None:
             tape.first_chunk_s = began
         tape.sent.append(chunk.data)
@@ -164,12 +163,13 @@ class _Player:
         return tape.left_s is not None
 
     async def _finish(self) -> Ending:
+        self._close()  # a departure changes nothing any more
         if self._held is not None:
             # A chunk that the caller left behind in the very last send was handed over all the same.
             await self._flush(last=True)
             return "whole"
         if self._head is not None:
-            await self._send_head()
+            await self._send(self._begun())
         if self._tape.status is not None:
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
         return "whole"
@@ -212,7 +212,7 @@ class _Player:
         if waiter is None or waiter.done():
             return
         try:
-            if self._push is not None and self._paced():
+            if self._push is not None and self._tape.sent and self._paced():
                 return
         except Exception as error:  # of what makes the parts
             waiter.set_exception(error)
@@ -245,9 +245,9 @@ class _Player:
         return True
 
     def _watch(self) -> None:
-        """See to it that a departure is noticed from here on; one task an exchange, and none for replies at once."""
+        """See to it that a departure is noticed from here on; once an exchange, and not for replies at once."""
         if self._watcher is None:
-            self._watcher = self._loop.create_task(self._listen())
+            self._watcher = Aside(self._loop, self._listen())
 
     async def _listen(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -259,8 +259,9 @@ class _Player:
 
 
 @lru_cache(maxsize=1024)
-def _encoded(name: str) -> bytes:
-    return name.encode("latin-1")
+def _encoded(names: tuple[str, ...]) -> tuple[bytes, ...]:
+    """Return header names as they are sent; an answer has those of the one before."""
+    return tuple([name.encode("latin-1") for name in names])
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -103,18 +104,18 @@ class Run:
         self.journal = Journal(settings.zero_s, None if started else UNSTARTED_KEEPS)
         self.schedule = Schedule(settings.injections, settings.seed)
         self.bodies: dict[str, bytes] = {}
-        self._upstreams: dict[str, _Upstream] = {}
+        self._upstreams: defaultdict[str, _Upstream] = defaultdict(_Upstream)
 
     def arrive(self, exchange: Exchange) -> None:
         """Count an attempt of its call at its upstream, and as under way there."""
-        upstream = self._upstream(exchange.upstream)
+        upstream = self._upstreams[exchange.upstream]
         exchange.ordinal = upstream.attempts.count(exchange.call)
         upstream.inflight += 1
         exchange.inflight = upstream.inflight
 
     def leave(self, exchange: Exchange) -> None:
         """Count an attempt as no longer under way."""
-        self._upstream(exchange.upstream).inflight -= 1
+        self._upstreams[exchange.upstream].inflight -= 1
 
     def unknown_model(self, dialect: Dialect, model: str) -> Problem | None:
         """Return the refusal of a model that this run's provider does not have, or None."""
@@ -133,7 +134,7 @@ class Run:
 
     def answer(self, dialect: Dialect, exchange: Exchange, directives: Directives, raw: bytes, now_s: float) -> Answer:
         """Return the lawful answer to ``exchange``."""
-        upstream = self._upstream(exchange.upstream)
+        upstream = self._upstreams[exchange.upstream]
         prompt = self._prompt(dialect, exchange, directives, raw, upstream)
         since_s = now_s - self.settings.zero_s
         window = int(since_s // QUOTA_WINDOW_S)
@@ -179,12 +180,6 @@ class Run:
         if prompt is None:
             return Tokens(prompt_tokens(len(raw)))
         return upstream.cache.tokens(len(raw), prompt.pieces, prompt.breaks, prompt.least_tokens)
-
-    def _upstream(self, role: str) -> _Upstream:
-        found = self._upstreams.get(role)
-        if found is None:
-            found = self._upstreams[role] = _Upstream()
-        return found
 
 
 class Runs:

@@ -89,11 +89,11 @@ class Upstreams:
             raise
         exchange, directives, problem = _understood(dialect, role, raw, headers, problem)
         run.arrive(exchange)
-        attempt = run.journal.arrive(start_s, exchange)
-        attempt.headers, attempt.credential, attempt.request_sha = headers, credential, run.keep_body(raw)
+        attempt = run.journal.arrive(start_s, exchange, credential, run.keep_body(raw))
         problem = problem or _refusal(dialect, exchange, credential, run)
         reply = _reply(run, dialect, attempt, directives, raw, problem)
-        connection = (scope.get("extensions") or {}).get("harness.connection")
+        extensions = scope.get("extensions")
+        connection = extensions.get("harness.connection") if extensions else None
         try:
             ending = await play(reply, receive, send, connection, attempt.tape)
         except CannotBreak as error:
@@ -129,17 +129,9 @@ def _understood(
         problem = problem or Problem(400, "We could not parse the JSON body of your request.")
         body = {}
     model = body.get("model")
-    exchange = Exchange(
-        provider=dialect.provider,
-        surface=dialect.surface,
-        upstream=role,
-        call=call,
-        ordinal=0,
-        model=model if isinstance(model, str) else "",
-        stream=body.get("stream") is True and dialect.surface != "count_tokens",
-        body=body,
-        headers=headers,
-    )
+    name = model if isinstance(model, str) else ""
+    stream = body.get("stream") is True and dialect.surface != "count_tokens"
+    exchange = Exchange(dialect.provider, dialect.surface, role, call, 0, name, stream, body, headers)
     return exchange, directives, problem
 
 

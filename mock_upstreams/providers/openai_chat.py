@@ -16,6 +16,10 @@ from mock_upstreams.providers.openai import OpenAI, chosen_tools, padding, sse
 _DONE = Chunk(b"data: [DONE]\n\n", "done")
 _FINGERPRINT = "fp_mock"
 
+_WISHING = frozenset({"response_format", "tools", "tool_choice", "parallel_tool_calls"})
+"""What a request asks for more than text by; most of them have none of it."""
+_PLAIN, _TOLD = Wish(), Wish(told=True)
+
 
 class Chat(OpenAI):
     """POST /v1/chat/completions. Reasoning is told as ``reasoning_content``, as compatible providers do."""
@@ -35,12 +39,15 @@ class Chat(OpenAI):
         return field_problem(body, "stream", bool, "a boolean") if body.get("stream") else None
 
     def wish(self, body: Mapping[str, Any]) -> Wish:
+        told = body["messages"][-1].get("role") in ("tool", "function")
+        if _WISHING.isdisjoint(body):
+            return _TOLD if told else _PLAIN
         names, forced = chosen_tools(body)
         return Wish(
             schema=_schema(body.get("response_format")),
             tools=names,
             forced=forced,
-            told=body["messages"][-1].get("role") in ("tool", "function"),
+            told=told,
             parallel=body.get("parallel_tool_calls") is not False,
         )
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, Protocol
 
-from mock_upstreams.aside import Aside
 from mock_upstreams.parts import Chunk, Part, Pause, Reset, Start
 
 Message = MutableMapping[str, Any]
@@ -21,6 +20,10 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Ending = Literal["whole", "broken", "left"]
 """whole: all was sent and the answer ended cleanly. broken: a part broke the connection. left: the caller went away."""
+
+
+FULL_S = 0.000_2
+"""What takes longer to send was not taken by the transport at once: that takes some 30 us."""
 
 
 class Connection(Protocol):
@@ -84,6 +87,7 @@ class _Player:
         "_timer",
         "_waiter",
         "_watcher",
+        "_whole",
     )
 
     def __init__(
@@ -100,9 +104,10 @@ class _Player:
         self._loop = asyncio.get_running_loop()
         self._head: Start | None = None
         self._held: Chunk | None = None
-        self._watcher: Aside | None = None
+        self._watcher: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._whole = False
 
     async def play(self) -> Ending:
         try:
@@ -124,13 +129,9 @@ class _Player:
                     return await self._break(reset=isinstance(part, Reset))
             return await self._finish()
         finally:
-            self._close()
-
-    def _close(self) -> None:
-        """Stop watching."""
-        if self._watcher is not None:
-            self._watcher.close()
-            self._watcher = None  # it leads back here
+            # After a complete answer the server ends the watch by itself; a cancellation would leave garbage behind.
+            if self._watcher is not None and not self._whole:
+                self._watcher.cancel()
 
     def _begun(self) -> Message:
         """Return the message with the head, which is sent now."""
@@ -156,22 +157,22 @@ class _Player:
             tape.first_chunk_s = began
         tape.sent.append(chunk.data)
         await self._send({"type": "http.response.body", "body": chunk.data, "more_body": not last})
-        if loop.time() > began:
+        if loop.time() - began > FULL_S:
             # The transport was full: whether the caller is still there shows only if one asks and lets the loop turn.
             self._watch()
             await asyncio.sleep(0)
         return tape.left_s is not None
 
     async def _finish(self) -> Ending:
-        self._close()  # a departure changes nothing any more
         if self._held is not None:
             # A chunk that the caller left behind in the very last send was handed over all the same.
             await self._flush(last=True)
-            return "whole"
-        if self._head is not None:
-            await self._send(self._begun())
-        if self._tape.status is not None:
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        else:
+            if self._head is not None:
+                await self._send(self._begun())
+            if self._tape.status is not None:
+                await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        self._whole = True
         return "whole"
 
     async def _break(self, *, reset: bool) -> Ending:
@@ -245,9 +246,9 @@ class _Player:
         return True
 
     def _watch(self) -> None:
-        """See to it that a departure is noticed from here on; once an exchange, and not for replies at once."""
+        """See to it that a departure is noticed from here on; one task an exchange, and none for replies at once."""
         if self._watcher is None:
-            self._watcher = Aside(self._loop, self._listen())
+            self._watcher = self._loop.create_task(self._listen())
 
     async def _listen(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

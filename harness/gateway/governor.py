@@ -168,7 +168,10 @@ class Governor:
     def _snapshot(self, account: str, model: Model, now_us: int) -> Snapshot:
         windows, slots = self._windows_of(account, model), self._slots_of(model)
         requests, tokens, images = windows.requests, windows.tokens, windows.images
-        rest = [log.requests.remaining(now_us) for log in self._windows[account].values() if log.requests.used(now_us)]
+        # The model's own window has the call in it by now: the rest is never empty.
+        rest = [
+            log.requests.limit - used for log in self._windows[account].values() if (used := log.requests.used(now_us))
+        ]
         return Snapshot(  # by position: at every call, names would cost as much again
             slots.limit,
             slots.remaining,
@@ -176,7 +179,7 @@ class Governor:
             requests.remaining(now_us),
             tokens.limit,
             tokens.remaining(now_us),
-            min(rest),
+            max(0, min(rest)),
             None if images is None else images.limit,
             None if images is None else images.remaining(now_us),
         )
@@ -188,7 +191,9 @@ class Governor:
         return slots
 
     def _windows_of(self, account: str, model: Model) -> Windows:
-        models = self._windows.setdefault(account, {})
+        models = self._windows.get(account)
+        if models is None:
+            models = self._windows[account] = {}
         windows = models.get(model.id)
         if windows is None:
             windows = models[model.id] = self._new_windows(self._contract.limits(model))

@@ -76,7 +76,7 @@ class Pipeline:
         """Find out whose call it is. Raises Refusal."""
         call.label_as(call.client.header(parts.contract.headers.client_request_id))
         offered = parts.reader.credentials(call.client, call.endpoint.credential_headers)
-        call.secrets = tuple(secret.encode("utf-8", "surrogateescape") for secret in offered if secret)
+        call.secrets = tuple([secret.encode("utf-8", "surrogateescape") for secret in offered if secret])
         call.identity = parts.keys.identify(offered)
 
     def understand(self, parts: Components, call: Call) -> None:

@@ -133,9 +133,10 @@ class Settler:
 
     def release(self, parts: Components, call: Call) -> None:
         """Let go of all that a call without a charge holds; a second time does nothing."""
-        if call.client.gone and call.hold is not None and call.hold.open:
-            call.flag(UNBILLED_DISCONNECT)
-        self.void(parts, call)
+        if call.hold is not None and call.hold.open:
+            if call.client.gone:
+                call.flag(UNBILLED_DISCONNECT)
+            self.void(parts, call)
         self.give_back(parts, call)
 
     def void(self, parts: Components, call: Call) -> None:

@@ -150,6 +150,8 @@ class MemoryStore:
 
     def __init__(self, commit_s: Callable[[int], float]) -> None:
         self._commit_s = commit_s
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The loop of the store's present life."""
         self._log = _Log()
         self._records: list[bytes] = []
         self._futures: list[asyncio.Future[None]] = []
@@ -177,7 +179,9 @@ class MemoryStore:
         if self._problem:
             raise StoreError(self._problem)
         line = _line_of(kind, record)  # as it is now, which is what a disk would get
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:  # each call appends several times, and to ask for the running loop costs a system call
+            loop = self._loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         if not self._crashed:
             self._records.append(line)
@@ -192,6 +196,7 @@ class MemoryStore:
         After a crash this is the first act of the gateway's next life: from then on the store takes records again.
         """
         self._crashed = False
+        self._loop = None
         return (named for page in self._log.pages(kinds, 0, self._log.count) for named in page)
 
     async def read(self, kind: str, after: int = 0, upto: int | None = None) -> Pages:

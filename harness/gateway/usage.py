@@ -76,8 +76,8 @@ def _nothing(value: Any) -> int:
 
 def _at(raw: Mapping[str, Any], path: str) -> Any:
     """Return what stands at a dotted path, None if nothing does (nor can: a provider may lack the figure)."""
-    if not path:
-        return None
+    if "." not in path:  # most of them
+        return raw.get(path) if path else None
     value: Any = raw
     for name in _names(path):
         if value is None:

@@ -58,7 +58,7 @@ class _Patience:
         self._task = task
         self._cancelling = task.cancelling()
         self._over = False
-        self._timer = loop.call_at(loop.time() + patience_s, self._end) if patience_s > 0 else loop.call_soon(self._end)
+        self._timer = loop.call_later(patience_s, self._end) if patience_s > 0 else loop.call_soon(self._end)
 
     def __enter__(self) -> None:
         pass
@@ -84,8 +84,21 @@ async def _perform(exchange: Exchange, request: httpx.Request, transport: httpx.
     assert isinstance(response.stream, httpx.AsyncByteStream)
     stream: object = response.stream
     chunks = aiter(response.stream)  # as it came: httpx's own decoding costs more than all the rest of a chunk
+    call, raw = exchange.call, exchange.raw
+    last, pause_s = call.abort_chunks, call.read_pause_ms / 1e3
     try:
-        await _read(exchange, chunks)
+        if last == 0:
+            exchange.left = "aborted"
+            return
+        async for chunk in chunks:
+            if not chunk:
+                continue
+            exchange.chunk(chunk)
+            if len(raw) == last:
+                exchange.left = "aborted"
+                return
+            if pause_s:
+                await asyncio.sleep(pause_s)
     except _BROKEN as error:
         exchange.broke = f"{type(error).__name__} after {len(exchange.raw)} chunks"
     finally:
@@ -96,23 +109,6 @@ async def _perform(exchange: Exchange, request: httpx.Request, transport: httpx.
             await response.aclose()
         except _BROKEN:
             pass
-
-
-async def _read(exchange: Exchange, chunks: AsyncIterator[bytes]) -> None:
-    take, raw = exchange.chunk, exchange.raw
-    last, pause_s = exchange.call.abort_chunks, exchange.call.read_pause_ms / 1e3
-    if last == 0:
-        exchange.left = "aborted"
-        return
-    async for chunk in chunks:
-        if not chunk:
-            continue
-        take(chunk)
-        if len(raw) == last:
-            exchange.left = "aborted"
-            return
-        if pause_s:
-            await asyncio.sleep(pause_s)
 
 
 def _prepared(request: Request, base_url: str, upload_s: float) -> httpx.Request:

@@ -38,11 +38,13 @@ class Draft(Recording):
         self.stamped(line)
 
     def stamped(self, line: bytes) -> None:
-        self._add(line)
+        self._items.append(line)
+        if len(self._items) >= ITEMS_AT_ONCE:
+            self._write_out()
 
     def facts(self, exchange: Exchange, key: str, request: Request, at_us: int) -> None:
         """Add a call that has just ended, which holds no secret (``may_show_a_secret``)."""
-        self._add((exchange.call.id, key, len(request.body), at_us, exchange.facts()))
+        self._items.append((exchange.call.id, key, len(request.body), at_us, exchange.facts()))
 
     def end_chapter(self) -> Path:
         """Return the file of what was added since the last chapter; what is added next is the next one's."""
@@ -57,11 +59,6 @@ class Draft(Recording):
         """Drop what no chapter was made of."""
         self._file.close()
         self._path().unlink()
-
-    def _add(self, item: bytes | tuple[Any, ...]) -> None:
-        self._items.append(item)
-        if len(self._items) >= ITEMS_AT_ONCE:
-            self._write_out()
 
     def _path(self) -> Path:
         return self._folder / f"draft.{self._number}"

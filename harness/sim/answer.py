@@ -86,18 +86,6 @@ class Answer(httpx.AsyncByteStream):
         if reader is not None and not reader.done():
             reader.set_result(None)
 
-    async def wait_head(self) -> tuple[int, Headers]:
-        """Return status and headers. Raises httpx.ReadTimeout, ReadError or RemoteProtocolError."""
-        try:
-            while self.head is None:
-                if self.outcome is not None:
-                    raise self._broken()
-                await self._readable()
-        except BaseException:
-            self.leave()
-            raise
-        return self.head
-
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
@@ -107,9 +95,7 @@ class Answer(httpx.AsyncByteStream):
                 while not self._chunks:
                     if self.outcome is Signal.END or self._over is None:
                         raise StopAsyncIteration
-                    if self.outcome is not None:
-                        raise self._broken()
-                    await self._readable()
+                    await self.more()
             except BaseException:
                 self.leave()
                 raise
@@ -156,7 +142,13 @@ class Answer(httpx.AsyncByteStream):
         reader = self._reader = asyncio.Future(loop=self._loop)
         return reader
 
-    def _readable(self) -> asyncio.Future[None]:
+    def more(self) -> asyncio.Future[None]:
+        """Return what ends when something arrives, which may fail with httpx.ReadTimeout.
+
+        Raises httpx.ReadError or RemoteProtocolError if nothing will arrive.
+        """
+        if self.outcome is not None:
+            raise self._broken()
         if self._read_s is not None:
             self._read_due = self._loop.time() + self._read_s
             if self._watch is None:

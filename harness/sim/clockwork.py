@@ -44,9 +44,15 @@ class Clockwork(asyncio.BaseEventLoop):
         self._due_now = False
         self._cancelled_timers = 0
         self._serial = 0
-        self._killed = False
+        self._wary = False
+        """Whether the loop is closed or a process was killed: only then a callback must be looked at."""
         self._collections = 0
         self._collected_at = [-1] * COLLECTIONS_AT_ONE_INSTANT
+
+    def close(self) -> None:
+        """Close the loop: what is set from now on is refused."""
+        self._wary = True
+        super().close()
 
     def time(self) -> float:
         """Return the virtual time in seconds."""
@@ -59,7 +65,7 @@ class Clockwork(asyncio.BaseEventLoop):
         handle._args = args
         handle._context = context if context is not None else copy_context()
         handle._cancelled = False
-        if self._closed or self._killed:
+        if self._wary:
             self._check(handle)
         self._ready.append(handle)
         return handle
@@ -92,7 +98,7 @@ class Clockwork(asyncio.BaseEventLoop):
         timer._cancelled = False
         timer.when_us = when_us
         timer.owner = self
-        if self._closed or self._killed:
+        if self._wary:
             self._check(timer)
         if when_us == math.inf:
             return timer
@@ -124,7 +130,7 @@ class Clockwork(asyncio.BaseEventLoop):
 
     def drop_callbacks(self, process: Process) -> None:
         """Cancel the callbacks and timers of ``process``, those to come included."""
-        self._killed = True
+        self._wary = True
         for handle in (*self._ready, *(entry[2] for entry in self._timers)):
             if not handle.cancelled() and handle._context.get(current_process) is process:
                 handle.cancel()

@@ -111,6 +111,14 @@ class Cycle:
             self._disconnect()
         self._tell()
 
+    def arrive_whole(self, body: bytes) -> None:
+        """Take all that the client sends, in the very moment of ``start``: nothing of the application ran yet."""
+        if not self._disconnected:
+            self._body = body
+            self.untaken = len(body)
+        self._more_body = False
+        self._news = True
+
     def reset(self) -> None:
         """Send RST: the client reads what was sent before, then an error."""
         self._close(Signal.RESET)
@@ -187,7 +195,8 @@ class Cycle:
         if self._disconnected or self._complete:
             return {"type": "http.disconnect"}
         body, self._body = self._body, b""
-        self._take(len(body))
+        if body:
+            self._take(len(body))
         return {"type": "http.request", "body": body, "more_body": self._more_body}
 
     def _listener(self) -> asyncio.Future[None]:
@@ -270,7 +279,8 @@ class Cycle:
             raise RuntimeError("Response content shorter than Content-Length")
         self._complete = True
         self._tell()
-        self._take(len(self._body))
+        if self._body:
+            self._take(len(self._body))
         if self._chunked:
             self.carry(Signal.END)
 
@@ -285,6 +295,7 @@ class Cycle:
     def client_done(self, read_all: bool) -> None:
         """Note that the client needs no more, having read all of the answer or not."""
         self._client_done = True
-        self._connection.release(read_all and self._complete and self._keep_alive, self._loop.time())
+        connection = self._connection
+        connection.pool.release(connection, read_all and self._complete and self._keep_alive, self._loop.time())
         if self._served:
             self.host.forget(self)

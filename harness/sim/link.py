@@ -38,11 +38,6 @@ class Link:
     chop: bool = False
     chop_hold_s: float = 0.002
 
-    @property
-    def plain(self) -> bool:
-        """Say whether what is sent arrives at once and as it is."""
-        return not self.latency_s and not self.chop
-
     def wire(self, loop: asyncio.AbstractEventLoop, context: Context, key: str, arrive: Carry) -> Carry:
         """Return what to send into so that it arrives at ``arrive``; timers run in ``context``, draws have ``key``."""
         carry = arrive

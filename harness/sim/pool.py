@@ -18,19 +18,15 @@ SERVER_KEEP_ALIVE_S = 5.0
 class Connection:
     """A connection to a host, in use by one request at a time. ``open`` is false once its server closed it."""
 
-    __slots__ = ("_pool", "address", "expires_s", "host", "open", "port")
+    __slots__ = ("address", "expires_s", "host", "open", "pool", "port")
 
     def __init__(self, pool: Pool, address: str, host: Host, port: int) -> None:
-        self._pool = pool
+        self.pool = pool
         self.address = address
         self.host = host
         self.port = port
         self.expires_s = 0.0
         self.open = True
-
-    def release(self, reusable: bool, now_s: float) -> None:
-        """Give the connection back, to be used again or not."""
-        self._pool.release(self, reusable, now_s)
 
 
 class Pool:
@@ -38,16 +34,13 @@ class Pool:
 
     def __init__(self, limits: httpx.Limits) -> None:
         self._free = limits.max_connections
+        self.limited = self._free is not None
+        """Whether a slot must be taken before a connection is."""
         self._keep = limits.max_keepalive_connections
         expiry_s = limits.keepalive_expiry
         self._keep_s = SERVER_KEEP_ALIVE_S if expiry_s is None else min(expiry_s, SERVER_KEEP_ALIVE_S)
         self._idle: dict[str, list[Connection]] = {}
         self._waiters: deque[asyncio.Future[None]] = deque()
-
-    @property
-    def limited(self) -> bool:
-        """Say whether a slot must be taken before a connection is."""
-        return self._free is not None
 
     async def slot(self, request: httpx.Request, timeout_s: float | None) -> None:
         """Take a slot, first come, first served. Raises httpx.PoolTimeout."""

@@ -56,11 +56,13 @@ class SimTransport(httpx.AsyncBaseTransport):
         host = connection.host
         link = host.link
         network = self._network
-        answer = Answer(loop, request, timeouts.get("read"), link.buffer_bytes // 4)
+        buffer_bytes = link.buffer_bytes
+        plain = not link.latency_s and not link.chop
+        answer = Answer(loop, request, timeouts.get("read"), buffer_bytes // 4)
         keep_alive = (b"connection", b"close") not in headers
         cycle = Cycle(loop, connection, self._source, request.method, answer, keep_alive)
         carry: Carry = cycle.arrive
-        if not link.plain:
+        if not plain:
             key = f"{network.seed}/{self._source}>{host.name}/{network.number()}"
             carry = link.wire(loop, network.context, f"{key}/up", carry)
             cycle.carry = link.wire(loop, network.context, f"{key}/down", answer.arrive)
@@ -73,14 +75,22 @@ class SimTransport(httpx.AsyncBaseTransport):
             cycle.start(scope)
         stream = request.stream
         body: bytes | None = stream._stream if isinstance(stream, httpx.ByteStream) else None
-        if body is not None and len(body) <= link.buffer_bytes:
+        if body is None or len(body) > buffer_bytes:
+            await _upload(request, cycle, answer, carry, timeouts.get("write"))
+        elif plain:
+            cycle.arrive_whole(body)
+        else:
             if body:
                 cycle.untaken = len(body)
                 carry(body)
             carry(Signal.END)
-        else:
-            await _upload(request, cycle, answer, carry, timeouts.get("write"))
-        status, head = await answer.wait_head()
+        try:
+            while answer.head is None:
+                await answer.more()
+        except BaseException:
+            answer.leave()
+            raise
+        status, head = answer.head
         return WireResponse(status, head, answer, request)
 
     async def aclose(self) -> None:

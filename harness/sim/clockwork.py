@@ -184,12 +184,13 @@ class Clockwork(asyncio.BaseEventLoop):
                 self._cancelled_timers -= 1
             if not timers:
                 raise DeadlockError(self._say("deadlock", "nothing is ready, no timer is set"), self.pending_hosts())
-            if timers[0][0] > self._until_us:
+            due_us = timers[0][0]
+            if due_us > self._until_us:
                 said = self._say("overrun", f"not done at its limit of {self._until_us / 1e6} s")
                 raise OverrunError(said, self.pending_hosts())
-            if timers[0][0] > self.now_us:
-                self.now_us = timers[0][0]
-                self._now_s = self.now_us / 1_000_000
+            if due_us > self.now_us:
+                self.now_us = due_us
+                self._now_s = due_us / 1_000_000
         now_us = self.now_us
         while timers and timers[0][0] <= now_us:
             timer = heapq.heappop(timers)[2]

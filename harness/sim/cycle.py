@@ -28,30 +28,10 @@ class Cycle:
     """
 
     __slots__ = (
-        "_body",
-        "_buffer_bytes",
-        "_chunked",
-        "_client_done",
-        "_complete",
-        "_connection",
-        "_disconnected",
-        "_expected",
-        "_keep_alive",
-        "_listeners",
-        "_loop",
-        "_method",
-        "_more_body",
-        "_news",
-        "_served",
-        "_started",
-        "answer",
-        "carry",
-        "host",
-        "room",
-        "source",
-        "task",
-        "untaken",
-    )
+        "_body", "_buffer_bytes", "_chunked", "_client_done", "_complete", "_connection", "_disconnected",
+        "_expected", "_keep_alive", "_listeners", "_loop", "_method", "_more_body", "_news", "_served",
+        "_started", "answer", "carry", "host", "room", "source", "task", "untaken",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -137,10 +117,11 @@ class Cycle:
     def _tell(self) -> None:
         """Let ``receive`` know that there is news. An asyncio.Event would cost a call more than all the rest of it."""
         self._news = True
-        for listener in self._listeners:
-            if not listener.done():
-                listener.set_result(None)
-        self._listeners.clear()
+        if self._listeners:
+            for listener in self._listeners:
+                if not listener.done():
+                    listener.set_result(None)
+            self._listeners.clear()
 
     def _disconnect(self) -> None:
         self._disconnected = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 from harness.clients import build, drive
@@ -39,18 +39,17 @@ class Caller:
 
     async def call(self, call: Call) -> dict[str, Any]:
         """Make ``call`` now, record it, and return the fields of its span."""
-        made, key, request = self.make(call)
-        exchange = await made
+        exchange, key, request = await self.make(call)
         return self.record(exchange, key, request)
 
-    def make(self, call: Call) -> tuple[Coroutine[Any, Any, Exchange], str, Request]:
-        """Return what makes ``call`` when it is awaited and tells what came of it, the key's id, and the request."""
+    async def make(self, call: Call) -> tuple[Exchange, str, Request]:
+        """Make ``call`` now, and return what came of it, the key's id, and the request."""
         stage = self._stage
         key = call.key or self._keys[call.account]
         other = stage.secrets[call.other_key] if call.other_key else ""
         request = build(call, secret=stage.secrets[key], contract=stage.contract, other_secret=other)
-        made = drive(call, request, stage.transport, stage.base_url, self._now_us, limit_s=self._limit_s)
-        return made, key, request
+        exchange = await drive(call, request, stage.transport, stage.base_url, self._now_us, limit_s=self._limit_s)
+        return exchange, key, request
 
     def record(self, exchange: Exchange, key: str, request: Request) -> dict[str, Any]:
         """Record a call that has just ended, and return the fields of its span."""

@@ -38,13 +38,11 @@ class Draft(Recording):
         self.stamped(line)
 
     def stamped(self, line: bytes) -> None:
-        self._items.append(line)
-        if len(self._items) >= ITEMS_AT_ONCE:
-            self._write_out()
+        self._add(line)
 
     def facts(self, exchange: Exchange, key: str, request: Request, at_us: int) -> None:
         """Add a call that has just ended, which holds no secret (``may_show_a_secret``)."""
-        self._items.append((exchange.call.id, key, len(request.body), at_us, exchange.facts()))
+        self._add((exchange.call.id, key, len(request.body), at_us, exchange.facts()))
 
     def end_chapter(self) -> Path:
         """Return the file of what was added since the last chapter; what is added next is the next one's."""
@@ -59,6 +57,11 @@ class Draft(Recording):
         """Drop what no chapter was made of."""
         self._file.close()
         self._path().unlink()
+
+    def _add(self, item: bytes | tuple[Any, ...]) -> None:
+        self._items.append(item)
+        if len(self._items) >= ITEMS_AT_ONCE:
+            self._write_out()
 
     def _path(self) -> Path:
         return self._folder / f"draft.{self._number}"
@@ -81,9 +84,4 @@ def items_of(path: Path) -> Iterator[bytes | tuple[Any, ...]]:
 def may_show_a_secret(exchange: Exchange, credentials: tuple[str, ...]) -> bool:
     """Say whether a secret may stand in what a caller got, as it is."""
     seen = b"\n".join([*exchange.raw, *[value for _, value in exchange.headers]])
-    if may_hold_one(seen):
-        return True
-    for credential in credentials:  # noqa: SIM110 - a generator costs each call more than this
-        if credential.encode() in seen:
-            return True
-    return False
+    return may_hold_one(seen) or any(credential.encode() in seen for credential in credentials)

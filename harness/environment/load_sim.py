@@ -27,7 +27,6 @@ from harness.environment.stage import Stage
 from harness.environment.taps import Taps
 from harness.load.shape import Load
 from harness.scenario import Call
-from harness.sim import VirtualLoop
 from harness.target import Mutate
 
 Written = Callable[[Path, int], object]
@@ -119,14 +118,6 @@ class _Loading:
         """How many calls the chapter has."""
         self._begun = False
         """Whether the history's first line is made."""
-        self._calls: Iterator[Call] = iter(())
-        self._next: Call | None = None
-        self._next_us = 0
-        self._tag = ""
-        """The tag of the call that was taken last, of whose words ``_window`` is made."""
-        self._window: frozenset[str] = frozenset()
-        self._enters_window = False
-        self._timer: asyncio.TimerHandle | None = None
         self._sent = 0
         self._outcomes: Counter[str] = Counter()
         self._under_way: dict[str, asyncio.Task[None]] = {}
@@ -136,7 +127,7 @@ class _Loading:
 
     def now_us(self) -> int:
         """Return the time since the load's zero in whole microseconds."""
-        return self._loop.now_us - self._zero_us
+        return round((self._loop.time() - self._zero_s) * 1e6)
 
     def write(self) -> None:
         """Hand on what was planned and recorded since the last chapter; nothing if nothing ever was."""
@@ -148,10 +139,7 @@ class _Loading:
         """Send the load's calls at their instants, end chapters where there is rest, and read everybody's records."""
         assert stage.zero_s is not None
         assert stage.control is not None
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
-        self._stage, self._loop = stage, loop
-        self._zero_s, self._zero_us = stage.zero_s, round(stage.zero_s * 1e6)
+        self._stage, self._loop, self._zero_s = stage, asyncio.get_running_loop(), stage.zero_s
         self._taps = Taps(stage, self._draft, self.now_us)
         self._caller = Caller(stage, self._world, self._draft, self._taps.scanner, self.now_us, bodies=False)
         self._write_plan()
@@ -176,66 +164,24 @@ class _Loading:
         self._begun = True
 
     async def _send_all(self) -> None:
-        self._calls = iter(self._load.calls(self._stage.contract))
-        self._take_next()
-        while self._next is not None and not self._stop:
-            if self._enters_window and self._planned >= self._chapter_calls:
-                await self._end_chapter(self._next_us)
-            pause = self._loop.create_future()
-            if not self._wait(pause):
-                self._send_due(pause)
-            try:
-                await pause
-            finally:
-                if self._timer is not None:
-                    self._timer.cancel()
-
-    def _take_next(self) -> None:
-        """Take the next call, and note whether it is of another window of the load than those before it."""
-        call = self._next = next(self._calls, None)
-        self._enters_window = False
-        if call is None:
-            return
-        assert call.at_ms is not None
-        self._next_us = round(call.at_ms * 1e3)
-        if call.tag != self._tag:
-            self._tag = call.tag
+        window: frozenset[str] | None = None
+        create_task, under_way = self._loop.create_task, self._under_way
+        for call in self._load.calls(self._stage.contract):
+            assert call.at_ms is not None
+            at_us = round(call.at_ms * 1e3)
             ours = self._windows.intersection(call.tag.split())
-            self._enters_window = bool(self._window and ours) and ours != self._window
-            self._window = ours or self._window
-
-    def _wait(self, pause: asyncio.Future[None]) -> bool:
-        """Let the next call be sent when it is due; return false if it is now."""
-        delay_s = self._zero_s + self._next_us / 1e6 - self._loop.time()
-        if delay_s > 0:
-            self._timer = self._loop.call_later(delay_s, self._send_due, pause)
-        return delay_s > 0
-
-    def _send_due(self, pause: asyncio.Future[None]) -> None:
-        """Send what is due and wait for what is not; ``pause`` where a window begins, all is sent, or it is to stop.
-
-        A timer calls this: a task that slept until each call would take several callbacks more for each.
-        """
-        try:
-            while not self._stop:
-                assert self._next is not None
-                self._send(self._next)
-                self._take_next()
-                if self._next is None or self._enters_window:
-                    break
-                if self._wait(pause):
-                    return
-            pause.set_result(None)
-        except Exception as error:  # it is raised where the sending is waited for
-            pause.set_exception(error)
-
-    def _send(self, call: Call) -> None:
-        self._planned += 1
-        self._sent += 1
-        self._under_way[call.id] = self._loop.create_task(self._call(call), name=call.id)
-        self._stage.running.alive()
-        if self._sent % WATCHED_CALLS == 0:
-            self._tell()
+            if window and ours and ours != window and self._planned >= self._chapter_calls:
+                await self._end_chapter(at_us)
+            window = ours or window
+            await self._until(at_us)
+            if self._stop:
+                return
+            self._planned += 1
+            self._sent += 1
+            under_way[call.id] = create_task(self._call(call), name=call.id)
+            self._stage.running.alive()
+            if self._sent % WATCHED_CALLS == 0:
+                self._tell()
 
     async def _end_chapter(self, before_us: int) -> None:
         """End the chapter if all is at rest when the next call is about to be sent; else it goes on."""
@@ -256,8 +202,7 @@ class _Loading:
             await asyncio.sleep(delay)
 
     async def _call(self, call: Call) -> None:
-        made, key, request = self._caller.make(call)
-        exchange = await made
+        exchange, key, request = await self._caller.make(call)
         now_us = self.now_us()
         if may_show_a_secret(exchange, request.credentials):
             self._caller.record(exchange, key, request)

@@ -84,8 +84,7 @@ class Taps:
                 self._recording.stamped(line)
                 if bodies and line.startswith(ATTEMPT):
                     wanted.add(orjson.loads(line)["request_sha"])
-                if may_hold_one(line):
-                    self._scan_line("upstream", line)
+                self._scan_line("upstream", line)
         for sha in sorted(wanted - {""} - set(self._recording.bodies)):
             body = await self._stage.control.body(sha)
             self.scan("upstream", "", body)
@@ -104,10 +103,10 @@ class Taps:
                     span["at"] += shift_us
                     line = orjson.dumps(span, option=orjson.OPT_APPEND_NEWLINE)
                 self._recording.stamped(line)
-                if may_hold_one(line):
-                    self._scan_line("books", line)
+                self._scan_line("books", line)
                 if watch_holds:
                     self._held += (_HOLD in line) - any(kind in line for kind in _RELEASES)
 
     def _scan_line(self, where: str, line: bytes) -> None:
-        self.scan(where, orjson.loads(line)["call"], line)
+        if may_hold_one(line):
+            self.scan(where, orjson.loads(line)["call"], line)

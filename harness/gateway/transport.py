@@ -1,104 +1,150 @@
-"""The transport to the upstreams on real sockets: httpx-aiohttp, with its errors put right; it retries nothing.
+"""The transport to the upstreams on real sockets: HTTP/1.1 over asyncio, one pool for all; it retries nothing.
 
-httpx-aiohttp 0.2 turns refused, TLS-failed and reset connections into ConnectTimeout, and lets some of aiohttp's own
-errors through. Here each becomes the httpx error of its cause, with the cause kept as ``__cause__``.
+No cookies are kept, no redirect is followed, no header is added: what one customer's call brings back never reaches
+another's. No proxy is looked for.
 """
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from collections import deque
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
 
-import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport
+from aiohappyeyeballs import start_connection
+
+from harness.gateway.connection import Connection, Incoming
 
 KEEP_ALIVE_S = 4.0
 """Idle connections are dropped before the upstream drops them (uvicorn: 5 s): no request goes out on a dead one."""
+HAPPY_EYEBALLS_S = 0.25
+"""How long one address of a name is tried before the next is tried beside it (RFC 8305)."""
+_PORTS = {"http": 80, "https": 443}
+Origin = tuple[str, str, int]
+"""Scheme, host and port."""
 
 
-class SocketTransport(AiohttpTransport):
-    """One pool for all upstreams, without a limit of its own: slots and rates bound what is in flight.
+class _Target(NamedTuple):
+    origin: Origin
+    path: bytes
 
-    No cookies are kept, no redirect is followed, no header is added: what one customer's call brings back never reaches
-    another's.
+
+class SocketTransport(httpx.AsyncBaseTransport):
+    """Connections to all upstreams, without a limit of its own: slots and rates bound what is in flight.
+
+    ``verify`` is httpx's: the context of TLS, or whether certificates are looked at.
     """
 
     def __init__(self, verify: ssl.SSLContext | str | bool = True) -> None:
-        super().__init__(verify=verify, client=self._session)
-
-    def _session(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S, ssl=self.ssl_context),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
-        )
+        self._verify = verify
+        self._idle: dict[Origin, deque[Connection]] = {}
+        self._closed = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send ``request`` and return its answer once its head is there. Raises httpx.TransportError."""
+        """Send ``request``, whose body is whole, and return its answer once its head is there.
+
+        Raises httpx.UnsupportedProtocol, LocalProtocolError, ConnectError, ConnectTimeout, WriteTimeout, ReadTimeout,
+        ReadError or RemoteProtocolError. The time limits are those of the request's extensions.
+        """
+        target = _target(request.url._uri_reference)
+        message = _message(request, target.path, await request.aread())
+        timeouts = request.extensions.get("timeout") or {}
+        connection = self._kept(target.origin)
+        if connection is None:
+            connection = await self._dial(target.origin, timeouts.get("connect"))
+        incoming = Incoming(asyncio.get_running_loop(), connection, timeouts.get("read"), self._free)
         try:
-            response = await super().handle_async_request(request)
-        except (httpx.TransportError, aiohttp.ClientError, OSError) as error:
-            raise righted(error) from _aiohttp_error(error)
-        assert isinstance(response.stream, httpx.AsyncByteStream)
-        response.stream = _Body(response.stream)
-        return response
-
-
-class _Body(httpx.AsyncByteStream):
-    """A body whose reading fails with the right error."""
-
-    def __init__(self, inner: httpx.AsyncByteStream) -> None:
-        self._inner = inner
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            async with aclosing(self._inner.__aiter__()) as chunks:  # type: ignore[type-var] # a generator, as it is written
-                async for chunk in chunks:
-                    yield chunk
-        except (httpx.TransportError, aiohttp.ClientError, OSError) as error:
-            raise righted(error) from _aiohttp_error(error)
+            connection.send(message, incoming)
+            if connection.stuffed:
+                await incoming.written(connection, timeouts.get("write"))
+            await incoming.head()
+        except BaseException:
+            await incoming.aclose()
+            raise
+        return httpx.Response(incoming.status, headers=incoming.headers, stream=incoming)
 
     async def aclose(self) -> None:
-        await self._inner.aclose()
+        """Close the idle connections; those in use are closed when their exchanges end."""
+        self._closed = True
+        for idle in self._idle.values():
+            for connection in idle:
+                connection.close()
+        self._idle.clear()
+
+    def _kept(self, origin: Origin) -> Connection | None:
+        """Take the connection to ``origin`` that was used last, if one is still good."""
+        idle = self._idle.get(origin)
+        if not idle:
+            return None
+        self._drop_old(idle)
+        while idle:
+            connection = idle.pop()
+            if connection.usable:
+                return connection
+        return None
+
+    def _free(self, connection: Connection) -> None:
+        """Keep ``connection``, if it can be used again."""
+        if self._closed or not connection.usable:
+            connection.close()
+            return
+        idle = self._idle.setdefault(connection.origin, deque())
+        connection.idle_since_s = asyncio.get_running_loop().time()
+        idle.append(connection)
+        self._drop_old(idle)
+
+    def _drop_old(self, idle: deque[Connection]) -> None:
+        oldest_s = asyncio.get_running_loop().time() - KEEP_ALIVE_S
+        while idle and idle[0].idle_since_s <= oldest_s:
+            idle.popleft().close()
+
+    async def _dial(self, origin: Origin, connect_s: float | None) -> Connection:
+        """Open a connection. Raises httpx.ConnectError, ConnectTimeout or UnsupportedProtocol."""
+        scheme, host, port = origin
+        if scheme not in _PORTS or not host:
+            raise httpx.UnsupportedProtocol(f"{scheme}://{host}: an upstream's address is http://HOST or https://HOST")
+        loop = asyncio.get_running_loop()
+        tls: dict[str, Any] = {"ssl": self._tls, "server_hostname": host} if scheme == "https" else {}
+        opened: socket.socket | None = None
+        try:
+            async with asyncio.timeout(connect_s):
+                addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                opened = await start_connection(addresses, happy_eyeballs_delay=HAPPY_EYEBALLS_S, loop=loop)
+                opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                _, connection = await loop.create_connection(lambda: Connection(origin), sock=opened, **tls)
+                opened = None
+        except TimeoutError as error:
+            raise httpx.ConnectTimeout(f"no connection to {host}:{port} within {connect_s} s") from error
+        except (OSError, RuntimeError) as error:  # uvloop raises RuntimeError for some
+            raise httpx.ConnectError(f"no connection to {host}:{port}: {error}") from error
+        finally:
+            if opened is not None:
+                opened.close()
+        return connection
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return httpx.create_ssl_context(self._verify)
 
 
-def righted(error: Exception) -> httpx.TransportError:
-    """Return the httpx error that says what happened, whatever httpx-aiohttp made of it."""
-    cause = _aiohttp_error(error)
-    message = str(cause)
-    match cause:
-        case aiohttp.ConnectionTimeoutError():
-            return httpx.ConnectTimeout(message)
-        case aiohttp.SocketTimeoutError():
-            return httpx.ReadTimeout(message)
-        case TimeoutError():
-            # aiohttp.ServerTimeoutError, and a bare one while the connection is made: both before the request is out.
-            return httpx.ConnectTimeout(message)
-        case aiohttp.ClientConnectorError() | aiohttp.ServerFingerprintMismatch():
-            return httpx.ConnectError(message)
-        case aiohttp.ClientPayloadError() | aiohttp.ServerDisconnectedError() | aiohttp.ClientResponseError():
-            # A body or a head that ended too early, or is no HTTP.
-            broken = _reset_in(cause)
-            return httpx.ReadError(message) if broken else httpx.RemoteProtocolError(message)
-        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-            return httpx.UnsupportedProtocol(message)
-        case httpx.TransportError():
-            return cause
-    return httpx.ReadError(message)
+@lru_cache(maxsize=1024)
+def _target(reference: Any) -> _Target:
+    """Return where a URL leads, given by what httpx holds in it: to look a URL itself up costs more than this."""
+    url = httpx.URL()
+    url._uri_reference = reference
+    host = url.raw_host.decode("ascii")
+    return _Target((url.scheme, host, url.port or _PORTS.get(url.scheme, 0)), url.raw_path)
 
 
-def _aiohttp_error(error: Exception) -> Exception:
-    """Return aiohttp's own error behind one of httpx-aiohttp's making, or the error itself."""
-    cause = error.__cause__
-    return cause if isinstance(error, httpx.TransportError) and isinstance(cause, Exception) else error
-
-
-def _reset_in(error: BaseException | None) -> bool:
-    """Say whether a reset is behind ``error``; of one in the body aiohttp keeps no more than its name in the text."""
-    while error is not None:
-        if isinstance(error, ConnectionResetError) or ConnectionResetError.__name__ in str(error):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def _message(request: httpx.Request, path: bytes, body: bytes) -> bytes:
+    """Return the request as it is sent. Raises httpx.LocalProtocolError for a header that would be more than one."""
+    lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), path)]
+    lines += [b"%b: %b" % (name, value) for name, _, value in request.headers._list]
+    head = b"\r\n".join(lines)
+    breaks = len(lines) - 1
+    if head.count(b"\n") != breaks or head.count(b"\r") != breaks or b"\0" in head:
+        raise httpx.LocalProtocolError("a header has a line break or a zero byte in it", request=request)
+    return b"".join((head, b"\r\n\r\n", body))

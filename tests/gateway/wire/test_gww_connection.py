@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 import ssl
 import subprocess
 from collections.abc import Awaitable, Callable
@@ -130,6 +131,74 @@ def test_what_is_no_address_is_told(url: str) -> None:
 
     with pytest.raises(httpx.UnsupportedProtocol):
         asyncio.run(main())
+
+
+@pytest.mark.parametrize("bad", [b"a\r\nx-more: 1", b"a\nb", b"a\rb", b"a\0b"])
+def test_a_header_that_would_be_two_is_not_sent(bad: bytes) -> None:
+    async def main() -> None:
+        transport = SocketTransport()
+        async with Upstream(saying(OK)) as upstream:
+            request = httpx.Request("POST", upstream.url, headers=[(b"x-one", bad)])
+            try:
+                await transport.handle_async_request(request)
+            finally:
+                await transport.aclose()
+                assert upstream.connections == 0
+
+    with pytest.raises(httpx.LocalProtocolError):
+        asyncio.run(main())
+
+
+def test_an_upload_that_nobody_takes_times_out() -> None:
+    async def serves(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(LONG)
+
+    async def main() -> None:
+        transport = SocketTransport()
+        async with Upstream(serves) as upstream:
+            try:
+                await transport.handle_async_request(asking(upstream.url, b"x" * (64 << 20), write=0.2))
+            finally:
+                await transport.aclose()
+
+    with pytest.raises(httpx.WriteTimeout):
+        asyncio.run(main())
+
+
+def test_the_next_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> list[bytes]:
+        transport = SocketTransport()
+        async with Upstream(saying(OK)) as upstream:
+            there = int(upstream.url.rstrip("/").rpartition(":")[2])
+            with socket.socket() as refusing:
+                refusing.bind(("127.0.0.1", 0))
+
+                async def addresses(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+                    assert (host, port) == ("provider.test", 80)
+                    tcp = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+                    return [(*tcp, refusing.getsockname()), (*tcp, ("127.0.0.1", there))]
+
+                monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", addresses)
+                try:
+                    return await asked(transport, "http://provider.test/")
+                finally:
+                    await transport.aclose()
+
+    assert asyncio.run(main()) == [b"ok"]
+
+
+def test_a_transport_that_is_closed_keeps_nothing() -> None:
+    async def main() -> None:
+        transport = SocketTransport()
+        async with Upstream(saying(OK, OK)) as upstream:
+            response = await transport.handle_async_request(asking(upstream.url))
+            await transport.aclose()
+            assert await response.aread() == b"ok"
+            await response.aclose()
+            assert await asked(transport, upstream.url) == [b"ok"]
+            assert upstream.connections == 2
+
+    asyncio.run(main())
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from markupsafe import Markup
 
+from harness.checkers.load_ceilings import OVER
 from reports.load_rows import Rows, read_rows
 from reports.text import line
 
@@ -44,6 +45,7 @@ def render_load(run: Path, folder: Path) -> Mapping[str, Any]:
     told = {
         **context["told"],
         "memory": _memory(verdict),
+        "windows": _windows(rows),
         "steps": per_step(rows),
     }
     (run / "load.json").write_bytes(orjson.dumps(told, option=orjson.OPT_INDENT_2))
@@ -114,12 +116,41 @@ def _context(rows: Rows, verdict: Mapping[str, Any]) -> dict[str, Any]:
         "told": told,
         "windows": [
             (
-                *(w["word"], w["account"], f"{w['requests']:,}", f"{w['tokens']:,}"),
-                *(f"{w['images']:,}" if w["images"] else "–", w["over"] or "–"),
+                *(one["word"], one["account"], f"{one['answered']:,} of {one['requests']:,}"),
+                f"{one['tokens_served']:,} of {one['tokens']:,}",
+                f"{one['images_served']:,} of {one['images']:,}" if one["images"] else "–",
+                "–" if one["span_s"] is None else f"{one['span_s']:.3f}",
+                f"{one['over']}: {', '.join(one['beyond']) or 'not sent'}" if one["over"] else "–",
             )
-            for w in rows.load["windows"]
+            for one in _windows(rows)
         ],
     }
+
+
+def _windows(rows: Rows) -> list[dict[str, Any]]:
+    """Return each window that was to be filled, and what became of its calls: what is proved of it, checkers say.
+
+    ``span_s`` is from the first call's send to the last one's; ``beyond`` how the calls beyond it ended.
+    """
+    words = rows.calls["tag"].str.split()
+    beyond = words.map(lambda has: OVER in has)
+    told = []
+    for window in rows.load["windows"]:
+        ours = rows.calls[words.map(lambda has, word=window["word"]: word in has)]
+        calls = ours[~beyond[ours.index]]
+        sent = ours["sent_us"].dropna()
+        told.append(
+            {
+                **window,
+                "answered": int((calls["outcome"] == "ok").sum()),
+                "refused": int((calls["outcome"] == "refused").sum()),
+                "tokens_served": int(calls["tokens"].fillna(0).sum()),
+                "images_served": int(calls["images"].fillna(0).sum()),
+                "span_s": round(int(sent.max() - sent.min()) / 1e6, 6) if len(sent) else None,
+                "beyond": ours[beyond[ours.index]]["outcome"].tolist(),
+            }
+        )
+    return told
 
 
 def _memory(verdict: Mapping[str, Any]) -> list[Mapping[str, Any]]:

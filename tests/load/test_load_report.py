@@ -154,3 +154,23 @@ def test_images_are_counted_as_the_upstream_served_them(tmp_path: Path) -> None:
     traffic.attempts[0] = replace(first, surface="images", reading=reading)
     rows = read_rows(recorded(tmp_path, traffic))
     assert rows.calls["images"].fillna(0).tolist() == [2] + [0] * 13
+
+
+def test_a_window_is_told_as_it_was_filled_beside_its_plan(tmp_path: Path) -> None:
+    windows = [
+        {"word": "w0", "account": "a", "requests": 3, "tokens": 120, "over": "requests", "images": 0},
+        {"word": "w1", "account": "b", "requests": 1, "tokens": 40, "over": "", "images": 2},
+    ]
+    traffic = Traffic(mode="local", options={"load": {**LOAD, "windows": windows}})
+    for number in range(2):
+        traffic.served(f"c{number}", 100.0 * number, 100.0 * number + 50, tokens=40, detail={"tag": "w0"})
+    traffic.refused("c2", 250, detail={"tag": "w0"})
+    traffic.refused("c3", 300, detail={"tag": "w0 over"})
+    told = render_load(tmp_path, recorded(tmp_path, traffic))
+    assert [(one["answered"], one["refused"], one["tokens_served"], one["span_s"]) for one in told["windows"]] == [
+        (2, 1, 80, 0.3),
+        (0, 0, 0, None),
+    ]
+    text = (tmp_path / "load.md").read_text("utf-8")
+    assert "| w0 | a | 2 of 3 | 80 of 120 | – | 0.300 | requests: refused |" in text
+    assert "| w1 | b | 0 of 1 | 0 of 40 | 0 of 2 | – | – |" in text

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness.gateway.connection import BARE_BYTES, UNREAD_BYTES, Connection, Incoming
 
@@ -234,5 +237,42 @@ def test_an_upload_ends_with_an_answer_or_with_the_connection(end: str) -> None:
         await waiting
         assert (incoming.status == 413) == (end == "answer")
         assert not connection.usable  # the rest of the request is still on its way
+
+    asyncio.run(main())
+
+
+@given(
+    body=st.binary(max_size=300),
+    sizes=st.lists(st.integers(1, 80), max_size=12),
+    cuts=st.lists(st.integers(0, 900), max_size=12),
+    chunked=st.booleans(),
+)
+def test_an_answer_is_the_same_however_its_bytes_were_cut(
+    body: bytes, sizes: list[int], cuts: list[int], *, chunked: bool
+) -> None:
+    message = HEAD + b"Content-Type: text/plain\r\n"
+    if chunked:
+        message += b"Transfer-Encoding: Chunked\r\n\r\n"
+        rest = body
+        for size in [*sizes, 300]:
+            piece, rest = rest[:size], rest[size:]
+            if piece:
+                message += b"%x;ext=1\r\n%b\r\n" % (len(piece), piece)
+        message += b"0\r\nx-trailer: t\r\n\r\n"
+    else:
+        message += b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+    places = [0, *sorted(min(cut, len(message)) for cut in cuts), len(message)]
+
+    async def main() -> None:
+        connection, incoming = asked(Wire())
+        for start, end in pairwise(places):
+            assert not incoming.whole or start == end == len(message)
+            if start < end:
+                connection.data_received(message[start:end])
+        assert incoming.whole
+        assert incoming.headers[0] == (b"content-type", b"text/plain")
+        assert await rest_of(incoming) == body
+        await incoming.aclose()
+        assert connection.usable
 
     asyncio.run(main())

@@ -28,6 +28,7 @@ from harness.environment.stage import Stage
 from harness.environment.taps import Taps
 from harness.load.shape import Load
 from harness.scenario import Call
+from harness.sim import VirtualLoop
 from harness.target import Mutate
 
 Written = Callable[[Path, int], object]
@@ -131,7 +132,7 @@ class _Loading:
 
     def now_us(self) -> int:
         """Return the time since the load's zero in whole microseconds."""
-        return round((self._loop.time() - self._zero_s) * 1e6)
+        return self._loop.now_us - self._zero_us
 
     def write(self) -> None:
         """Hand on what was planned and recorded since the last chapter; nothing if nothing ever was."""
@@ -143,7 +144,10 @@ class _Loading:
         """Send the load's calls at their instants, end chapters where there is rest, and read everybody's records."""
         assert stage.zero_s is not None
         assert stage.control is not None
-        self._stage, self._loop, self._zero_s = stage, asyncio.get_running_loop(), stage.zero_s
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        self._stage, self._loop = stage, loop
+        self._zero_s, self._zero_us = stage.zero_s, round(stage.zero_s * 1e6)
         self._taps = Taps(stage, self._draft, self.now_us)
         self._caller = Caller(stage, self._world, self._draft, self._taps.scanner, self.now_us, bodies=False)
         self._write_plan()

@@ -63,16 +63,16 @@ class Wiring:
     mutant: str = ""
 
 
-async def lines_of(stream: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
-    """Yield the lines of a body as it comes, their ends kept, so that no more than one of them is in memory."""
+async def pages_of(stream: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
+    """Yield a body as it comes in pages, each of whole lines: no more than one of them is in memory."""
     rest = b""
     async for piece in stream:
-        *whole, rest = (rest + piece).splitlines(keepends=True) or [b""]
-        if rest.endswith(b"\n"):
-            whole.append(rest)
-            rest = b""
-        for line in whole:
-            yield line
+        lines, end, begun = piece.rpartition(b"\n")
+        if end:
+            yield b"".join((rest, lines, end))
+            rest = begun
+        else:
+            rest += piece
     if rest:
         yield rest
 
@@ -135,8 +135,8 @@ class Process(Protocol):
 class Running:
     """A started gateway: reached by ``app`` (sim) or ``base_url`` (sockets).
 
-    ``books`` yields the ledger and usage spans behind a bookmark, a line each, ``at`` in microseconds since the
-    wiring's zero; None if the target shows none. ``alive`` raises TargetError once the gateway is gone.
+    ``books`` yields the ledger and usage spans behind a bookmark, a line each, some at once, ``at`` in microseconds
+    since the wiring's zero; None if the target shows none. ``alive`` raises TargetError once the gateway is gone.
     ``crash(after_appends, crashed)`` makes the store crash (at once, or inside a later append) and calls ``crashed``;
     what it returns calls a crash off that has not come. ``restart`` builds the gateway again on what was committed;
     ``fail_store(n)`` makes the store refuse the next ``n`` appends: all sim only.

@@ -10,13 +10,13 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
 from harness.clients import chat, images, messages, responses
 from harness.contract import Contract
-from harness.scenario import Call, Reply
+from harness.scenario import Auth, Call, Reply
 
 USER_AGENT = "llm-gateway-harness"
 ANTHROPIC_VERSION = "2023-06-01"
@@ -44,6 +44,7 @@ _BODIES: Mapping[str, tuple[Callable[[Call, str, Contract], dict[str, Any]], str
     "responses": (responses.body, "input"),
     "images": (images.body, "prompt"),
 }
+_FIRST_HEADERS = (("accept", "application/json"), ("accept-encoding", "identity"), ("user-agent", USER_AGENT))
 _KEY_PREFIX = "ck_"
 _CREDENTIAL_HEADERS = frozenset({"authorization", "x-api-key", "anthropic-api-key", "x-goog-api-key", "cookie"})
 
@@ -60,20 +61,66 @@ class Request:
     credentials: tuple[str, ...] = field(default=(), repr=False)
 
 
-def build(call: Call, *, secret: str, contract: Contract, other_secret: str = "") -> Request:
-    """Build the request of ``call`` with its key's ``secret``, and that of its ``other_key`` if it has one.
+class Requests:
+    """Builds requests under one contract. Most calls of a load differ in their ids alone: the rest is made once."""
 
-    ``call.fields`` replace the built ones; the value ``...`` leaves a field out. Raises ValueError for a surface or
-    tier without a path, for ``prompt_bytes`` that are too few, or that find no prompt to pad.
-    """
-    path, _, query = path_of(call).partition("?")
-    headers = _headers(call, secret, other_secret)
-    return Request(call.method, path, query, headers, _body(call, contract), _credentials(headers))
+    def __init__(self, contract: Contract) -> None:
+        self._contract = contract
+        self._around = lru_cache(maxsize=64)(self._body_around)
+
+    def build(self, call: Call, secret: str, other_secret: str = "") -> Request:
+        """Build the request of ``call`` with its key's ``secret``, and that of its ``other_key`` if it has one.
+
+        ``call.fields`` replace the built ones; the value ``...`` leaves a field out. Raises ValueError for a surface or
+        tier without a path, for ``prompt_bytes`` that are too few, or that find no prompt to pad.
+        """
+        path, _, query = path_of(call).partition("?")
+        headers, credentials = _headers(call, secret, other_secret)
+        return Request(call.method, path, query, headers, self._body(call), credentials)
+
+    def _body(self, call: Call) -> bytes:
+        if call.fields or call.body is not None or call.surface not in _BODIES:
+            return _body(call, self._contract)
+        name = _name(call)
+        try:
+            before, after = self._around(
+                call.surface, call.tier, call.model, call.stream, call.max_tokens, call.prompt, call.prompt_bytes,
+                call.reply, len(name),
+            )  # fmt: skip
+        except ValueError:
+            return _body(call, self._contract)  # which raises it for this very call
+        return b"".join((before, name.encode(), after))
+
+    def _body_around(
+        self,
+        surface: str,
+        tier: Literal["managed", "general"],
+        model: str,
+        stream: bool,
+        max_tokens: int | None,
+        prompt: str,
+        prompt_bytes: int,
+        reply: Reply,
+        length: int,
+    ) -> tuple[bytes, bytes]:
+        """Return what is before and behind the name in the marker of a call whose name has this ``length``."""
+        name = "c" * length
+        call = Call(
+            surface, model, id=name, tier=tier, stream=stream, max_tokens=max_tokens, prompt=prompt,
+            prompt_bytes=prompt_bytes, reply=reply,
+        )  # fmt: skip
+        before, opened, after = _body(call, self._contract).partition(b"[call:")
+        return before + opened, after.removeprefix(name.encode())
+
+
+def build(call: Call, *, secret: str, contract: Contract, other_secret: str = "") -> Request:
+    """Build a single request, as ``Requests`` does."""
+    return Requests(contract).build(call, secret, other_secret)
 
 
 def credentials_of(call: Call, secret: str, other_secret: str = "") -> tuple[str, ...]:
     """Return the secrets in the request of ``call``, as ``build`` makes it."""
-    return _credentials(_headers(call, secret, other_secret))
+    return _headers(call, secret, other_secret)[1]
 
 
 def path_of(call: Call) -> str:
@@ -90,10 +137,14 @@ def marker(call: Call) -> str:
     Cache reads and writes are told where they are asked for, or where ``input`` fixes what is counted; else the
     upstream's own prompt cache decides. Raises ValueError for an id that no marker can carry.
     """
+    return f"[call:{_name(call)}{_directives(call.reply)}]"
+
+
+def _name(call: Call) -> str:
     name = call.marks or call.id
     if not _ID.fullmatch(name):
         raise ValueError(f"call id {name!r}: an id is 1 to 128 letters, digits, '.', '_' and '-'")
-    return f"[call:{name}{_directives(call.reply)}]"
+    return name
 
 
 @lru_cache(maxsize=4096)
@@ -181,33 +232,38 @@ def _led(prompt: Any, lead: str) -> Any:
     return prompt
 
 
-def _headers(call: Call, secret: str, other_secret: str) -> list[tuple[str, str]]:
+def _headers(call: Call, secret: str, other_secret: str) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
+    """Return the headers of ``call``, and the secrets in them."""
     if call.secret is not None:
         secret = call.secret
     elif call.bare_key:
         secret = secret.removeprefix(_KEY_PREFIX)
-    headers = [
-        ("accept", "application/json"),
-        ("accept-encoding", "identity"),
-        ("user-agent", USER_AGENT),
-        ("x-client-request-id", call.id),
-    ]
-    if call.content_type and call.method not in ("GET", "HEAD"):
-        headers.append(("content-type", call.content_type))
-    if call.surface in ("messages", "count_tokens"):
+    content_type = "" if call.method in ("GET", "HEAD") else call.content_type
+    last, credentials = _last_headers(content_type, call.surface, call.auth, secret, other_secret)
+    headers = [*_FIRST_HEADERS, ("x-client-request-id", call.id), *last]
+    if call.headers:
+        given = {name.lower() for name in call.headers}
+        headers = [header for header in headers if header[0] not in given]
+        headers.extend(call.headers.items())
+        credentials = _credentials(headers)
+    return headers, credentials
+
+
+@lru_cache(maxsize=1024)
+def _last_headers(
+    content_type: str, surface: str, auth: Auth | tuple[Auth, ...], secret: str, other_secret: str
+) -> tuple[list[tuple[str, str]], tuple[str, ...]]:
+    headers = [("content-type", content_type)] if content_type else []
+    if surface in ("messages", "count_tokens"):
         headers.append(("anthropic-version", ANTHROPIC_VERSION))
-    forms = (call.auth,) if isinstance(call.auth, str) else call.auth
+    forms = (auth,) if isinstance(auth, str) else auth
     for n, form in enumerate(forms, 1):
         carried = other_secret if other_secret and n == len(forms) > 1 else secret
         if form == "bearer":
             headers.append(("authorization", f"Bearer {carried}"))
         elif form != "none":
             headers.append((form, carried))
-    if call.headers:
-        given = {name.lower() for name in call.headers}
-        headers = [header for header in headers if header[0] not in given]
-        headers.extend(call.headers.items())
-    return headers
+    return headers, _credentials(headers)
 
 
 def _credentials(headers: list[tuple[str, str]]) -> tuple[str, ...]:

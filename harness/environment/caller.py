@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from harness.clients import build, drive
+from harness.clients import Requests, drive
 from harness.clients.exchange import Exchange
 from harness.clients.request import Request
 from harness.contract import Contract
@@ -36,6 +36,7 @@ class Caller:
         self._bodies = bodies
         self._keys = {account.id: default_key(world, account.id) for account in world.accounts}
         self._limit_s = limit_s(stage.contract)
+        self._requests = Requests(stage.contract)
 
     async def call(self, call: Call) -> dict[str, Any]:
         """Make ``call`` now, record it, and return the fields of its span."""
@@ -47,7 +48,7 @@ class Caller:
         stage = self._stage
         key = call.key or self._keys[call.account]
         other = stage.secrets[call.other_key] if call.other_key else ""
-        request = build(call, secret=stage.secrets[key], contract=stage.contract, other_secret=other)
+        request = self._requests.build(call, stage.secrets[key], other)
         exchange = await drive(call, request, stage.transport, stage.base_url, self._now_us, limit_s=self._limit_s)
         return exchange, key, request
 

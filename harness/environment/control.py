@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import orjson
 
-from harness.target import TargetError, lines_of
+from harness.target import TargetError, pages_of
 
 CLOCK_TRIES = 9
 """How often the upstreams' clock is asked: the quickest answer tells most."""
@@ -60,16 +60,16 @@ class UpstreamControl:
         await self._ask("POST", f"{self._base}/heal", {})
 
     async def journal(self, after: int = 0) -> AsyncGenerator[bytes, None]:
-        """Yield the attempts and faults so far behind the first ``after`` that ended, a span's line each, as they come.
+        """Yield the attempts and faults so far behind the first ``after`` that ended, a line each, some at once.
 
         Raises TargetError.
         """
         response = await self._answer("GET", f"{self._base}/journal?after={after}", None)
         assert isinstance(response.stream, httpx.AsyncByteStream)
         try:
-            async with aclosing(lines_of(response.stream)) as lines:
-                async for line in lines:
-                    yield line
+            async with aclosing(pages_of(response.stream)) as pages:
+                async for page in pages:
+                    yield page
         except httpx.TransportError as error:
             raise self._gone(error) from error
         finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ _LENGTH_BYTES = 8
 class Draft(Recording):
     """Collects lines and facts in the order in which they come, one file for each chapter in ``folder``.
 
-    A file holds lists of items, each list behind its length: bytes are a line, a tuple is what ``facts`` was given.
+    A file holds lists of items, each list behind its length: bytes are lines, a tuple is what ``facts`` was given.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -39,6 +40,9 @@ class Draft(Recording):
 
     def stamped(self, line: bytes) -> None:
         self._add(line)
+
+    def page(self, lines: bytes) -> None:
+        self._add(lines)
 
     def facts(self, exchange: Exchange, key: str, request: Request, at_us: int) -> None:
         """Add a call that has just ended, which holds no secret (``may_show_a_secret``)."""
@@ -84,4 +88,11 @@ def items_of(path: Path) -> Iterator[bytes | tuple[Any, ...]]:
 def may_show_a_secret(exchange: Exchange, credentials: tuple[str, ...]) -> bool:
     """Say whether a secret may stand in what a caller got, as it is."""
     seen = b"\n".join([*exchange.raw, *[value for _, value in exchange.headers]])
-    return may_hold_one(seen) or any(credential.encode() in seen for credential in credentials)
+    return may_hold_one(seen) or any(map(seen.__contains__, _unlike_secrets(credentials)))
+
+
+@lru_cache(maxsize=1024)
+def _unlike_secrets(credentials: tuple[str, ...]) -> tuple[bytes, ...]:
+    """Return those credentials that are no customer's whole secret, which is found by what it begins with."""
+    given = [credential.encode() for credential in credentials]
+    return tuple([credential for credential in given if not may_hold_one(credential)])

@@ -52,7 +52,7 @@ class HistoryWriter:
             scanner = Scanner(self._secrets, recorder)
             for item in items:
                 if isinstance(item, bytes):
-                    recorder.stamped(item)
+                    recorder.page(item)
                 else:
                     self._record(item, calls, recorder, scanner)
             file.writelines(recorder.spans())

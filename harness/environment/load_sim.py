@@ -11,6 +11,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from types import FrameType
 
@@ -27,6 +28,7 @@ from harness.environment.stage import Stage
 from harness.environment.taps import Taps
 from harness.load.shape import Load
 from harness.scenario import Call
+from harness.sim import VirtualLoop
 from harness.target import Mutate
 
 Written = Callable[[Path, int], object]
@@ -35,6 +37,8 @@ CHAPTER_CALLS = 10_000
 """A chapter has at least so many calls, as far as there are: what a chapter is held in is some 20 kB a call."""
 REST_US = 250_000
 """How long nothing must have been under way before a chapter ends: by then every slot is back, whatever is judged."""
+TIMERS_AHEAD = 50
+"""For so many calls timers are set at once."""
 WATCHED_CALLS = 500
 """After so many calls it is told how far the load is."""
 
@@ -112,7 +116,8 @@ class _Loading:
         self._written = written
         self._stop = stop
         self._chapter_calls = chapter_calls
-        self._windows = frozenset(window.word for window in load.windows)
+        windows = frozenset(window.word for window in load.windows)
+        self._windows_of = lru_cache(maxsize=64)(lambda tag: windows.intersection(tag.split()))
         self._world = with_probe_account(load.world)
         self._planned = 0
         """How many calls the chapter has."""
@@ -127,7 +132,7 @@ class _Loading:
 
     def now_us(self) -> int:
         """Return the time since the load's zero in whole microseconds."""
-        return round((self._loop.time() - self._zero_s) * 1e6)
+        return self._loop.now_us - self._zero_us
 
     def write(self) -> None:
         """Hand on what was planned and recorded since the last chapter; nothing if nothing ever was."""
@@ -139,7 +144,10 @@ class _Loading:
         """Send the load's calls at their instants, end chapters where there is rest, and read everybody's records."""
         assert stage.zero_s is not None
         assert stage.control is not None
-        self._stage, self._loop, self._zero_s = stage, asyncio.get_running_loop(), stage.zero_s
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        self._stage, self._loop = stage, loop
+        self._zero_s, self._zero_us = stage.zero_s, round(stage.zero_s * 1e6)
         self._taps = Taps(stage, self._draft, self.now_us)
         self._caller = Caller(stage, self._world, self._draft, self._taps.scanner, self.now_us, bodies=False)
         self._write_plan()
@@ -164,28 +172,37 @@ class _Loading:
         self._begun = True
 
     async def _send_all(self) -> None:
+        """Set timers that send the calls, some ahead: a task that slept until each call would cost much more."""
         window: frozenset[str] | None = None
-        create_task, under_way = self._loop.create_task, self._under_way
-        for call in self._load.calls(self._stage.contract):
+        at_us = 0
+        for number, call in enumerate(self._load.calls(self._stage.contract), 1):
             assert call.at_ms is not None
             at_us = round(call.at_ms * 1e3)
-            ours = self._windows.intersection(call.tag.split())
-            if window and ours and ours != window and self._planned >= self._chapter_calls:
-                await self._end_chapter(at_us)
+            ours = self._windows_of(call.tag)
+            if window and ours and ours != window:
+                await self._until(at_us)  # those before it are sent
+                if self._planned >= self._chapter_calls:
+                    await self._end_chapter()
             window = ours or window
-            await self._until(at_us)
-            if self._stop:
-                return
-            self._planned += 1
-            self._sent += 1
-            under_way[call.id] = create_task(self._call(call), name=call.id)
-            self._stage.running.alive()
-            if self._sent % WATCHED_CALLS == 0:
-                self._tell()
+            self._loop.call_at(self._zero_s + at_us / 1e6, self._send, call)
+            if number % TIMERS_AHEAD == 0:
+                await self._until(at_us)
+                self._stage.running.alive()
+                if self._stop:
+                    return
+        await self._until(at_us)
 
-    async def _end_chapter(self, before_us: int) -> None:
-        """End the chapter if all is at rest when the next call is about to be sent; else it goes on."""
-        await self._until(before_us)
+    def _send(self, call: Call) -> None:
+        if self._stop:
+            return
+        self._planned += 1
+        self._sent += 1
+        self._under_way[call.id] = self._loop.create_task(self._call(call), name=call.id)
+        if self._sent % WATCHED_CALLS == 0:
+            self._tell()
+
+    async def _end_chapter(self) -> None:
+        """End the chapter if all is at rest now, when the next call is about to be sent; else it goes on."""
         if self._under_way or self.now_us() - self._last_us < REST_US or not await self._at_rest():
             return
         self._draft.note("chapter", self.now_us(), calls=self._planned)

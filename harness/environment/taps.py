@@ -15,7 +15,7 @@ from harness.target import Bookmark
 
 _OPEN = b'"open"'
 _HOLD, _RELEASES = b'"kind":"hold"', (b'"kind":"post"', b'"kind":"void"')
-"""Found in a line of the books without parsing it: a quote inside of a string is written with a backslash."""
+"""Found in the books without parsing it: a quote inside of a string is written with a backslash."""
 
 
 class Taps:
@@ -74,17 +74,20 @@ class Taps:
         wanted: set[str] = set()
         under_way = 0
         async with aclosing(self._stage.control.journal(self._ended)) as journal:
-            async for line in journal:
-                if _OPEN in line and orjson.loads(line).get("ended") == "open":
-                    under_way += 1
+            async for page in journal:
+                if _OPEN in page:
+                    lines = page.splitlines(keepends=True)
+                    over = [line for line in lines if _OPEN not in line or orjson.loads(line).get("ended") != "open"]
+                    under_way += len(lines) - len(over)
+                    self._ended += len(over)
                     if ended:
-                        continue
+                        page = b"".join(over)
                 else:
-                    self._ended += 1
-                self._recording.stamped(line)
-                if bodies and line.startswith(ATTEMPT):
-                    wanted.add(orjson.loads(line)["request_sha"])
-                self._scan_line("upstream", line)
+                    self._ended += page.count(b"\n")
+                self._page("upstream", page)
+                if bodies:
+                    attempts = (line for line in page.splitlines() if line.startswith(ATTEMPT))
+                    wanted.update(orjson.loads(line)["request_sha"] for line in attempts)
         for sha in sorted(wanted - {""} - set(self._recording.bodies)):
             body = await self._stage.control.body(sha)
             self.scan("upstream", "", body)
@@ -97,16 +100,25 @@ class Taps:
         assert stage.running.books is not None
         shift_us = round((stage.gateway_zero_s - zero_s) * 1e6)
         async with aclosing(stage.running.books(stage.transport, stage.base_url, self._bookmark)) as books:
-            async for line in books:
+            async for page in books:
                 if shift_us:
-                    span = orjson.loads(line)
-                    span["at"] += shift_us
-                    line = orjson.dumps(span, option=orjson.OPT_APPEND_NEWLINE)
-                self._recording.stamped(line)
-                self._scan_line("books", line)
+                    page = b"".join([_moved(line, shift_us) for line in page.splitlines()])
+                self._page("books", page)
                 if watch_holds:
-                    self._held += (_HOLD in line) - any(kind in line for kind in _RELEASES)
+                    self._held += page.count(_HOLD) - sum(map(page.count, _RELEASES))
 
-    def _scan_line(self, where: str, line: bytes) -> None:
-        if may_hold_one(line):
-            self.scan(where, orjson.loads(line)["call"], line)
+    def _page(self, where: str, page: bytes) -> None:
+        """Record whole lines, and note what secrets they hold; most pages hold none, and no line is looked at."""
+        if not may_hold_one(page):
+            self._recording.page(page)
+            return
+        for line in page.splitlines(keepends=True):
+            self._recording.stamped(line)
+            if may_hold_one(line):
+                self.scan(where, orjson.loads(line)["call"], line)
+
+
+def _moved(line: bytes, shift_us: int) -> bytes:
+    span = orjson.loads(line)
+    span["at"] += shift_us
+    return orjson.dumps(span, option=orjson.OPT_APPEND_NEWLINE)

@@ -52,6 +52,11 @@ class Recording(ABC):
         """Add a span that is a line already, by the instant that stands in it."""
         self.line(stamp_of(line), line)
 
+    def page(self, lines: bytes) -> None:
+        """Add spans that are whole lines already, each as ``stamped``."""
+        for line in lines.splitlines(keepends=True):
+            self.stamped(line)
+
     def span(self, kind: str, end: int, value: Mapping[str, Any]) -> bytes:
         """Add a span (call, attempt, ledger, usage, fault or note) that ended at ``end`` µs, and return its line."""
         line = orjson.dumps({"span": kind, **value}, option=orjson.OPT_APPEND_NEWLINE)

@@ -20,7 +20,7 @@ from gevent import Greenlet, Timeout
 from gevent.monkey import get_original
 from gevent.pool import Group
 
-from harness.clients import Request, build
+from harness.clients import Request, Requests
 from harness.clients.exchange import Exchange
 from harness.contract import Contract
 from harness.load.alarm import make_alarm
@@ -101,11 +101,12 @@ class Generator:
         return time.monotonic_ns() // 1000 - self._zero_us
 
     def _dispatch(self, calls: Iterator[Call], contract: Contract) -> None:
+        requests = Requests(contract)
         for call in calls:
             assert call.at_ms is not None
             at_us = round(call.at_ms * 1000)
             key, secret = self._order.keys[call.account]
-            request = build(call, secret=secret, contract=contract)  # made ahead of its time, while nothing is due
+            request = requests.build(call, secret)  # made ahead of its time, while nothing is due
             self._wait_until(at_us)
             if self._stopped:
                 return

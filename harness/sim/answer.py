@@ -75,13 +75,14 @@ class Answer(httpx.AsyncByteStream):
         """Take what the server sent."""
         if self.outcome is not None or self._over is None:
             return
-        if isinstance(item, bytes):
+        if type(item) is bytes:
             self._received += len(item)
             self._chunks.append(item)
-        elif isinstance(item, Signal):
-            self.outcome = item
-        else:
+        elif type(item) is tuple:
             self.head = item
+        else:
+            assert isinstance(item, Signal)
+            self.outcome = item
         reader = self._reader
         if reader is not None and not reader.done():
             reader.set_result(None)

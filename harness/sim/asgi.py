@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -38,9 +38,11 @@ class WireHeaders(httpx.Headers):
         self._pairs = pairs
         self._encoding = None
 
-    @cached_property
-    def _list(self) -> list[tuple[bytes, bytes, bytes]]:  # type: ignore[override]
-        return [(name, name, value) for name, value in self._pairs]
+    def __getattr__(self, name: str) -> Any:
+        if name != "_list":
+            raise AttributeError(name)
+        made = self._list = [(name, name, value) for name, value in self._pairs]
+        return made
 
     @property
     def raw(self) -> Headers:

@@ -49,8 +49,6 @@ class VirtualLoop(Clockwork):
 
     def __init__(self, start_us: int = 0) -> None:
         super().__init__(start_us)
-        self._tasks: list[weakref.ref[SimTask[Any]]] = []
-        self._tasks_full = 1024
         self._failure: BaseException | None = None
         self._winding_up = False
         self._graveyard: list[SimTask[Any] | AsyncGenerator[Any, Any]] = []
@@ -85,17 +83,18 @@ class VirtualLoop(Clockwork):
         asyncio.Task.__init__(task, coro, loop=self, name=named or f"task-{task.serial}", context=context)
         if process is not None and not process.alive:
             self._freeze(task)
-        tasks = self._tasks
-        if len(tasks) >= self._tasks_full:
-            tasks[:] = [ref for ref in tasks if (known := ref()) is not None and _matters(known)]
-            self._tasks_full = max(1024, 2 * len(tasks))
-        tasks.append(weakref.ref(task))
         return task
 
     def tasks(self) -> list[SimTask[Any]]:
         """Return the pending tasks of living processes in order of creation."""
-        known = (ref() for ref in self._tasks)
-        return [t for t in known if t is not None and not t.done() and (t.process is None or t.process.alive)]
+        return [t for t in self._known() if not t.done() and (t.process is None or t.process.alive)]
+
+    def _known(self) -> list[SimTask[Any]]:
+        """Return all of this loop's tasks that somebody holds, the ended ones included, in order of creation."""
+        everybodys: weakref.WeakSet[asyncio.Task[Any]]
+        everybodys = asyncio.tasks._all_tasks  # type: ignore[attr-defined]  # all_tasks() leaves out those that ended
+        known = [task for task in everybodys if isinstance(task, SimTask) and task.get_loop() is self]
+        return sorted(known, key=lambda task: task.serial)
 
     def kill(self, process: Process) -> None:
         """Stop ``process`` where it stands: no task, callback or timer of it runs again (``kill -9``).
@@ -105,9 +104,8 @@ class VirtualLoop(Clockwork):
         tasks waits for ever: across processes there are only connections.
         """
         process.alive = False
-        for ref in self._tasks:
-            task = ref()
-            if task is not None and task.process is process and not task.done():
+        for task in self._known():
+            if task.process is process and not task.done():
                 self._freeze(task)
         for agen in [agen for agen, owner in self._asyncgens.items() if owner is process]:
             del self._asyncgens[agen]
@@ -202,7 +200,7 @@ class VirtualLoop(Clockwork):
             if left:
                 self.run_until_complete(asyncio.gather(*left, return_exceptions=True))
             self.run_until_complete(self.shutdown_asyncgens())
-            unseen = [known for ref in self._tasks if (known := ref()) is not None and _unseen(known)]
+            unseen = [task for task in self._known() if _unseen(task)]
             for task in [*left, *unseen]:
                 if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                     said = "Task exception was never retrieved"
@@ -233,10 +231,6 @@ class VirtualLoop(Clockwork):
                     if isinstance(task, SimTask) and isinstance(coro := task.get_coro(), Coroutine)
                 ]
             )
-
-
-def _matters(task: SimTask[Any]) -> bool:
-    return not task.done() or _unseen(task)
 
 
 def _unseen(task: SimTask[Any]) -> bool:

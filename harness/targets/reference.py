@@ -17,7 +17,7 @@ import orjson
 import uvicorn
 
 from harness.contract import ContractError, contract_from_json, contract_to_json
-from harness.target import ASGIApp, Bookmark, Mode, Mutate, Running, TargetError, Wiring, lines_of
+from harness.target import ASGIApp, Bookmark, Mode, Mutate, Running, TargetError, Wiring, pages_of
 from harness.targets.process import serving_process
 from harness.targets.promised import Promised
 from harness.targets.registry import Spec, target
@@ -182,9 +182,9 @@ def _books_reader(token: str) -> Callable[[httpx.AsyncBaseTransport, str, Bookma
                 if response.status_code != 200:
                     raise TargetError("the gateway's books could not be read", cause=f"status {response.status_code}")
                 assert isinstance(response.stream, httpx.AsyncByteStream)
-                async with aclosing(lines_of(response.stream)) as lines:
-                    async for line in lines:
-                        yield line
+                async with aclosing(pages_of(response.stream)) as pages:
+                    async for page in pages:
+                        yield page
                 mark.at = int(response.headers["x-books-upto"])
             finally:
                 await response.aclose()

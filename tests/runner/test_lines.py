@@ -1,4 +1,4 @@
-"""Bodies of lines, read as they come: the same lines however they are cut."""
+"""Bodies of lines, read as they come in pages: whole lines however they are cut."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from harness.target import lines_of
+from harness.target import pages_of
 
 
 @pytest.mark.parametrize(
-    ("pieces", "lines"),
+    ("pieces", "pages"),
     [
         ([], []),
-        ([b"a\nb\n"], [b"a\n", b"b\n"]),
+        ([b"a\nb\n"], [b"a\nb\n"]),
+        ([b"a\nb\nc", b"d\n"], [b"a\nb\n", b"cd\n"]),
         ([b"a", b"", b"b\nc", b"\n"], [b"ab\n", b"c\n"]),
         ([b"a\n", b"b"], [b"a\n", b"b"]),
         ([b"\n", b"\n"], [b"\n", b"\n"]),
     ],
 )
-def test_lines_are_the_same_however_the_body_is_cut(pieces: Sequence[bytes], lines: list[bytes]) -> None:
+def test_lines_are_whole_however_the_body_is_cut(pieces: Sequence[bytes], pages: list[bytes]) -> None:
     async def body() -> AsyncIterator[bytes]:
         for piece in pieces:
             yield piece
 
     async def read() -> list[bytes]:
-        return [line async for line in lines_of(body())]
+        return [page async for page in pages_of(body())]
 
-    assert asyncio.run(read()) == lines
+    assert asyncio.run(read()) == pages

@@ -321,7 +321,7 @@ class Ledger:
         }
         if due:
             record["due"] = due
-        commit = Commit(self._store.append("entry", record))
+        commit = self._store.append("entry", record)
         self._apply(record)
         return commit
 

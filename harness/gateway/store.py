@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
-from functools import partial
+from contextlib import suppress
 from tempfile import SpooledTemporaryFile
 from typing import Any, Protocol
 
@@ -30,6 +30,42 @@ class StoreError(Exception):
     """A store that cannot be opened, or can keep nothing (more); the message says what and why."""
 
 
+class Commit:
+    """An append under way: awaiting it ends with the commit, and raises StoreError if that fails.
+
+    Nobody has to await it: then no future is made. A waiter that is cancelled leaves it alone.
+    """
+
+    __slots__ = ("_problem", "_waiters")
+
+    def __init__(self) -> None:
+        self._problem: str | None = None
+        """Why it failed, empty if it did not; None while it is under way."""
+        self._waiters: list[asyncio.Future[None]] = []
+
+    def done(self) -> bool:
+        """Say whether it has ended, well or not."""
+        return self._problem is not None
+
+    def end(self, problem: str = "") -> None:
+        """Let whoever waits go on, with StoreError if there is a problem."""
+        self._problem = problem
+        for waiter in self._waiters:
+            if waiter.done():
+                continue  # cancelled: nobody is to miss an error
+            if problem:
+                waiter.set_exception(StoreError(problem))
+            else:
+                waiter.set_result(None)
+
+    def __await__(self) -> Generator[Any, None, None]:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        if self._problem is not None:
+            self.end(self._problem)
+        return waiter.__await__()
+
+
 class Store(Protocol):
     """An append-only log of records (plain JSON data) of several kinds: entry, waiver, usage, key, keyed, answer."""
 
@@ -38,12 +74,11 @@ class Store(Protocol):
         """How many records would outlive a crash at this instant: the number of the last one, of whatever kind."""
         ...
 
-    def append(self, kind: str, record: Record) -> asyncio.Future[None]:
-        """Start to write ``record``, which never changes after, and return what ends when it is committed.
+    def append(self, kind: str, record: Record) -> Commit:
+        """Start to write ``record``, which never changes after, and return its commit.
 
-        Nobody has to await it. Raises StoreError if the store takes nothing: then nothing was written. The future
-        raises StoreError if the commit failed; from then on the store takes nothing more, so that no record can be
-        missing among later ones.
+        Raises StoreError if the store takes nothing: then nothing was written. Once a commit failed the store takes
+        nothing more, so that no record can be missing among later ones.
         """
         ...
 
@@ -65,35 +100,6 @@ class Store(Protocol):
     async def close(self) -> None:
         """Commit what was appended, and take nothing more."""
         ...
-
-
-class Commit:
-    """An append under way; awaiting it ends with the commit, and a waiter that is cancelled leaves it alone."""
-
-    __slots__ = ("_future",)
-
-    def __init__(self, future: asyncio.Future[None]) -> None:
-        self._future = future
-
-    def __await__(self) -> Generator[Any, None, None]:
-        # As asyncio.shield does, at half the cost.
-        waiter: asyncio.Future[None] = self._future.get_loop().create_future()
-        self._future.add_done_callback(partial(_pass_on, waiter))
-        return waiter.__await__()
-
-
-def _pass_on(waiter: asyncio.Future[None], ended: asyncio.Future[None]) -> None:
-    """Let ``waiter`` end as ``ended`` did, unless it was cancelled itself: then nobody is to miss an error."""
-    if ended.cancelled():
-        waiter.cancel()
-        return
-    error = ended.exception()
-    if waiter.done():
-        return
-    if error is not None:
-        waiter.set_exception(error)
-    else:
-        waiter.set_result(None)
 
 
 class _Log:
@@ -154,7 +160,7 @@ class MemoryStore:
         """The loop of the store's present life."""
         self._log = _Log()
         self._records: list[bytes] = []
-        self._futures: list[asyncio.Future[None]] = []
+        self._commits: list[Commit] = []
         self._group = 0
         """How many of the appended records, from the first, the commit under way will commit."""
         self._timer: asyncio.TimerHandle | None = None
@@ -171,24 +177,21 @@ class MemoryStore:
         """How many records a crash would leave."""
         return self._log.count
 
-    def append(self, kind: str, record: Record) -> asyncio.Future[None]:
-        """Take ``record``, to be committed after those before it. After a crash it is lost, its future never ends."""
+    def append(self, kind: str, record: Record) -> Commit:
+        """Take ``record``, to be committed after those before it. After a crash it is lost, its commit never ends."""
         if self._refusals:
             self._refusals -= 1
             raise StoreError("the simulated store refused the record")
         if self._problem:
             raise StoreError(self._problem)
         line = _line_of(kind, record)  # as it is now, which is what a disk would get
-        loop = self._loop
-        if loop is None:  # each call appends several times, and to ask for the running loop costs a system call
-            loop = self._loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
+        commit = Commit()
         if not self._crashed:
             self._records.append(line)
-            self._futures.append(future)
+            self._commits.append(commit)
             if self._timer is None:
-                self._begin(loop)
-        return future
+                self._begin()
+        return commit
 
     def load(self, *kinds: str) -> Iterator[tuple[str, Record]]:
         """Return the committed records as a file would give them back: as fresh JSON data.
@@ -206,8 +209,9 @@ class MemoryStore:
 
     async def close(self) -> None:
         """Wait for the commits under way, then take nothing more; a crashed store has nothing to wait for."""
-        while self._futures:
-            await asyncio.wait(self._futures)
+        while self._commits:
+            with suppress(StoreError):
+                await self._commits[-1]
         self._problem = self._problem or "the store is closed"
 
     def fail(self, n: int) -> None:
@@ -222,7 +226,7 @@ class MemoryStore:
         """Crash now: what was not committed is lost, what comes until the next ``load`` too, and nobody is told."""
         self._crashed = True
         self._records.clear()
-        self._futures.clear()
+        self._commits.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -240,12 +244,14 @@ class MemoryStore:
         """Call off a crash that has not come."""
         self._on_crash = None
 
-    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _begin(self) -> None:
+        loop = self._loop
+        if loop is None:  # each call appends several times, and to ask for the running loop costs a system call
+            loop = self._loop = asyncio.get_running_loop()
         self._group = len(self._records)
-        delay_s = self._commit_s(self._log.count + 1)
-        self._timer = loop.call_later(delay_s, self._commit, loop)
+        self._timer = loop.call_later(self._commit_s(self._log.count + 1), self._commit)
 
-    def _commit(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _commit(self) -> None:
         self._timer = None
         crashes = self._on_crash is not None and self._log.count + self._group >= self._crash_at
         if self._fails:
@@ -261,23 +267,15 @@ class MemoryStore:
             on_crash()
             return
         del self._records[: self._group]
-        done, self._futures = self._futures[: self._group], self._futures[self._group :]
-        for future in done:
-            if not future.done():
-                future.set_result(None)
+        done, self._commits = self._commits[: self._group], self._commits[self._group :]
+        for commit in done:
+            commit.end()
         if self._records:
-            self._begin(loop)
+            self._begin()
 
     def _break(self, problem: str) -> None:
         self._problem = problem
-        futures, self._futures = self._futures, []
+        commits, self._commits = self._commits, []
         self._records.clear()
-        for future in futures:
-            settle_failed(future, problem)
-
-
-def settle_failed(future: asyncio.Future[None], problem: str) -> None:
-    """Let whoever awaits ``future`` get StoreError; if nobody does, it is no error that nobody looked."""
-    if not future.done():
-        future.set_exception(StoreError(problem))
-        future.exception()
+        for commit in commits:
+            commit.end(problem)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +13,8 @@ from harness.gateway.store import PAGE, Commit, MemoryStore, StoreError
 from harness.gateway.usage_log import UsageLog
 
 
-def noted(order: list[int], n: int, commit: asyncio.Future[None]) -> None:
+async def noted(order: list[int], n: int, commit: Commit) -> None:
+    await commit
     order.append(n)
 
 
@@ -46,10 +46,11 @@ def test_commits_end_in_the_order_of_appends_whatever_their_delays() -> None:
         delays = {1: 0.5, 2: 0.1, 3: 0.0}
         kept = MemoryStore(lambda n: delays.get(n, 0.2))
         order: list[int] = []
+        waiting = []
         for n in range(1, 6):
-            kept.append("entry", {"n": n}).add_done_callback(partial(noted, order, n))
+            waiting.append(asyncio.create_task(noted(order, n, kept.append("entry", {"n": n}))))
             await asyncio.sleep(0.3 if n == 2 else 0)
-        await kept.close()
+        await asyncio.gather(*waiting)
         assert numbers(kept) == [1, 2, 3, 4, 5]
         return order
 
@@ -287,7 +288,7 @@ def test_a_cancelled_waiter_leaves_the_commit_alone() -> None:
         kept = store()
 
         async def wait() -> None:
-            await Commit(kept.append("entry", {"n": 1}))
+            await kept.append("entry", {"n": 1})
 
         task = asyncio.create_task(wait())
         await asyncio.sleep(0)
@@ -319,20 +320,17 @@ def test_the_error_of_a_commit_that_nobody_waits_for_any_more_is_not_missed() ->
 
     async def main() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: missed.append(context))
-        future = asyncio.get_running_loop().create_future()
-        waiting = asyncio.ensure_future(_awaited(Commit(future)))
+        commit = Commit()
+        waiting = [asyncio.ensure_future(commit) for _ in range(2)]
         await asyncio.sleep(0)
-        waiting.cancel()
-        await asyncio.wait([waiting])
-        assert waiting.cancelled()
-        assert not future.cancelled()
-        future.set_exception(StoreError("the disk is full"))
-        await asyncio.sleep(0)
-        del future
+        waiting[0].cancel()
+        await asyncio.wait(waiting[:1])
+        assert waiting[0].cancelled()
+        commit.end("the disk is full")
+        for late in (waiting[1], commit):
+            with pytest.raises(StoreError, match="the disk is full"):
+                await late
+        del commit
 
     asyncio.run(main())
     assert not missed
-
-
-async def _awaited(commit: Commit) -> None:
-    await commit

@@ -36,12 +36,12 @@ class Commit:
     Nobody has to await it: then no future is made. A waiter that is cancelled leaves it alone.
     """
 
-    __slots__ = ("_problem", "_waiters")
+    __slots__ = ("_problem", "waiters")
 
     def __init__(self) -> None:
         self._problem: str | None = None
         """Why it failed, empty if it did not; None while it is under way."""
-        self._waiters: list[asyncio.Future[None]] = []
+        self.waiters: list[asyncio.Future[None]] = []
 
     def done(self) -> bool:
         """Say whether it has ended, well or not."""
@@ -50,7 +50,7 @@ class Commit:
     def end(self, problem: str = "") -> None:
         """Let whoever waits go on, with StoreError if there is a problem."""
         self._problem = problem
-        for waiter in self._waiters:
+        for waiter in self.waiters:
             if waiter.done():
                 continue  # cancelled: nobody is to miss an error
             if problem:
@@ -60,7 +60,7 @@ class Commit:
 
     def __await__(self) -> Generator[Any, None, None]:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        self.waiters.append(waiter)
         if self._problem is not None:
             self.end(self._problem)
         return waiter.__await__()
@@ -249,9 +249,9 @@ class MemoryStore:
         if loop is None:  # each call appends several times, and to ask for the running loop costs a system call
             loop = self._loop = asyncio.get_running_loop()
         self._group = len(self._records)
-        self._timer = loop.call_later(self._commit_s(self._log.count + 1), self._commit)
+        self._timer = loop.call_later(self._commit_s(self._log.count + 1), self._commit, loop)
 
-    def _commit(self) -> None:
+    def _commit(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
         crashes = self._on_crash is not None and self._log.count + self._group >= self._crash_at
         if self._fails:
@@ -269,7 +269,10 @@ class MemoryStore:
         del self._records[: self._group]
         done, self._commits = self._commits[: self._group], self._commits[self._group :]
         for commit in done:
-            commit.end()
+            if commit.waiters:
+                loop.call_soon(commit.end)  # what else has come at this instant goes before those who wait
+            else:
+                commit.end()
         if self._records:
             self._begin()
 

@@ -49,14 +49,13 @@ class _Read:
 
 
 class _Awaited(Commit):
-    """A commit that calls ``hurry`` when somebody begins to wait for it; it ends in ``loop``."""
+    """A commit that calls ``hurry`` when somebody begins to wait for it."""
 
-    __slots__ = ("_hurry", "loop")
+    __slots__ = ("_hurry",)
 
     def __init__(self, hurry: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__()
+        super().__init__(loop)
         self._hurry = hurry
-        self.loop = loop
 
     def __await__(self) -> Generator[Any, None, None]:
         self._hurry()

@@ -33,12 +33,14 @@ class StoreError(Exception):
 class Commit:
     """An append under way: awaiting it ends with the commit, and raises StoreError if that fails.
 
-    Nobody has to await it: then no future is made. A waiter that is cancelled leaves it alone.
+    Nobody has to await it: then no future is made. A waiter that is cancelled leaves it alone. ``loop`` is where it is
+    awaited and ends.
     """
 
-    __slots__ = ("_problem", "waiters")
+    __slots__ = ("_problem", "loop", "waiters")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
         self._problem: str | None = None
         """Why it failed, empty if it did not; None while it is under way."""
         self.waiters: list[asyncio.Future[None]] = []
@@ -59,7 +61,7 @@ class Commit:
                 waiter.set_result(None)
 
     def __await__(self) -> Generator[Any, None, None]:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[None] = self.loop.create_future()
         self.waiters.append(waiter)
         if self._problem is not None:
             self.end(self._problem)
@@ -185,12 +187,15 @@ class MemoryStore:
         if self._problem:
             raise StoreError(self._problem)
         line = _line_of(kind, record)  # as it is now, which is what a disk would get
-        commit = Commit()
+        loop = self._loop
+        if loop is None:  # each call appends several times, and to ask for the running loop costs a system call
+            loop = self._loop = asyncio.get_running_loop()
+        commit = Commit(loop)
         if not self._crashed:
             self._records.append(line)
             self._commits.append(commit)
             if self._timer is None:
-                self._begin()
+                self._begin(loop)
         return commit
 
     def load(self, *kinds: str) -> Iterator[tuple[str, Record]]:
@@ -244,10 +249,7 @@ class MemoryStore:
         """Call off a crash that has not come."""
         self._on_crash = None
 
-    def _begin(self) -> None:
-        loop = self._loop
-        if loop is None:  # each call appends several times, and to ask for the running loop costs a system call
-            loop = self._loop = asyncio.get_running_loop()
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
         self._group = len(self._records)
         self._timer = loop.call_later(self._commit_s(self._log.count + 1), self._commit, loop)
 
@@ -274,7 +276,7 @@ class MemoryStore:
             else:
                 commit.end()
         if self._records:
-            self._begin()
+            self._begin(loop)
 
     def _break(self, problem: str) -> None:
         self._problem = problem

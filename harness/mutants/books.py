@@ -174,8 +174,9 @@ class _WriteBehind:
         self._store = store
 
     def append(self, kind: str, record: Record) -> Commit:
-        asyncio.get_running_loop().call_later(WRITE_BEHIND_S, self._hand_on, kind, record)
-        commit = Commit()
+        loop = asyncio.get_running_loop()
+        loop.call_later(WRITE_BEHIND_S, self._hand_on, kind, record)
+        commit = Commit(loop)
         commit.end()
         return commit
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -197,7 +198,7 @@ def drops_rows_that_find_the_writer_busy(parts: Components) -> Components:
 
         def add(self, row: Record) -> Commit:
             if self.writing:
-                dropped = Commit()
+                dropped = Commit(asyncio.get_running_loop())
                 dropped.end()
                 return dropped
             self.writing = True

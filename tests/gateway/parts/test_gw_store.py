@@ -320,7 +320,7 @@ def test_the_error_of_a_commit_that_nobody_waits_for_any_more_is_not_missed() ->
 
     async def main() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: missed.append(context))
-        commit = Commit()
+        commit = Commit(asyncio.get_running_loop())
         waiting = [asyncio.ensure_future(commit) for _ in range(2)]
         await asyncio.sleep(0)
         waiting[0].cancel()

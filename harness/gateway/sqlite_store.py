@@ -6,7 +6,7 @@ import asyncio
 import queue
 import sqlite3
 import threading  # noqa: TID251 - a commit must not block the loop; simulated code has MemoryStore instead
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ ORDER BY number
 
 _INSERT = "INSERT INTO record (kind, body) VALUES "
 
-_Append = tuple[str, bytes, "_Awaited"]
+_Append = tuple[str, bytes, Commit]
 _Rows = list[tuple[int, str, bytes]]
 T = TypeVar("T")
 
@@ -46,20 +46,6 @@ class _Read:
     after: int
     upto: int
     rows: asyncio.Future[_Rows]
-
-
-class _Awaited(Commit):
-    """A commit that calls ``hurry`` when somebody begins to wait for it."""
-
-    __slots__ = ("_hurry",)
-
-    def __init__(self, hurry: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
-        self._hurry = hurry
-
-    def __await__(self) -> Generator[Any, None, None]:
-        self._hurry()
-        return super().__await__()
 
 
 class SqliteStore:
@@ -91,7 +77,7 @@ class SqliteStore:
         if self._closed or self._problem:
             raise StoreError(self._problem or f"{self._path} is closed")
         loop = asyncio.get_running_loop()
-        commit = _Awaited(self._hand_over, loop)
+        commit = Commit(loop, self._hand_over)
         self._appends.append((kind, orjson.dumps(record), commit))
         if self._timer is None or self._timer.when() < loop.time():  # that of a loop which is gone never comes
             self._timer = loop.call_later(LATEST_S, self._hand_over)
@@ -208,9 +194,9 @@ def _give(waiting: asyncio.Future[T], found: T | StoreError) -> None:
         waiting.set_result(found)
 
 
-def _tell(commits: list[_Awaited], problem: str) -> None:
+def _tell(commits: list[Commit], problem: str) -> None:
     """End commits in their loops, from the writer's thread; a loop that is gone has nobody who waits."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[_Awaited]] = {}
+    by_loop: dict[asyncio.AbstractEventLoop, list[Commit]] = {}
     for commit in commits:
         by_loop.setdefault(commit.loop, []).append(commit)
     for loop, ended in by_loop.items():
@@ -218,7 +204,7 @@ def _tell(commits: list[_Awaited], problem: str) -> None:
             loop.call_soon_threadsafe(_end, ended, problem)
 
 
-def _end(commits: list[_Awaited], problem: str) -> None:
+def _end(commits: list[Commit], problem: str) -> None:
     for commit in commits:
         commit.end(problem)
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from gw_support import run, store, told
 
-from harness.gateway.store import PAGE, Commit, MemoryStore, StoreError
+from harness.gateway.memory_store import MemoryStore
+from harness.gateway.store import PAGE, Commit, StoreError
 from harness.gateway.usage_log import UsageLog
 
 
@@ -32,11 +33,11 @@ def test_a_record_is_committed_after_its_delay_and_not_before() -> None:
         kept = store(0.5)
         commit = kept.append("entry", {"n": 1})
         await asyncio.sleep(0.499999)
-        assert not commit.done()
         assert numbers(kept) == []
+        assert not commit.done()
         await asyncio.sleep(0.000002)
-        assert commit.done()
         assert numbers(kept) == [1]
+        assert commit.done()
 
     run(main())
 
@@ -68,10 +69,35 @@ def test_what_comes_while_a_commit_is_under_way_is_committed_together_by_the_nex
         kept = MemoryStore(commit_s)
         commits = [kept.append("entry", {"n": n}) for n in range(4)]
         await asyncio.sleep(1.5)
+        assert kept.committed == 1
         assert [commit.done() for commit in commits] == [True, False, False, False]
         await asyncio.sleep(1)
+        assert kept.committed == 4
         assert all(commit.done() for commit in commits)
         assert asked == [1, 2]
+
+    run(main())
+
+
+def test_commits_that_nobody_waits_for_end_each_at_its_own_instant() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        ended: list[float] = []
+        for waited in (False, True):
+            kept = store(1.0)
+            start_s = loop.time()
+            kept.append("entry", {"n": 1})
+            await asyncio.sleep(0.25)
+            kept.append("entry", {"n": 2})
+            await asyncio.sleep(1.0)  # the first has ended, and the second began then
+            last = kept.append("entry", {"n": 3})
+            if waited:
+                await last
+            else:
+                while kept.committed < 3:  # noqa: ASYNC110 - to wait for it would set a timer
+                    await asyncio.sleep(0.25)
+            ended.append(loop.time() - start_s)
+        assert ended == [3.0, 3.0]
 
     run(main())
 
@@ -265,7 +291,7 @@ def test_a_reading_ends_with_what_was_committed_when_it_began() -> None:
 def test_a_log_of_many_pages_is_read_from_any_number_on(
     after: int, spool_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.gateway.store.SPOOL_BYTES", spool_bytes)
+    monkeypatch.setattr("harness.gateway.memory_store.SPOOL_BYTES", spool_bytes)
 
     async def main() -> None:
         kept = store()

@@ -38,7 +38,7 @@ class Endpoint:
 class Call:
     """What the stages of the pipeline learn and decide about one request.
 
-    Times in µs are the run's, those in s the loop's.
+    Times in µs are the run's.
     """
 
     endpoint: Endpoint
@@ -47,10 +47,14 @@ class Call:
     request_id: str
     received_us: int
     """When the request was fully received; until then, when it began."""
+    enterprise: bool
+    """Whether the Enterprise rules hold: the endpoint's word, from when the model is known on that of its tier."""
 
     label: str = ""
     """What ledger and usage log call it: the caller's own word for it, or its request id; an authority for nothing."""
     identity: Identity | None = None
+    account: str = ""
+    """The caller's account, empty while nobody knows it."""
     secrets: tuple[bytes, ...] = ()
     """The credentials that it came with, none of which may go anywhere."""
     raw: bytes = b""
@@ -60,7 +64,6 @@ class Call:
     """The model id that the client asked for, made safe to be read while it is not known to be one."""
     model: Model | None = None
 
-    deadline_s: float = 0.0
     limit: TimeLimit | None = None
     """The call's time limit while it runs; moved forward when the client leaves."""
     prompt_tokens: int = 0
@@ -97,17 +100,6 @@ class Call:
     credits: int = 0
     compensated: int = 0
     insurance: str = ""
-
-    @property
-    def account(self) -> str:
-        """The caller's account, empty while nobody knows it."""
-        return self.identity.account if self.identity is not None else ""
-
-    @property
-    def enterprise(self) -> bool:
-        """Whether the Enterprise rules hold, as far as is known."""
-        tier = self.model.tier if self.model is not None else self.endpoint.tier
-        return tier == "enterprise"
 
     @property
     def begun(self) -> bool:

@@ -83,11 +83,9 @@ class _Balance:
         self.held = 0
 
     def move(self, lines: Iterable[tuple[str, int]]) -> None:
-        for name, change in lines:
-            if name == self.customer:
-                self.available += change
-            elif name == self.holds:
-                self.held += change
+        changes = dict(lines)
+        self.available += changes.get(self.customer, 0)
+        self.held += changes.get(self.holds, 0)
 
 
 class Ledger:
@@ -321,7 +319,7 @@ class Ledger:
         }
         if due:
             record["due"] = due
-        commit = Commit(self._store.append("entry", record))
+        commit = self._store.append("entry", record)
         self._apply(record)
         return commit
 

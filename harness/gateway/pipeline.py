@@ -39,6 +39,7 @@ class Pipeline:
             parts.surfaces[endpoint.surface],
             f"req_{parts.entropy.token('request')}",
             parts.clock.now_us(),
+            endpoint.tier == "enterprise",
         )
         try:
             try:
@@ -78,6 +79,7 @@ class Pipeline:
         offered = parts.reader.credentials(call.client, call.endpoint.credential_headers)
         call.secrets = tuple([secret.encode("utf-8", "surrogateescape") for secret in offered if secret])
         call.identity = parts.keys.identify(offered)
+        call.account = call.identity.account
 
     def understand(self, parts: Components, call: Call) -> None:
         """Find out what the body asks for, and whether this client may ask for it. Raises Refusal."""
@@ -88,7 +90,7 @@ class Pipeline:
         except Refusal:
             call.asked = parts.reader.printable(model_id)
             raise
-        call.asked = model_id
+        call.asked, call.enterprise = model_id, call.model.tier == "enterprise"
         call.surface.check(call.body)
         call.stream = call.surface.streams(call.body)
         parts.admission.require_possible(call)
@@ -96,9 +98,8 @@ class Pipeline:
 
     async def carry(self, parts: Components, call: Call) -> Answer:
         """Admit the call and relay it, all within the time that a call may run. Raises Refusal, ClientGone."""
-        call.deadline_s = asyncio.get_running_loop().time() + self.call_limit_ms(parts, call) / 1e3
         try:
-            with TimeLimit(call.deadline_s) as call.limit:
+            with TimeLimit(self.call_limit_ms(parts, call) / 1e3) as call.limit:
                 if call.surface.charged:
                     await parts.admission.admit(parts, call)
                     parts.replays.admitted(call)
@@ -137,7 +138,7 @@ class Pipeline:
             call.out.abandon()
         if call.limit is not None and not call.limit.expired():
             drain_s = parts.contract.timeouts.drain_ms / 1e3 if call.attached else 0.0
-            call.limit.reschedule(min(call.deadline_s, asyncio.get_running_loop().time() + drain_s))
+            call.limit.reschedule(min(call.limit.ends_s, asyncio.get_running_loop().time() + drain_s))
 
     async def replay(self, parts: Components, call: Call, kept: Kept) -> None:
         """Answer with what the first call of the key ended with: nothing is run, charged or insured again."""

@@ -165,7 +165,7 @@ class Replays:
             "outcome": kept.outcome,
             "at": self._clock.wall_us(),
         }
-        commit = Commit(self._store.append("answer", record))
+        commit = self._store.append("answer", record)
         entry.stored = kept
         return commit
 

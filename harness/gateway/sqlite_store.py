@@ -6,15 +6,15 @@ import asyncio
 import queue
 import sqlite3
 import threading  # noqa: TID251 - a commit must not block the loop; simulated code has MemoryStore instead
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
-from harness.gateway.store import PAGE, Pages, Record, StoreError, settle_failed
+from harness.gateway.store import PAGE, Commit, Pages, Record, StoreError
 
 APPLICATION_ID = 0x6C676867
 """Marks a file as this store's, so that no other SQLite file is taken for one."""
@@ -33,8 +33,9 @@ ORDER BY number
 
 _INSERT = "INSERT INTO record (kind, body) VALUES "
 
-_Append = tuple[str, bytes, "asyncio.Future[None]"]
+_Append = tuple[str, bytes, Commit]
 _Rows = list[tuple[int, str, bytes]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +46,6 @@ class _Read:
     after: int
     upto: int
     rows: asyncio.Future[_Rows]
-
-
-class _Awaited(asyncio.Future[None]):
-    """A commit's future, which calls ``hurry`` when somebody begins to wait for it."""
-
-    def __init__(self, hurry: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop=loop)
-        self._hurry = hurry
-
-    def add_done_callback(self, *args: Any, **how: Any) -> None:
-        self._hurry()
-        super().add_done_callback(*args, **how)
 
 
 class SqliteStore:
@@ -83,16 +72,16 @@ class SqliteStore:
         # A daemon: a process that ends without closing must not hang, and what it was told of is on the disk.
         threading.Thread(target=self._write, name="store-writer", daemon=True).start()
 
-    def append(self, kind: str, record: Record) -> asyncio.Future[None]:
+    def append(self, kind: str, record: Record) -> Commit:
         """Commit ``record`` as soon as its commit is waited for, or soon. Raises StoreError if no commit can be."""
         if self._closed or self._problem:
             raise StoreError(self._problem or f"{self._path} is closed")
         loop = asyncio.get_running_loop()
-        future = _Awaited(self._hand_over, loop)
-        self._appends.append((kind, orjson.dumps(record), future))
+        commit = Commit(loop, self._hand_over)
+        self._appends.append((kind, orjson.dumps(record), commit))
         if self._timer is None or self._timer.when() < loop.time():  # that of a loop which is gone never comes
             self._timer = loop.call_later(LATEST_S, self._hand_over)
-        return future
+        return commit
 
     @property
     def committed(self) -> int:
@@ -162,13 +151,14 @@ class SqliteStore:
             for start in range(0, len(group), GROUP):  # what is handed over at once may be more
                 part = group[start : start + GROUP]
                 self._commit(part)
-                _tell([future for _, _, future in part], self._problem)
+                _tell([commit for _, _, commit in part], self._problem)
             if isinstance(item, _Read):
                 self._serve(item)
             elif isinstance(item, asyncio.Future):
                 with self._lock:
                     self._connection.close()
-                _tell([item], "")
+                with suppress(RuntimeError):
+                    item.get_loop().call_soon_threadsafe(_give, item, None)
                 return
 
     def _commit(self, group: list[_Append]) -> None:
@@ -195,31 +185,28 @@ class SqliteStore:
             page.rows.get_loop().call_soon_threadsafe(_give, page.rows, found)
 
 
-def _give(rows: asyncio.Future[_Rows], found: _Rows | StoreError) -> None:
-    if rows.done():
+def _give(waiting: asyncio.Future[T], found: T | StoreError) -> None:
+    if waiting.done():
         return
     if isinstance(found, StoreError):
-        rows.set_exception(found)
+        waiting.set_exception(found)
     else:
-        rows.set_result(found)
+        waiting.set_result(found)
 
 
-def _tell(futures: list[asyncio.Future[None]], problem: str) -> None:
-    """Resolve futures in their loops, from the writer's thread; a loop that is gone has nobody who waits."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
-    for future in futures:
-        by_loop.setdefault(future.get_loop(), []).append(future)
-    for loop, waiting in by_loop.items():
+def _tell(commits: list[Commit], problem: str) -> None:
+    """End commits in their loops, from the writer's thread; a loop that is gone has nobody who waits."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[Commit]] = {}
+    for commit in commits:
+        by_loop.setdefault(commit.loop, []).append(commit)
+    for loop, ended in by_loop.items():
         with suppress(RuntimeError):
-            loop.call_soon_threadsafe(_resolve, waiting, problem)
+            loop.call_soon_threadsafe(_end, ended, problem)
 
 
-def _resolve(futures: list[asyncio.Future[None]], problem: str) -> None:
-    for future in futures:
-        if problem:
-            settle_failed(future, problem)
-        elif not future.done():
-            future.set_result(None)
+def _end(commits: list[Commit], problem: str) -> None:
+    for commit in commits:
+        commit.end(problem)
 
 
 def _opened(path: Path) -> sqlite3.Connection:

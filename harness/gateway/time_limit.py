@@ -7,21 +7,23 @@ from types import TracebackType
 
 
 class TimeLimit:
-    """Cancels the task that entered it at ``when_s`` of the loop's time, and makes TimeoutError of that on the way out.
+    """Cancels the task that made it after ``within_s`` seconds, and makes TimeoutError of that on the way out.
 
+    ``ends_s`` is when that is, in the loop's time.
     A cancellation by anybody else stays one. It may be moved while it is entered, as long as it has not expired.
     """
 
-    __slots__ = ("_before", "_expired", "_loop", "_task", "_timer")
+    __slots__ = ("_before", "_expired", "_loop", "_task", "_timer", "ends_s")
 
-    def __init__(self, when_s: float) -> None:
+    def __init__(self, within_s: float) -> None:
         self._loop = asyncio.get_running_loop()
         task = asyncio.current_task(self._loop)
         assert task is not None
         self._task = task
         self._before = task.cancelling()
         self._expired = False
-        self._timer: asyncio.Handle = self._loop.call_at(when_s, self._expire)
+        self.ends_s = self._loop.time() + within_s
+        self._timer: asyncio.Handle = self._loop.call_at(self.ends_s, self._expire)
 
     def expired(self) -> bool:
         """Say whether the time ran out."""

@@ -41,13 +41,10 @@ def read_usage(identity: UsageIdentity, raw: Mapping[str, Any] | None, context_t
     """
     if type(raw) is not dict and not isinstance(raw, Mapping):
         raise UsageProblem("usage_missing", "the answer has no usage object")
-    told = []
-    for path in (identity.input, identity.output):
-        value = _at(raw, path)
-        if value is None:
-            raise UsageProblem("usage_missing", f"{path} is missing")
-        told.append(value)
-    told += [_at(raw, path) for path in (identity.cache_read, identity.cache_write, identity.reasoning)]
+    told: tuple[Any, ...] = (_at(raw, identity.input), _at(raw, identity.output))
+    if None in told:
+        raise UsageProblem("usage_missing", f"{identity.input if told[0] is None else identity.output} is missing")
+    told += (_at(raw, identity.cache_read), _at(raw, identity.cache_write), _at(raw, identity.reasoning))
     # A bool is an int to isinstance, but no count.
     figures = [value if type(value) is int else _nothing(value) for value in told]
     if min(figures) < 0:

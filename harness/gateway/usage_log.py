@@ -12,8 +12,8 @@ class UsageLog:
         self._store = store
 
     def add(self, row: Record) -> Commit:
-        """Add ``row`` (with its ``account``) and return what ends when it is committed. Raises StoreError."""
-        return Commit(self._store.append("usage", row))
+        """Add ``row`` (with its ``account``) and return its commit. Raises StoreError."""
+        return self._store.append("usage", row)
 
     def rows(self, after: int = 0, upto: int | None = None) -> Pages:
         """Yield the committed rows behind number ``after`` of the store's records, up to number ``upto``."""

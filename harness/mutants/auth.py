@@ -190,7 +190,7 @@ def lets_disabled_keys_list_models(parts: Components) -> Components:
             super().identify(parts, call)
             assert call.identity is not None
             if strict.is_disabled(call.identity.key):
-                call.identity = None
+                call.identity, call.account = None, ""
                 raise Refusal("invalid_key", "the API key is not valid")
 
     strict = _Lenient(parts.deployment.accounts, parts.store)

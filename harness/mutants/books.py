@@ -14,7 +14,7 @@ from harness.gateway.books import Books
 from harness.gateway.components import Components
 from harness.gateway.deployment import AccountSeed
 from harness.gateway.ledger import Hold, Ledger
-from harness.gateway.store import Pages, Record, Store, StoreError
+from harness.gateway.store import Commit, Pages, Record, Store, StoreError
 from harness.mutants.furniture import HastyLedger, with_ledger
 from harness.mutants.registry import mutant
 
@@ -173,12 +173,12 @@ class _WriteBehind:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def append(self, kind: str, record: Record) -> asyncio.Future[None]:
+    def append(self, kind: str, record: Record) -> Commit:
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        done.set_result(None)
         loop.call_later(WRITE_BEHIND_S, self._hand_on, kind, record)
-        return done
+        commit = Commit(loop)
+        commit.end()
+        return commit
 
     def _hand_on(self, kind: str, record: Record) -> None:
         with suppress(StoreError):

@@ -26,7 +26,7 @@ class _Draining(Pipeline):
             call.out.abandon()
         drain_s = self.drain_s(parts, call)
         if drain_s is not None and call.limit is not None and not call.limit.expired():
-            call.limit.reschedule(min(call.deadline_s, asyncio.get_running_loop().time() + drain_s))
+            call.limit.reschedule(min(call.limit.ends_s, asyncio.get_running_loop().time() + drain_s))
 
 
 @mutant(breaks="FAIL-09")

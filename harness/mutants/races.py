@@ -198,9 +198,9 @@ def drops_rows_that_find_the_writer_busy(parts: Components) -> Components:
 
         def add(self, row: Record) -> Commit:
             if self.writing:
-                dropped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                dropped.set_result(None)
-                return Commit(dropped)
+                dropped = Commit(asyncio.get_running_loop())
+                dropped.end()
+                return dropped
             self.writing = True
             threads.do(self._written, round_trip_s=ROUND_TRIP_S)
             return super().add(row)

@@ -25,7 +25,7 @@ from mock_upstreams.joined import JoiningProtocol
 
 GATEWAY = "harness.gateway.app"
 DEPLOYMENT = "harness.gateway.deployment"
-STORES = "harness.gateway.store"
+STORES = "harness.gateway.memory_store"
 SQLITE = "harness.gateway.sqlite_store"
 ENTROPY = "harness.gateway.entropy"
 TRANSPORT = "harness.gateway.transport"

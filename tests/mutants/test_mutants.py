@@ -13,7 +13,7 @@ from harness.gateway.app import build
 from harness.gateway.components import Components
 from harness.gateway.deployment import Deployment, UpstreamSeed
 from harness.gateway.entropy import KeyedEntropy
-from harness.gateway.store import MemoryStore
+from harness.gateway.memory_store import MemoryStore
 from harness.mutants import MUTANTS
 from harness.runner import Job, run_job
 

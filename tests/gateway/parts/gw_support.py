@@ -13,7 +13,7 @@ from harness.contract import Contract, Limits, Model, load_contract
 from harness.gateway.clock import Clock
 from harness.gateway.deployment import AccountSeed, KeySeed
 from harness.gateway.ledger import Ledger
-from harness.gateway.store import MemoryStore
+from harness.gateway.memory_store import MemoryStore
 from harness.sim.loop import run
 from tests.gateway.pages import gathered, told
 

@@ -10,7 +10,7 @@ from gw_support import account, digest, run, store
 from harness.gateway.deployment import AccountSeed, KeySeed
 from harness.gateway.errors import Refusal
 from harness.gateway.keys import Identity, KeyRing
-from harness.gateway.store import MemoryStore
+from harness.gateway.memory_store import MemoryStore
 
 ACCOUNTS = (
     account("a", one="active", two="active", off="disabled", old="expired", bad="suspended"),

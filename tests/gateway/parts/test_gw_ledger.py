@@ -11,7 +11,8 @@ import pytest
 from gw_support import account, clock, entries, run, store
 
 from harness.gateway.ledger import FIELDS, Ledger, LedgerError, Posting
-from harness.gateway.store import MemoryStore, StoreError
+from harness.gateway.memory_store import MemoryStore
+from harness.gateway.store import StoreError
 
 ACCOUNTS = (account("a", 1000), account("b", 0))
 

@@ -10,14 +10,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import aclosing
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from harness.gateway import sqlite_store
 from harness.gateway.sqlite_store import APPLICATION_ID, MIGRATIONS, SqliteStore
-from harness.gateway.store import PAGE, StoreError
+from harness.gateway.store import PAGE, Commit, StoreError
 from tests.gateway.pages import gathered
 
 
@@ -45,7 +44,8 @@ def kept(path: Path, *kinds: str) -> list[int]:
     return asyncio.run(main())
 
 
-def noted(order: list[int], n: int, commit: asyncio.Future[None]) -> None:
+async def noted(order: list[int], n: int, commit: Commit) -> None:
+    await commit
     order.append(n)
 
 
@@ -77,10 +77,12 @@ def test_commits_are_told_in_the_order_of_appends(tmp_path: Path) -> None:
     async def main() -> list[int]:
         store = SqliteStore(tmp_path / "books.db")
         order: list[int] = []
+        waiting = []
         for n in range(50):
-            store.append("entry", {"n": n}).add_done_callback(partial(noted, order, n))
+            waiting.append(asyncio.create_task(noted(order, n, store.append("entry", {"n": n}))))
             if n % 7 == 0:
                 await asyncio.sleep(0)
+        await asyncio.gather(*waiting)
         await store.close()
         return order
 
@@ -188,8 +190,11 @@ asyncio.run(main())
 def test_a_cancelled_waiter_does_not_stop_the_writer(tmp_path: Path) -> None:
     async def main() -> None:
         store = SqliteStore(tmp_path / "books.db")
-        store.append("entry", {"n": 1}).cancel()
+        waiting = asyncio.ensure_future(store.append("entry", {"n": 1}))
+        await asyncio.sleep(0)
+        waiting.cancel()
         await store.append("entry", {"n": 2})
+        assert waiting.cancelled()
         await store.close()
 
     asyncio.run(main())

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from functools import partial
 from typing import Any
 
 import pytest
 from gw_support import run, store, told
 
-from harness.gateway.store import PAGE, Commit, MemoryStore, StoreError
+from harness.gateway.memory_store import MemoryStore
+from harness.gateway.store import PAGE, Commit, StoreError
 from harness.gateway.usage_log import UsageLog
 
 
-def noted(order: list[int], n: int, commit: asyncio.Future[None]) -> None:
+async def noted(order: list[int], n: int, commit: Commit) -> None:
+    await commit
     order.append(n)
 
 
@@ -32,11 +33,11 @@ def test_a_record_is_committed_after_its_delay_and_not_before() -> None:
         kept = store(0.5)
         commit = kept.append("entry", {"n": 1})
         await asyncio.sleep(0.499999)
-        assert not commit.done()
         assert numbers(kept) == []
+        assert not commit.done()
         await asyncio.sleep(0.000002)
-        assert commit.done()
         assert numbers(kept) == [1]
+        assert commit.done()
 
     run(main())
 
@@ -46,10 +47,11 @@ def test_commits_end_in_the_order_of_appends_whatever_their_delays() -> None:
         delays = {1: 0.5, 2: 0.1, 3: 0.0}
         kept = MemoryStore(lambda n: delays.get(n, 0.2))
         order: list[int] = []
+        waiting = []
         for n in range(1, 6):
-            kept.append("entry", {"n": n}).add_done_callback(partial(noted, order, n))
+            waiting.append(asyncio.create_task(noted(order, n, kept.append("entry", {"n": n}))))
             await asyncio.sleep(0.3 if n == 2 else 0)
-        await kept.close()
+        await asyncio.gather(*waiting)
         assert numbers(kept) == [1, 2, 3, 4, 5]
         return order
 
@@ -67,10 +69,35 @@ def test_what_comes_while_a_commit_is_under_way_is_committed_together_by_the_nex
         kept = MemoryStore(commit_s)
         commits = [kept.append("entry", {"n": n}) for n in range(4)]
         await asyncio.sleep(1.5)
+        assert kept.committed == 1
         assert [commit.done() for commit in commits] == [True, False, False, False]
         await asyncio.sleep(1)
+        assert kept.committed == 4
         assert all(commit.done() for commit in commits)
         assert asked == [1, 2]
+
+    run(main())
+
+
+def test_commits_that_nobody_waits_for_end_each_at_its_own_instant() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        ended: list[float] = []
+        for waited in (False, True):
+            kept = store(1.0)
+            start_s = loop.time()
+            kept.append("entry", {"n": 1})
+            await asyncio.sleep(0.25)
+            kept.append("entry", {"n": 2})
+            await asyncio.sleep(1.0)  # the first has ended, and the second began then
+            last = kept.append("entry", {"n": 3})
+            if waited:
+                await last
+            else:
+                while kept.committed < 3:  # noqa: ASYNC110 - to wait for it would set a timer
+                    await asyncio.sleep(0.25)
+            ended.append(loop.time() - start_s)
+        assert ended == [3.0, 3.0]
 
     run(main())
 
@@ -264,7 +291,7 @@ def test_a_reading_ends_with_what_was_committed_when_it_began() -> None:
 def test_a_log_of_many_pages_is_read_from_any_number_on(
     after: int, spool_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.gateway.store.SPOOL_BYTES", spool_bytes)
+    monkeypatch.setattr("harness.gateway.memory_store.SPOOL_BYTES", spool_bytes)
 
     async def main() -> None:
         kept = store()
@@ -287,7 +314,7 @@ def test_a_cancelled_waiter_leaves_the_commit_alone() -> None:
         kept = store()
 
         async def wait() -> None:
-            await Commit(kept.append("entry", {"n": 1}))
+            await kept.append("entry", {"n": 1})
 
         task = asyncio.create_task(wait())
         await asyncio.sleep(0)
@@ -319,20 +346,17 @@ def test_the_error_of_a_commit_that_nobody_waits_for_any_more_is_not_missed() ->
 
     async def main() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: missed.append(context))
-        future = asyncio.get_running_loop().create_future()
-        waiting = asyncio.ensure_future(_awaited(Commit(future)))
+        commit = Commit(asyncio.get_running_loop())
+        waiting = [asyncio.ensure_future(commit) for _ in range(2)]
         await asyncio.sleep(0)
-        waiting.cancel()
-        await asyncio.wait([waiting])
-        assert waiting.cancelled()
-        assert not future.cancelled()
-        future.set_exception(StoreError("the disk is full"))
-        await asyncio.sleep(0)
-        del future
+        waiting[0].cancel()
+        await asyncio.wait(waiting[:1])
+        assert waiting[0].cancelled()
+        commit.end("the disk is full")
+        for late in (waiting[1], commit):
+            with pytest.raises(StoreError, match="the disk is full"):
+                await late
+        del commit
 
     asyncio.run(main())
     assert not missed
-
-
-async def _awaited(commit: Commit) -> None:
-    await commit

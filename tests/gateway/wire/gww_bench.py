@@ -18,7 +18,7 @@ from harness.gateway.app import build, create_app
 from harness.gateway.components import Components
 from harness.gateway.deployment import AccountSeed, Deployment, KeySeed, UpstreamSeed
 from harness.gateway.entropy import KeyedEntropy
-from harness.gateway.store import MemoryStore
+from harness.gateway.memory_store import MemoryStore
 from harness.sim.loop import run
 from tests.gateway.pages import told
 

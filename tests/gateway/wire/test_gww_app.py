@@ -31,7 +31,8 @@ from harness.gateway.components import Components
 from harness.gateway.entropy import KeyedEntropy
 from harness.gateway.ledger import Ledger
 from harness.gateway.log import to_stderr
-from harness.gateway.store import MemoryStore, Pages, StoreError
+from harness.gateway.memory_store import MemoryStore
+from harness.gateway.store import Pages, StoreError
 from harness.sim.loop import run
 from tests.gateway.pages import told
 

@@ -46,13 +46,13 @@ def grown(headers: Callable[[int], Mapping[str, str]], change: Callable[[Compone
 
 def test_calls_leave_nothing_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.gateway.store.PAGE", 50)
-    monkeypatch.setattr("harness.gateway.store.SPOOL_BYTES", 1)
+    monkeypatch.setattr("harness.gateway.memory_store.SPOOL_BYTES", 1)
     assert grown(lambda number: {}, lambda parts: parts) < 40
 
 
 def test_kept_answers_are_in_memory_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.gateway.store.PAGE", 50)
-    monkeypatch.setattr("harness.gateway.store.SPOOL_BYTES", 1)
+    monkeypatch.setattr("harness.gateway.memory_store.SPOOL_BYTES", 1)
 
     def bounded(parts: Components) -> Components:
         return replace(parts, replays=Replays(parts.contract, parts.clock, parts.store, limit_bytes=20_000))

@@ -34,9 +34,10 @@ from gww_bench import (
 
 from harness.gateway.call import Call
 from harness.gateway.components import Components
+from harness.gateway.memory_store import MemoryStore
 from harness.gateway.relay import Relay
 from harness.gateway.settlement import Settler
-from harness.gateway.store import MemoryStore, StoreError
+from harness.gateway.store import StoreError
 
 GENERAL = {**CHAT, "model": "gpt-5"}
 INSURANCE_FIELDS = {

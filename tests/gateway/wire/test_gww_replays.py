@@ -33,8 +33,8 @@ from gww_bench import (
 from harness.gateway.app import build, create_app
 from harness.gateway.components import Components
 from harness.gateway.entropy import KeyedEntropy
+from harness.gateway.memory_store import MemoryStore
 from harness.gateway.replays import Replays
-from harness.gateway.store import MemoryStore
 
 KEY = {"idempotency-key": "k1"}
 SMALL_BYTES = 4_500

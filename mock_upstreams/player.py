@@ -30,7 +30,8 @@ class Connection(Protocol):
     """What carries the answer, as far as ASGI does not reach it.
 
     It may also have ``attached_s``: an instant of the loop's clock at which the caller was certainly still there; and
-    ``push(data)``: sends a piece of the body that is not the last, unless that has to wait; it says whether it did.
+    ``push(data)``: sends a piece of the body that is not the last, unless that has to wait; it says whether it did; and
+    ``when_left(told)``: calls ``told`` soon after the caller left, unless the answer is complete by then.
     """
 
     def reset(self) -> None:
@@ -87,6 +88,7 @@ class _Player:
         "_timer",
         "_waiter",
         "_watcher",
+        "_watching",
         "_whole",
     )
 
@@ -104,7 +106,9 @@ class _Player:
         self._loop = asyncio.get_running_loop()
         self._head: Start | None = None
         self._held: Chunk | None = None
+        self._watching = False
         self._watcher: asyncio.Task[None] | None = None
+        """Watches where the connection cannot tell."""
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._whole = False
@@ -246,13 +250,22 @@ class _Player:
         return True
 
     def _watch(self) -> None:
-        """See to it that a departure is noticed from here on; one task an exchange, and none for replies at once."""
-        if self._watcher is None:
+        """See to it that a departure is noticed from here on, by a task if need be; not done for replies at once."""
+        if self._watching:
+            return
+        self._watching = True
+        when_left = getattr(self._connection, "when_left", None)
+        if when_left is not None:
+            when_left(self._left)
+        else:
             self._watcher = self._loop.create_task(self._listen())
 
     async def _listen(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._left()
+
+    def _left(self) -> None:
         self._tape.left_s = self._loop.time()
         self._tape.attached_s = getattr(self._connection, "attached_s", None)
         if self._waiter is not None:

@@ -10,10 +10,9 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Literal, Protocol
 
-from mock_upstreams.parts import Chunk, Part, Pause, Reset, Start
+from mock_upstreams.parts import Chunk, Headers, Part, Pause, Reset, Start
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -52,7 +51,7 @@ class Tape:
     """What was sent, and when (seconds of the loop's clock); it grows as the player goes on."""
 
     status: int | None = None
-    content_type: str = ""
+    headers: Headers = ()
     head_s: float | None = None
     first_chunk_s: float | None = None
     sent: list[bytes] = field(default_factory=list)
@@ -60,6 +59,11 @@ class Tape:
     """When the caller's departure was noticed."""
     attached_s: float | None = None
     """When the caller was certainly still there, if the connection can tell."""
+
+    @property
+    def content_type(self) -> str:
+        """The content type that was told, empty if none was."""
+        return dict(self.headers).get(b"content-type", b"").decode("latin-1")
 
 
 def play(
@@ -144,10 +148,8 @@ class _Player:
         self._head = None
         tape.head_s = self._loop.time()
         tape.status = head.status
-        names, values = zip(*head.headers, strict=True) if head.headers else ((), ())
-        tape.content_type = values[names.index("content-type")] if "content-type" in names else ""
-        headers = list(zip(_encoded(names), [value.encode("latin-1") for value in values], strict=True))
-        return {"type": "http.response.start", "status": head.status, "headers": headers}
+        tape.headers = head.headers
+        return {"type": "http.response.start", "status": head.status, "headers": head.headers}
 
     async def _flush(self, *, last: bool = False) -> bool:
         """Send the chunk that is held, and say whether the caller was found to have left meanwhile."""
@@ -270,12 +272,6 @@ class _Player:
         self._tape.attached_s = getattr(self._connection, "attached_s", None)
         if self._waiter is not None:
             _wake(self._waiter)
-
-
-@lru_cache(maxsize=1024)
-def _encoded(names: tuple[str, ...]) -> tuple[bytes, ...]:
-    """Return header names as they are sent; an answer has those of the one before."""
-    return tuple([name.encode("latin-1") for name in names])
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

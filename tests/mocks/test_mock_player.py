@@ -15,7 +15,7 @@ from mock_upstreams.parts import Chunk, Cut, Part, Pause, Reset, Start
 from mock_upstreams.player import CannotBreak, Tape, play
 from mock_upstreams.requests import read_body
 
-START = Start(200, (("content-type", "text/plain"),))
+START = Start(200, ((b"content-type", b"text/plain"),))
 
 
 def played(parts: Sequence[Part], **how: Any) -> tuple[Link, Tape, list[str]]:
@@ -70,7 +70,7 @@ def test_pauses_separate_chunks_in_time() -> None:
 
 
 def test_a_head_without_a_body_is_an_answer() -> None:
-    link, _, endings = played([Start(200, (("content-length", "0"),))])
+    link, _, endings = played([Start(200, ((b"content-length", b"0"),))])
     assert kinds(link) == ["start 200", ""]
     assert endings == ["whole"]
 

@@ -128,7 +128,7 @@ def compose(
     output = directives.output
     if output is None:
         output = len(pieces) + len(thoughts) + sum(len(tool.fragments) for tool in tools)
-    reasoning = min(directives.reasoning or (min(len(thoughts), output)), output)
+    reasoning = min(directives.reasoning or len(thoughts), output)
     return Answer(
         slug=slug,
         created=created,

@@ -178,20 +178,30 @@ def kept_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[dict[str, str]
     """Return request headers with digests for credentials, as they may be recorded, and the first of those digests."""
     kept: dict[str, str] = {}
     credential = ""
-    for raw_name, raw_value in headers:
-        name = raw_name.decode("latin-1")
-        if name in _NOT_KEPT:
+    for header in headers:
+        name, value, digest = _kept(header)
+        if not name:
             continue
-        if name in CREDENTIALS:
-            value = _digest(raw_value)
-            credential = credential or value
-        else:
-            value = raw_value.decode("latin-1")
+        credential = credential or digest
         kept[name] = f"{kept[name]}, {value}" if name in kept else value
     return kept, credential
 
 
 @lru_cache(maxsize=1024)
+def _kept(header: tuple[bytes, bytes]) -> tuple[str, str, str]:
+    """Return a header's name, empty if it is not kept, its value, and its digest if it is a credential.
+
+    Most headers of a call are those of the one before.
+    """
+    name = header[0].decode("latin-1")
+    if name in _NOT_KEPT:
+        return "", "", ""
+    if name in CREDENTIALS:
+        digest = _digest(header[1])
+        return name, digest, digest
+    return name, header[1].decode("latin-1"), ""
+
+
 def _digest(value: bytes) -> str:
     """Return the first 16 hex digits of the sha256 of a credential, ``Bearer`` aside; empty for an empty one."""
     secret = value[7:].strip() if value[:7].lower() == b"bearer " else value.strip()

@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from mock_upstreams.answer import Answer
 
 
+Headers = tuple[tuple[bytes, bytes], ...]
+"""Names in lower case and values, as they are sent."""
+
+
 @dataclass(slots=True)
 class Start:
     """Status and headers; sent with the first chunk (or at the clean end), as real servers do, unless ``flush``."""
 
     status: int
-    headers: tuple[tuple[str, str], ...] = (("content-type", "application/json"),)
+    headers: Headers = ((b"content-type", b"application/json"),)
     flush: bool = False
 
 

@@ -10,10 +10,9 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Literal, Protocol
 
-from mock_upstreams.parts import Chunk, Part, Pause, Reset, Start
+from mock_upstreams.parts import Chunk, Headers, Part, Pause, Reset, Start
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -30,7 +29,8 @@ class Connection(Protocol):
     """What carries the answer, as far as ASGI does not reach it.
 
     It may also have ``attached_s``: an instant of the loop's clock at which the caller was certainly still there; and
-    ``push(data)``: sends a piece of the body that is not the last, unless that has to wait; it says whether it did.
+    ``push(data)``: sends a piece of the body that is not the last, unless that has to wait; it says whether it did; and
+    ``when_left(told)``: calls ``told`` soon after the caller left, unless the answer is complete by then.
     """
 
     def reset(self) -> None:
@@ -51,7 +51,7 @@ class Tape:
     """What was sent, and when (seconds of the loop's clock); it grows as the player goes on."""
 
     status: int | None = None
-    content_type: str = ""
+    headers: Headers = ()
     head_s: float | None = None
     first_chunk_s: float | None = None
     sent: list[bytes] = field(default_factory=list)
@@ -59,6 +59,11 @@ class Tape:
     """When the caller's departure was noticed."""
     attached_s: float | None = None
     """When the caller was certainly still there, if the connection can tell."""
+
+    @property
+    def content_type(self) -> str:
+        """The content type that was told, empty if none was."""
+        return dict(self.headers).get(b"content-type", b"").decode("latin-1")
 
 
 def play(
@@ -87,6 +92,7 @@ class _Player:
         "_timer",
         "_waiter",
         "_watcher",
+        "_watching",
         "_whole",
     )
 
@@ -104,7 +110,9 @@ class _Player:
         self._loop = asyncio.get_running_loop()
         self._head: Start | None = None
         self._held: Chunk | None = None
+        self._watching = False
         self._watcher: asyncio.Task[None] | None = None
+        """Watches where the connection cannot tell."""
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._whole = False
@@ -140,10 +148,8 @@ class _Player:
         self._head = None
         tape.head_s = self._loop.time()
         tape.status = head.status
-        names, values = zip(*head.headers, strict=True) if head.headers else ((), ())
-        tape.content_type = values[names.index("content-type")] if "content-type" in names else ""
-        headers = list(zip(_encoded(names), [value.encode("latin-1") for value in values], strict=True))
-        return {"type": "http.response.start", "status": head.status, "headers": headers}
+        tape.headers = head.headers
+        return {"type": "http.response.start", "status": head.status, "headers": head.headers}
 
     async def _flush(self, *, last: bool = False) -> bool:
         """Send the chunk that is held, and say whether the caller was found to have left meanwhile."""
@@ -246,23 +252,26 @@ class _Player:
         return True
 
     def _watch(self) -> None:
-        """See to it that a departure is noticed from here on; one task an exchange, and none for replies at once."""
-        if self._watcher is None:
+        """See to it that a departure is noticed from here on, by a task if need be; not done for replies at once."""
+        if self._watching:
+            return
+        self._watching = True
+        when_left = getattr(self._connection, "when_left", None)
+        if when_left is not None:
+            when_left(self._left)
+        else:
             self._watcher = self._loop.create_task(self._listen())
 
     async def _listen(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._left()
+
+    def _left(self) -> None:
         self._tape.left_s = self._loop.time()
         self._tape.attached_s = getattr(self._connection, "attached_s", None)
         if self._waiter is not None:
             _wake(self._waiter)
-
-
-@lru_cache(maxsize=1024)
-def _encoded(names: tuple[str, ...]) -> tuple[bytes, ...]:
-    """Return header names as they are sent; an answer has those of the one before."""
-    return tuple([name.encode("latin-1") for name in names])
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

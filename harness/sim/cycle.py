@@ -6,7 +6,7 @@ The states and the order of the checks follow uvicorn's RequestResponseCycle, so
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from harness.sim.answer import Answer
@@ -30,7 +30,7 @@ class Cycle:
     __slots__ = (
         "_body", "_buffer_bytes", "_chunked", "_client_done", "_complete", "_connection", "_disconnected",
         "_expected", "_keep_alive", "_listeners", "_loop", "_method", "_more_body", "_news", "_served",
-        "_started", "answer", "carry", "host", "room", "source", "task", "untaken",
+        "_started", "_told_left", "answer", "carry", "host", "room", "source", "task", "untaken",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +60,7 @@ class Cycle:
         self._news = False
         self._listeners: list[asyncio.Future[None]] = []
         self._disconnected = False
+        self._told_left: Callable[[], object] | None = None
         self._started = False
         self._complete = False
         self._chunked: bool | None = None
@@ -99,6 +100,12 @@ class Cycle:
         self._more_body = False
         self._news = True
 
+    def when_left(self, told: Callable[[], object]) -> None:
+        """Call ``told`` in the turn after the client left, unless the answer is complete by then."""
+        self._told_left = told
+        if self._disconnected:
+            self._tell_left()
+
     def reset(self) -> None:
         """Send RST: the client reads what was sent before, then an error."""
         self._close(Signal.RESET)
@@ -129,6 +136,12 @@ class Cycle:
         room = self.answer.room
         if room is not None:
             room.set()
+        self._tell_left()
+
+    def _tell_left(self) -> None:
+        told, self._told_left = self._told_left, None  # it leads back here
+        if told is not None:
+            self._loop.call_soon(told, context=self.host.process.context)
 
     def _take(self, count: int) -> None:
         self.untaken -= count
@@ -259,6 +272,7 @@ class Cycle:
         if self._expected != 0:
             raise RuntimeError("Response content shorter than Content-Length")
         self._complete = True
+        self._told_left = None
         self._tell()
         if self._body:
             self._take(len(self._body))

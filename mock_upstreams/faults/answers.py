@@ -52,16 +52,16 @@ def respond(
         for part in dialect_of(reply).error(reply.exchange, problem, retry_after_s):
             if dated and retry_after_s is not None and isinstance(part, Start):
                 at_s = answer_of(reply.exchange).created + 2 + math.ceil(after_s + retry_after_s)
-                part = headed(part, retry_after=formatdate(at_s, usegmt=True), retry_after_ms=None)
+                part = headed(part, retry_after=formatdate(at_s, usegmt=True).encode(), retry_after_ms=None)
             yield part
         return
     headers = dialect_of(reply).error_headers(reply.exchange, problem, retry_after_s)
     kind, content = {
-        "html": ("text/html; charset=utf-8", HTML % status),
-        "text": ("text/plain; charset=utf-8", (message or "upstream error").encode()),
-        "empty": ("application/json", b""),
+        "html": (b"text/html; charset=utf-8", HTML % status),
+        "text": (b"text/plain; charset=utf-8", (message or "upstream error").encode()),
+        "empty": (b"application/json", b""),
     }[body]
-    yield Start(status, (("content-type", kind), ("content-length", str(len(content))), *headers))
+    yield Start(status, ((b"content-type", kind), (b"content-length", b"%d" % len(content)), *headers))
     if content:
         yield Chunk(content)
 
@@ -71,7 +71,7 @@ def empty_200(reply: Reply, rng: Random, *, after_s: Seconds = 0.0) -> Iterator[
     """Answer 200 with an empty body under the right content type."""
     yield from after(after_s)
     kind = EVENT_STREAM if reply.exchange.stream else JSON
-    yield Start(200, (kind, ("content-length", "0"), *dialect_of(reply).headers(reply.exchange)))
+    yield Start(200, (kind, (b"content-length", b"0"), *dialect_of(reply).headers(reply.exchange)))
 
 
 @fault(replaces=True)
@@ -79,7 +79,7 @@ def html_200(reply: Reply, rng: Random, *, after_s: Seconds = 0.0) -> Iterator[P
     """Answer 200 with an HTML page, as a proxy in between would."""
     yield from after(after_s)
     page = HTML % 200
-    yield Start(200, (("content-type", "text/html; charset=utf-8"), ("content-length", str(len(page)))))
+    yield Start(200, ((b"content-type", b"text/html; charset=utf-8"), (b"content-length", b"%d" % len(page))))
     yield Chunk(page)
 
 
@@ -137,7 +137,7 @@ def json_cut_short(
 def wrong_content_type(reply: Reply, rng: Random, *, content_type: str = "text/html; charset=utf-8") -> Iterator[Part]:
     """Send the right body under a wrong content type."""
     for part in reply:
-        yield headed(part, content_type=content_type) if isinstance(part, Start) else part
+        yield headed(part, content_type=content_type.encode()) if isinstance(part, Start) else part
 
 
 @fault(on="whole", surfaces=("chat", "messages", "responses"), lawful=True, replaces=True)

@@ -93,9 +93,9 @@ def after(after_s: float) -> list[Part]:
     return [Pause(after_s)] if after_s > 0 else []
 
 
-def headed(start: Start, **changes: str | None) -> Start:
+def headed(start: Start, **changes: bytes | None) -> Start:
     """Return ``start`` with headers set, or left out where the value is None; ``_`` in a name stands for ``-``."""
-    named = {name.replace("_", "-"): value for name, value in changes.items()}
+    named = {name.replace("_", "-").encode(): value for name, value in changes.items()}
     kept = [(name, value) for name, value in start.headers if name not in named]
     return replace(start, headers=(*((n, v) for n, v in named.items() if v is not None), *kept))
 
@@ -123,8 +123,8 @@ def edited(reply: Reply, change: Callable[[Chunk, Any], Any]) -> list[Part]:
 
 def _longer(start: Start, by: int) -> Start:
     """Return ``start`` with the content length that it told ``by`` bytes longer; a lie about the length stays one."""
-    told = next((value for name, value in start.headers if name == "content-length"), None)
-    return start if told is None or not by else headed(start, content_length=str(int(told) + by))
+    told = next((value for name, value in start.headers if name == b"content-length"), None)
+    return start if told is None or not by else headed(start, content_length=b"%d" % (int(told) + by))
 
 
 def json_of(chunk: Chunk) -> Any:
@@ -151,10 +151,10 @@ def with_json(chunk: Chunk, value: Any) -> Chunk:
 def measured(parts: Iterable[Part]) -> list[Part]:
     """Return ``parts`` with the content length, where one is told, that of the chunks."""
     kept = list(parts)
-    size = str(sum(len(part.data) for part in kept if isinstance(part, Chunk)))
+    size = b"%d" % sum(len(part.data) for part in kept if isinstance(part, Chunk))
     return [
         headed(part, content_length=size)
-        if isinstance(part, Start) and any(name == "content-length" for name, _ in part.headers)
+        if isinstance(part, Start) and any(name == b"content-length" for name, _ in part.headers)
         else part
         for part in kept
     ]

@@ -152,7 +152,7 @@ def is_event_stream(parts: Iterable[Part]) -> bool:
     """Say whether ``parts`` are server-sent events, as their content type has it."""
     starts = (part for part in parts if isinstance(part, Start))
     return any(
-        "text/event-stream" in value for start in starts for name, value in start.headers if name == "content-type"
+        b"text/event-stream" in value for start in starts for name, value in start.headers if name == b"content-type"
     )
 
 

@@ -10,12 +10,11 @@ from typing import Any
 
 from mock_upstreams.answer import Answer, Tokens, Wish
 from mock_upstreams.normal import blank, digest
-from mock_upstreams.parts import Chunk, Exchange
+from mock_upstreams.parts import Chunk, Exchange, Headers
 from mock_upstreams.providers.base import (
     QUOTA_REQUESTS,
     QUOTA_TOKENS,
     Dialect,
-    Headers,
     Problem,
     Prompt,
     answer_of,
@@ -39,8 +38,8 @@ _KINDS: Mapping[int, tuple[str, str]] = {
 }
 
 _TOKEN_LIMITS = tuple(
-    (f"anthropic-ratelimit-{kind}-reset", f"anthropic-ratelimit-{kind}-limit", f"anthropic-ratelimit-{kind}-remaining")
-    for kind in ("tokens", "input-tokens", "output-tokens")
+    tuple(b"anthropic-ratelimit-%b-%b" % (kind, what) for what in (b"reset", b"limit", b"remaining"))
+    for kind in (b"tokens", b"input-tokens", b"output-tokens")
 )
 
 
@@ -54,17 +53,17 @@ class Anthropic(Dialect):
         answer = answer_of(exchange)
         requests, tokens, window_s = answer.quota
         reset = _rfc3339(answer.created + math.ceil(window_s))
-        left = str(max(0, QUOTA_TOKENS - tokens))
-        limits: list[tuple[str, str]] = [
-            ("anthropic-ratelimit-requests-limit", str(QUOTA_REQUESTS)),
-            ("anthropic-ratelimit-requests-remaining", str(max(0, QUOTA_REQUESTS - requests))),
-            ("anthropic-ratelimit-requests-reset", reset),
+        left = b"%d" % max(0, QUOTA_TOKENS - tokens)
+        limits: list[tuple[bytes, bytes]] = [
+            (b"anthropic-ratelimit-requests-limit", b"%d" % QUOTA_REQUESTS),
+            (b"anthropic-ratelimit-requests-remaining", b"%d" % max(0, QUOTA_REQUESTS - requests)),
+            (b"anthropic-ratelimit-requests-reset", reset),
         ]
         for name, limit, remaining in _TOKEN_LIMITS:
-            limits += ((limit, str(QUOTA_TOKENS)), (remaining, left), (name, reset))
+            limits += ((limit, b"%d" % QUOTA_TOKENS), (remaining, left), (name, reset))
         return (
-            ("request-id", f"req_{answer.slug}"),
-            ("anthropic-organization-id", "mock-upstreams"),
+            (b"request-id", f"req_{answer.slug}".encode()),
+            (b"anthropic-organization-id", b"mock-upstreams"),
             *limits,
         )
 
@@ -76,12 +75,12 @@ class Anthropic(Dialect):
     def error_headers(self, exchange: Exchange, problem: Problem, retry_after_s: float | None) -> Headers:
         told = dict(self.headers(exchange))
         if problem.status == 429:
-            told["anthropic-ratelimit-requests-remaining"] = "0"
+            told[b"anthropic-ratelimit-requests-remaining"] = b"0"
             if retry_after_s is not None:
                 again = answer_of(exchange).created + math.ceil(retry_after_s)
-                told["anthropic-ratelimit-requests-reset"] = _rfc3339(again)
+                told[b"anthropic-ratelimit-requests-reset"] = _rfc3339(again)
         if retry_after_s is not None:
-            told["retry-after"] = str(math.ceil(retry_after_s))
+            told[b"retry-after"] = b"%d" % math.ceil(retry_after_s)
         return tuple(told.items())
 
     def error_event(self, exchange: Exchange, problem: Problem, *, failed: bool = False) -> Chunk:
@@ -137,8 +136,8 @@ def prompt_problem(body: Mapping[str, Any]) -> Problem | None:
 
 
 @lru_cache(maxsize=64)
-def _rfc3339(epoch_s: int) -> str:
-    return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _rfc3339(epoch_s: int) -> bytes:
+    return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").encode()
 
 
 COUNT_TOKENS = CountTokens()

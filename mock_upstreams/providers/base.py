@@ -10,12 +10,10 @@ from typing import Any, ClassVar
 import orjson
 
 from mock_upstreams.answer import Answer, Tokens, Wish
-from mock_upstreams.parts import Chunk, Exchange, Part, Pause, Start
+from mock_upstreams.parts import Chunk, Exchange, Headers, Part, Pause, Start
 
-Headers = tuple[tuple[str, str], ...]
-
-EVENT_STREAM = ("content-type", "text/event-stream; charset=utf-8")
-JSON = ("content-type", "application/json")
+EVENT_STREAM = (b"content-type", b"text/event-stream; charset=utf-8")
+JSON = (b"content-type", b"application/json")
 QUOTA_REQUESTS = 1_000_000
 QUOTA_TOKENS = 4_000_000_000
 """What the rate-limit headers say of a minute. They are told, not enforced: a refusal is an injection's business."""
@@ -101,7 +99,7 @@ class Dialect(ABC):
 
     def stream(self, exchange: Exchange, answer: Answer) -> list[Part]:
         """Return the reply to a streamed request: the first content ``ttft_s`` after it, the next ``gap_s`` apart."""
-        start = Start(200, (EVENT_STREAM, ("cache-control", "no-cache"), *self.headers(exchange)))
+        start = Start(200, (EVENT_STREAM, (b"cache-control", b"no-cache"), *self.headers(exchange)))
         parts: list[Part] = [Pause(answer.ttft_s), start] if answer.ttft_s > 0 else [start]
         chunks = self.events(exchange, answer)
         if answer.gap_s <= 0:
@@ -122,10 +120,10 @@ class Dialect(ABC):
         return json_parts(problem.status, headers, self.error_body(exchange, problem))
 
 
-def json_parts(status: int, headers: Iterable[tuple[str, str]], value: Any) -> list[Part]:
+def json_parts(status: int, headers: Headers, value: Any) -> list[Part]:
     """Return a JSON reply with its length."""
     body = orjson.dumps(value)
-    return [Start(status, (JSON, ("content-length", str(len(body))), *headers)), Chunk(body, "json")]
+    return [Start(status, (JSON, (b"content-length", b"%d" % len(body)), *headers)), Chunk(body, "json")]
 
 
 def named_event(value: Mapping[str, Any]) -> Chunk:

@@ -9,19 +9,18 @@ from typing import Any
 
 import orjson
 
-from mock_upstreams.parts import Chunk, Exchange
+from mock_upstreams.parts import Chunk, Exchange, Headers
 from mock_upstreams.providers.base import (
     QUOTA_REQUESTS,
     QUOTA_TOKENS,
     Dialect,
-    Headers,
     Problem,
     Prompt,
     answer_of,
 )
 
 LEAST_CACHED_TOKENS = 1_024
-_LIMIT_REQUESTS, _LIMIT_TOKENS = str(QUOTA_REQUESTS), str(QUOTA_TOKENS)
+_LIMIT_REQUESTS, _LIMIT_TOKENS = b"%d" % QUOTA_REQUESTS, b"%d" % QUOTA_TOKENS
 
 _KINDS: Mapping[int, tuple[str, str | None, str]] = {
     400: ("invalid_request_error", None, "The request could not be understood."),
@@ -63,27 +62,27 @@ class OpenAI(Dialect):
         requests, tokens, window_s = answer.quota
         reset = go_duration(window_s)
         return (
-            ("x-request-id", f"req_{answer.slug}"),
-            ("openai-organization", "mock-upstreams"),
-            ("openai-processing-ms", str(round(answer.ttft_s * 1000) + 1)),
-            ("openai-version", "2020-10-01"),
-            ("x-ratelimit-limit-requests", _LIMIT_REQUESTS),
-            ("x-ratelimit-limit-tokens", _LIMIT_TOKENS),
-            ("x-ratelimit-remaining-requests", str(QUOTA_REQUESTS - requests if requests < QUOTA_REQUESTS else 0)),
-            ("x-ratelimit-remaining-tokens", str(QUOTA_TOKENS - tokens if tokens < QUOTA_TOKENS else 0)),
-            ("x-ratelimit-reset-requests", reset),
-            ("x-ratelimit-reset-tokens", reset),
+            (b"x-request-id", f"req_{answer.slug}".encode()),
+            (b"openai-organization", b"mock-upstreams"),
+            (b"openai-processing-ms", b"%d" % (round(answer.ttft_s * 1000) + 1)),
+            (b"openai-version", b"2020-10-01"),
+            (b"x-ratelimit-limit-requests", _LIMIT_REQUESTS),
+            (b"x-ratelimit-limit-tokens", _LIMIT_TOKENS),
+            (b"x-ratelimit-remaining-requests", b"%d" % max(QUOTA_REQUESTS - requests, 0)),
+            (b"x-ratelimit-remaining-tokens", b"%d" % max(QUOTA_TOKENS - tokens, 0)),
+            (b"x-ratelimit-reset-requests", reset),
+            (b"x-ratelimit-reset-tokens", reset),
         )
 
     def error_headers(self, exchange: Exchange, problem: Problem, retry_after_s: float | None) -> Headers:
         told = dict(self.headers(exchange))
         if problem.status == 429:
-            told["x-ratelimit-remaining-requests"] = "0"
+            told[b"x-ratelimit-remaining-requests"] = b"0"
             if retry_after_s is not None:
-                told["x-ratelimit-reset-requests"] = go_duration(retry_after_s)
+                told[b"x-ratelimit-reset-requests"] = go_duration(retry_after_s)
         if retry_after_s is not None:
-            told["retry-after"] = str(math.ceil(retry_after_s))
-            told["retry-after-ms"] = str(math.ceil(retry_after_s * 1000))
+            told[b"retry-after"] = b"%d" % math.ceil(retry_after_s)
+            told[b"retry-after-ms"] = b"%d" % math.ceil(retry_after_s * 1000)
         return tuple(told.items())
 
     def error_body(self, exchange: Exchange, problem: Problem) -> dict[str, Any]:
@@ -110,17 +109,17 @@ def padding(body: Mapping[str, Any]) -> bytes:
     return b"" if off else b',"obfuscation":"mockmock"'
 
 
-def go_duration(seconds: float) -> str:
+def go_duration(seconds: float) -> bytes:
     """Return ``seconds`` as Go writes a duration: ``12ms``, ``1.5s``, ``6m0s``."""
     milliseconds = math.ceil(seconds * 1000)
     if milliseconds < 1000:
-        return f"{milliseconds}ms"
+        return b"%dms" % milliseconds
     minutes, rest = divmod(milliseconds, 60_000)
-    text = f"{rest / 1000:g}s"
+    text = b"%gs" % (rest / 1000)
     if not minutes:
         return text
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes}m{text}" if hours else f"{minutes}m{text}"
+    return b"%dh%dm%b" % (hours, minutes, text) if hours else b"%dm%b" % (minutes, text)
 
 
 def tool_names(tools: Any) -> tuple[str, ...]:

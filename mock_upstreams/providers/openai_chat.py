@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import orjson
 
 from mock_upstreams.answer import Answer, Tokens, Wish
-from mock_upstreams.normal import blank, digest, tidy
+from mock_upstreams.normal import blank, digest
 from mock_upstreams.parts import Chunk, Exchange
 from mock_upstreams.providers.base import Problem, field_problem
 from mock_upstreams.providers.openai import OpenAI, chosen_tools, padding, sse
@@ -55,26 +56,10 @@ class Chat(OpenAI):
         return body["messages"]  # type: ignore[no-any-return]  # a list, as ``problem`` made sure
 
     def usage(self, tokens: Tokens) -> dict[str, Any]:
-        prompt = tokens.input + tokens.cached + tokens.written
-        return {
-            "prompt_tokens": prompt,
-            "completion_tokens": tokens.output,
-            "total_tokens": prompt + tokens.output,
-            "prompt_tokens_details": {
-                "cached_tokens": tokens.cached,
-                "cache_write_tokens": tokens.written,
-                "audio_tokens": 0,
-            },
-            "completion_tokens_details": {
-                "reasoning_tokens": tokens.reasoning,
-                "audio_tokens": 0,
-                "accepted_prediction_tokens": 0,
-                "rejected_prediction_tokens": 0,
-            },
-        }
+        return _usage(tokens)
 
     def body(self, exchange: Exchange, answer: Answer) -> dict[str, Any]:
-        message = {"role": "assistant", "refusal": None, "annotations": [], **_message(answer)}
+        message = {"role": "assistant", "refusal": None, "annotations": [], "content": None, **_message(answer)}
         return {
             "id": f"chatcmpl-{answer.slug}",
             "object": "chat.completion",
@@ -126,24 +111,49 @@ class Chat(OpenAI):
 
     def said(self, exchange: Exchange, answer: Answer, *, streamed: bool) -> dict[str, Any]:
         message = _message(answer)
-        return {
-            **blank(),
-            "text": message["content"] or "",
-            "thinking": answer.thinking,
-            "tools": [{"id": f"call_{t.id}", "name": t.name, "arguments": t.arguments} for t in answer.tools],
-            "finish": _finish(answer),
-            "usage": self.usage(answer.tokens) if not streamed or _includes_usage(exchange) else None,
-            "terminal": True,
-            "model": exchange.model,
-            "items": digest(tidy(message)),
-        }
+        said = blank()
+        said["text"] = message.get("content", "")
+        said["thinking"] = message.get("reasoning_content", "")
+        said["tools"] = [{"id": f"call_{t.id}", "name": t.name, "arguments": t.arguments} for t in answer.tools]
+        said["finish"] = _finish(answer)
+        if not streamed or _includes_usage(exchange):
+            said["usage"] = self.usage(answer.tokens)
+        said["terminal"] = True
+        said["model"] = exchange.model
+        said["items"] = digest(message)
+        return said
 
     def error_event(self, exchange: Exchange, problem: Problem, *, failed: bool = False) -> Chunk:
         return sse(self.error_body(exchange, problem), "error")
 
 
+@lru_cache(maxsize=64)
+def _usage(tokens: Tokens) -> dict[str, Any]:
+    """Return usage as a chat has it. An answer's is told and noted: it is one object, and nobody changes it."""
+    prompt = tokens.input + tokens.cached + tokens.written
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": tokens.output,
+        "total_tokens": prompt + tokens.output,
+        "prompt_tokens_details": {
+            "cached_tokens": tokens.cached,
+            "cache_write_tokens": tokens.written,
+            "audio_tokens": 0,
+        },
+        "completion_tokens_details": {
+            "reasoning_tokens": tokens.reasoning,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
+
+
 def _message(answer: Answer) -> dict[str, Any]:
-    message: dict[str, Any] = {"content": answer.text or None}
+    """Return the message without what is empty of it."""
+    message: dict[str, Any] = {}
+    if answer.pieces:
+        message["content"] = answer.text
     if answer.thoughts:
         message["reasoning_content"] = answer.thinking
     if answer.tools:

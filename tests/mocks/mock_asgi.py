@@ -67,6 +67,7 @@ class Link:
     messages: list[tuple[float, dict[str, Any]]] = field(default_factory=list)
     broken: str = ""
     push: Callable[[bytes], bool] | None = None
+    when_left: Callable[[Callable[[], object]], object] | None = None
 
     def reset(self) -> None:
         self.broken = "reset"
@@ -124,11 +125,12 @@ async def ask(
     breakable: bool = True,
     slow: Callable[[], Any] | None = None,
     takes: Callable[[bytes], bool] | None = None,
+    tells: bool = False,
 ) -> Link:
     """Send one request and gather what comes of it; the caller may leave after a while.
 
     ``slow`` is awaited in each send: a transport that is full. ``takes`` says of each piece that is pushed whether the
-    connection takes it; without it nothing can be pushed.
+    connection takes it; without it nothing can be pushed. ``tells`` says that the connection tells of departures.
     """
     loop = asyncio.get_running_loop()
     raw = body if isinstance(body, bytes) else orjson.dumps(body)
@@ -165,6 +167,8 @@ async def ask(
 
     if takes is not None:
         link.push = push
+    if tells:
+        link.when_left = lambda told: gone.add_done_callback(lambda _: None if link.ended else told())
     scope = {"type": "http", "method": method, "path": path, "headers": list(headers), "query_string": b""}
     if breakable:
         scope["extensions"] = {"harness.connection": link}

@@ -112,7 +112,7 @@ def start_of(parts: Iterable[Part]) -> Start:
 
 
 def headers_of(parts: Iterable[Part]) -> dict[str, str]:
-    return dict(start_of(parts).headers)
+    return {name.decode(): value.decode() for name, value in start_of(parts).headers}
 
 
 def read(surface: str, parts: list[Part]) -> dict[str, Any]:
@@ -686,7 +686,7 @@ def test_a_malformed_event_is_the_last_that_has_any_json_if_none_comes_later() -
 def test_a_changed_usage_leaves_a_hanging_body_unfinished() -> None:
     parts = struck("chat", hang_after_headers(), usage_zero(), stream=False)
     (start,) = (part for part in parts if isinstance(part, Start))
-    told = next(int(value) for name, value in start.headers if name == "content-length")
+    told = next(int(value) for name, value in start.headers if name == b"content-length")
     assert told > 0
     assert not body_of(parts)
 
@@ -694,4 +694,4 @@ def test_a_changed_usage_leaves_a_hanging_body_unfinished() -> None:
 def test_an_error_event_behind_an_empty_answer_is_within_its_length() -> None:
     parts = struck("chat", empty_200(), stream_error(), stream=True)
     assert body_of(parts)
-    assert not any(name == "content-length" for p in parts if isinstance(p, Start) for name, _ in p.headers)
+    assert not any(name == b"content-length" for p in parts if isinstance(p, Start) for name, _ in p.headers)

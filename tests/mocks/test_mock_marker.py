@@ -26,6 +26,26 @@ def test_text_that_only_looks_like_a_marker_is_passed_by() -> None:
     assert find_marker(b"[call:c1] and then [call:me maybe] and [call:")[0] == "c1"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[call:]",
+        b"[call:" + b"x" * 129 + b"]",
+        b"[call:a/b]",
+        b"[call:c1 ]",
+        b"[call:c1 chunks]",
+        b"[call:c1 chunks=]",
+        b"[call:c1  chunks=2]",
+        b"[call:c1 Chunks=2]",
+        b'[call:c1 chunks="2"]',
+        b"[call:c1 chunks=2",
+        b"[call:c1 chunks=" + b"2" * 5000 + b"]",
+    ],
+)
+def test_what_is_not_quite_a_marker_is_none(text: bytes) -> None:
+    assert find_marker(text + b" then") == ("", Directives())
+
+
 def test_no_marker_is_no_call_with_defaults() -> None:
     assert find_marker(b'{"model": "x"}') == ("", Directives())
 

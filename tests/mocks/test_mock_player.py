@@ -15,7 +15,7 @@ from mock_upstreams.parts import Chunk, Cut, Part, Pause, Reset, Start
 from mock_upstreams.player import CannotBreak, Tape, play
 from mock_upstreams.requests import read_body
 
-START = Start(200, (("content-type", "text/plain"),))
+START = Start(200, ((b"content-type", b"text/plain"),))
 
 
 def played(parts: Sequence[Part], **how: Any) -> tuple[Link, Tape, list[str]]:
@@ -70,7 +70,7 @@ def test_pauses_separate_chunks_in_time() -> None:
 
 
 def test_a_head_without_a_body_is_an_answer() -> None:
-    link, _, endings = played([Start(200, (("content-length", "0"),))])
+    link, _, endings = played([Start(200, ((b"content-length", b"0"),))])
     assert kinds(link) == ["start 200", ""]
     assert endings == ["whole"]
 
@@ -89,29 +89,38 @@ def test_a_host_that_cannot_break_is_told_so() -> None:
         played([Reset()], breakable=False)
 
 
+NOTICED = pytest.mark.parametrize("tells", [False, True], ids=["by a task", "by the connection"])
+
+
+@NOTICED
 @pytest.mark.parametrize("before", [[], [Start(200, flush=True)], [START, Chunk(b"a")]])
-def test_a_hang_lasts_until_the_caller_leaves(before: list[Part]) -> None:
-    _, tape, endings = played([*before, Pause(math.inf), Chunk(b"never")], leave_after=120.0)
+def test_a_hang_lasts_until_the_caller_leaves(before: list[Part], tells: bool) -> None:
+    _, tape, endings = played([*before, Pause(math.inf), Chunk(b"never")], leave_after=120.0, tells=tells)
     assert endings == ["left"]
     assert tape.left_s == 220.0
     assert b"never" not in tape.sent
 
 
-def test_a_departure_is_noticed_at_once_while_pausing() -> None:
-    link, tape, endings = played([START, Chunk(b"a"), Pause(10.0), Chunk(b"b")], leave_after=3.0)
+@NOTICED
+def test_a_departure_is_noticed_at_once_while_pausing(tells: bool) -> None:
+    link, tape, endings = played([START, Chunk(b"a"), Pause(10.0), Chunk(b"b")], leave_after=3.0, tells=tells)
     assert (endings, tape.sent, tape.left_s) == (["left"], [b"a"], link.started + 3.0)
 
 
-def test_a_departure_is_noticed_in_a_long_row_of_pauses() -> None:
+@NOTICED
+def test_a_departure_is_noticed_in_a_long_row_of_pauses(tells: bool) -> None:
     parts: list[Part] = [START]
     for _ in range(10):
         parts += [Pause(1.0), Chunk(b"a")]
-    link, tape, endings = played(parts, leave_after=4.5)
+    link, tape, endings = played(parts, leave_after=4.5, tells=tells)
     assert (endings, len(tape.sent), tape.left_s) == (["left"], 4, link.started + 4.5)
 
 
-def test_a_departure_is_noticed_behind_a_transport_that_was_full() -> None:
-    link, tape, endings = played([START, *[Chunk(b"a")] * 10], slow=lambda: asyncio.sleep(1.0), leave_after=2.5)
+@NOTICED
+def test_a_departure_is_noticed_behind_a_transport_that_was_full(tells: bool) -> None:
+    link, tape, endings = played(
+        [START, *[Chunk(b"a")] * 10], slow=lambda: asyncio.sleep(1.0), leave_after=2.5, tells=tells
+    )
     assert endings == ["left"]
     assert len(tape.sent) == 2
     assert tape.left_s == link.started + 2.5
@@ -155,17 +164,20 @@ def test_what_fails_in_making_a_paced_stream_is_raised() -> None:
         played(parts(), takes=lambda _: True)  # type: ignore[arg-type]  # an iterable will do
 
 
-def test_what_is_sent_at_once_needs_no_watcher() -> None:
+@pytest.mark.parametrize(
+    ("parts", "tells"), [([START, *[Chunk(b"a")] * 50], False), ([START, Pause(1.0), Chunk(b"a"), Pause(1.0)], True)]
+)
+def test_what_is_sent_at_once_or_over_a_connection_that_tells_needs_no_watcher(parts: list[Part], tells: bool) -> None:
     async def work() -> int:
         seen = 0
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
             nonlocal seen
             await read_body(receive)
-            await play([START, *[Chunk(b"a")] * 50], receive, send, None, Tape())
+            await play(parts, receive, send, scope["extensions"]["harness.connection"], Tape())
             seen = len(asyncio.all_tasks())
 
-        await ask(app, "/", b"x")
+        await ask(app, "/", b"x", tells=tells)
         return seen
 
     assert run(work()) == 1

@@ -1,6 +1,7 @@
 """The pool: connections that are used again, limits, and slots that are never lost."""
 
 import asyncio
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -108,6 +109,32 @@ def test_a_broken_or_abandoned_connection_is_not_used_again() -> None:
         return [port - ports[0] for port in ports]
 
     assert run(main()) == [0, 0, 0, 1, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "read_s", "told_s"), [(0.0, 1.0, 1.0), (1.5, 1.0, 1.5), (0.0, 5.0, None)], ids=["yes", "late", "whole"]
+)
+def test_a_server_is_told_when_its_client_left(asked_s: float, read_s: float, told_s: float | None) -> None:
+    told: list[float] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(asked_s)
+        scope["extensions"]["harness.connection"].when_left(lambda: told.append(loop.time()))
+        await asyncio.sleep(2.0)
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body"})
+
+    async def main() -> None:
+        network = Network()
+        network.serve("server", app)
+        async with httpx.AsyncClient(transport=SimTransport(network, "client"), timeout=read_s) as client:
+            with suppress(httpx.ReadTimeout):
+                await client.get("http://server/")
+            await asyncio.sleep(9.0)
+
+    run(main())
+    assert told == [told_s] * (told_s is not None)
 
 
 def test_a_full_pool_serves_in_order_and_times_out() -> None:

@@ -74,11 +74,11 @@ class Exchange:
         self.raw.append(data)
 
     def facts(self) -> tuple[Any, ...]:
-        """Return what came of it as plain values; ``of`` makes it again of them."""
+        """Return what came of it as plain values, of which each costs; ``of`` makes it again of them."""
         return (
             self.sent,
             self.status,
-            self.headers,
+            b"\n".join([text for header in self.headers for text in header]),  # none holds a newline
             self.head_only,
             self.first_byte,
             self.end if self.end is not None else self.clock_us(),
@@ -92,7 +92,9 @@ class Exchange:
     def of(cls, call: Call, facts: tuple[Any, ...]) -> Exchange:
         """Return the exchange of ``call`` that had these ``facts``."""
         made = cls(call, lambda: 0)
-        made.sent, made.status, made.headers, made.head_only, made.first_byte, made.end = facts[:6]
+        made.sent, made.status, head, made.head_only, made.first_byte, made.end = facts[:6]
+        texts = head.split(b"\n")
+        made.headers = list(zip(texts[::2], texts[1::2], strict=False))  # there is one text where no header is
         made.raw, made.instants, made.broke, made.left = facts[6:]
         return made
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import marshal
 from collections.abc import Iterator
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from harness.history import Recording
 
 ITEMS_AT_ONCE = 512
 _LENGTH_BYTES = 8
+_value_of = itemgetter(1)
 
 
 class Draft(Recording):
@@ -87,7 +89,7 @@ def items_of(path: Path) -> Iterator[bytes | tuple[Any, ...]]:
 
 def may_show_a_secret(exchange: Exchange, credentials: tuple[str, ...]) -> bool:
     """Say whether a secret may stand in what a caller got, as it is."""
-    seen = b"\n".join([*exchange.raw, *[value for _, value in exchange.headers]])
+    seen = b"\n".join([*exchange.raw, *map(_value_of, exchange.headers)])
     return may_hold_one(seen) or any(map(seen.__contains__, _unlike_secrets(credentials)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import lru_cache
 from http import HTTPStatus
+from operator import itemgetter
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -21,11 +22,21 @@ Headers = list[tuple[bytes, bytes]]
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 PHRASES = dict.fromkeys(range(100, 600), b"") | {status.value: status.phrase.encode() for status in HTTPStatus}
 
-# Bytes that may not occur, as bytes.translate takes them: a tenth of the cost of a regular expression's search.
+_name, _value, _name_and_value = itemgetter(0), itemgetter(1), itemgetter(1, 2)
 _CONTROLS = bytes((*range(0x20), 0x7F))
-_NOT_IN_REQUEST_VALUES = b"\x00\n\x0b\x0c\r"
-_NOT_IN_NAMES = _CONTROLS + b'()<>@,;:[]={} \\"'
-_NOT_IN_VALUES = _CONTROLS.replace(b"\t", b"")
+
+
+def _changing(unlawful: bytes) -> bytes:
+    """Return a table for bytes.translate that leaves only texts without ``unlawful`` bytes as they are.
+
+    That takes a tenth of the time of a regular expression's search.
+    """
+    return bytes.maketrans(unlawful, b"\xff" * len(unlawful))
+
+
+_REQUEST_VALUES = _changing(b"\x00\n\x0b\x0c\r")
+_NAMES = _changing(_CONTROLS + b'()<>@,;:[]={} \\"')
+_VALUES = _changing(_CONTROLS.replace(b"\t", b""))
 
 
 class WireHeaders(httpx.Headers):
@@ -76,15 +87,15 @@ class WireResponse(httpx.Response):
 
 def request_headers(request: httpx.Request) -> Headers:
     """Return the headers with lower-case names. Raises httpx.LocalProtocolError for a value that h11 does not send."""
-    _, names, values = zip(*request.headers._list, strict=True) if request.headers._list else ((), (), ())
+    headers = list(map(_name_and_value, request.headers._list))
+    values = list(map(_value, headers))
     joined = b"".join(values)
-    stripped = b"".join([value.strip(b" \t") for value in values])
     # All at once, and one by one only to find the culprit: a call costs more than the bytes.
-    if len(stripped) != len(joined) or joined.translate(None, _NOT_IN_REQUEST_VALUES) != joined:
+    if joined.translate(_REQUEST_VALUES) != joined or b"".join(map(bytes.strip, values)) != joined:
         for value in values:
-            if value.strip(b" \t").translate(None, _NOT_IN_REQUEST_VALUES) != value:
+            if value.strip(b" \t").translate(_REQUEST_VALUES) != value:
                 raise httpx.LocalProtocolError(f"Illegal header value {value!r}", request=request)
-    return list(zip(names, values, strict=True))
+    return headers
 
 
 class Target(NamedTuple):
@@ -137,20 +148,22 @@ def response_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[Headers, t
 
     Raises RuntimeError for a header that uvicorn does not write.
     """
-    given: tuple[tuple[bytes, ...], ...] = tuple(zip(*headers, strict=True))
-    raw_names, values = given or ((), ())
-    names, framing = _response_names(raw_names)
-    joined = b"".join(values)
-    if joined.translate(None, _NOT_IN_VALUES) != joined:
+    pairs = list(headers)
+    values = b"".join(map(_value, pairs))
+    if values.translate(_VALUES) != values:
         raise RuntimeError("Invalid HTTP header value.")
-    return list(zip(names, values, strict=True)), framing
+    names = tuple(map(_name, pairs))
+    lower, framing = _response_names(names)
+    if lower != names:
+        pairs = [(name, value) for name, (_, value) in zip(lower, pairs, strict=True)]
+    return pairs, framing
 
 
 @lru_cache(maxsize=1024)
 def _response_names(names: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], tuple[int, ...]]:
     """Return ``names`` in lower case, and the places of the framing ones: the same names come with every answer."""
     joined = b"".join(names)
-    if joined.translate(None, _NOT_IN_NAMES) != joined:
+    if joined.translate(_NAMES) != joined:
         raise RuntimeError("Invalid HTTP header name.")
     lower = tuple(name.lower() for name in names)
     return lower, tuple(place for place, name in enumerate(lower) if name in _FRAMING)

@@ -246,6 +246,7 @@ class Cycle:
             elif name == b"transfer-encoding" and value.lower() == b"chunked":
                 self._expected = 0
                 self._chunked = True
+                head[place] = (name, value)  # ASGI allows lists as well, and the client looks for this one
             elif name == b"connection" and b"close" in [token.strip() for token in value.lower().split(b",")]:
                 self._keep_alive = False
                 closing = True

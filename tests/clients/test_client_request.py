@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.clients import Request, build, path_of
+from harness.clients import Request, Requests, build, path_of
+from harness.clients.request import marker
 from harness.contract import Contract, load_contract
 from harness.scenario import Call, Reply, chat, count_tokens, messages, models, raw, responses
 
@@ -296,3 +297,21 @@ def test_given_headers_replace_the_defaults_whatever_their_case() -> None:
 )
 def test_the_content_type_is_the_calls(call: Call, sent: list[str]) -> None:
     assert header(call, "content-type") == sent
+
+
+def test_each_of_many_requests_of_a_kind_is_the_one_that_its_call_asks_for() -> None:
+    requests = Requests(CONTRACT)
+    calls = [
+        chat("gpt-x", id=name, prompt_bytes=size, reply=reply, max_tokens=9)
+        for name in ("s9", "s10", "s11")
+        for size in (400, 500)
+        for reply in (Reply(), Reply(input=7, output=2))
+    ]
+    for call in calls:
+        request = requests.build(call, SECRET)
+        body = orjson.loads(request.body)
+        assert len(request.body) == call.prompt_bytes
+        assert body["messages"][0]["content"].startswith(f"{marker(call)} lorem")
+        assert request == made(call)
+    with pytest.raises(ValueError, match="call s12: cannot pad to 10 bytes"):
+        requests.build(replace(calls[0], id="s12", prompt_bytes=10), SECRET)

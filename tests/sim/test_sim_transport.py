@@ -460,3 +460,21 @@ def test_a_response_off_the_wire_has_all_that_httpx_gives_one() -> None:
 
     made, stock = run(main())
     assert made == stock
+
+
+def test_headers_may_be_lists_as_asgi_has_them() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [[b"transfer-encoding", b"chunked"], [b"x-a", b"b"]]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"one", "more_body": True})
+        await send({"type": "http.response.body", "body": b"two"})
+
+    async def main() -> tuple[list[bytes], dict[str, str]]:
+        network = Network()
+        network.serve("server", app)
+        response = await SimTransport(network, "client").handle_async_request(request())
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        return [chunk async for chunk in response.stream], dict(response.headers)
+
+    # Chunks are told apart: the client knows the framing.
+    assert run(main()) == ([b"one", b"two"], {"transfer-encoding": "chunked", "x-a": "b"})

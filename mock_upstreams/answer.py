@@ -129,20 +129,13 @@ def compose(
     if output is None:
         output = len(pieces) + len(thoughts) + sum(len(tool.fragments) for tool in tools)
     reasoning = min(directives.reasoning or len(thoughts), output)
-    return Answer(
-        slug=slug,
-        created=created,
-        pieces=pieces,
-        thoughts=thoughts,
-        signature=f"signature:{mark}:{ordinal}" if thinks else "",
-        redacted=f"redacted:{mark}:{ordinal}" if shape == "mixed" else "",
-        tools=tools,
-        unknown={"mark": mark, "number": LARGE_NUMBER} if shape == "unknown" else None,
-        tokens=Tokens(prompt.input, prompt.cached, prompt.written, output, reasoning),
-        ttft_s=directives.ttft,
-        gap_s=directives.gap,
-        quota=quota,
-    )
+    signature = f"signature:{mark}:{ordinal}" if thinks else ""
+    redacted = f"redacted:{mark}:{ordinal}" if shape == "mixed" else ""
+    unknown = {"mark": mark, "number": LARGE_NUMBER} if shape == "unknown" else None
+    tokens = Tokens(prompt.input, prompt.cached, prompt.written, output, reasoning)
+    ttft_s, gap_s = directives.ttft, directives.gap
+    # By place: by name it would take twice the time.
+    return Answer(slug, created, pieces, thoughts, signature, redacted, tools, unknown, tokens, ttft_s, gap_s, quota)
 
 
 def prompt_tokens(body_bytes: int) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import string
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,12 +18,8 @@ LARGEST_COUNT = 2**53
 SHAPES = ("text", "tools", "thinking", "structured", "mixed", "unknown")
 """What an answer is made of: see ``mock_upstreams.answer``."""
 
-_OPENING, _CLOSING = b"[call:", b"]"
-_IN_CALLS = (string.ascii_letters + string.digits + "_.-").encode()
-_LONGEST_CALL = 128
-_LONGEST = 4096
-"""How many bytes a marker may have."""
-_ASKED = re.compile(rb"(?: [a-z_]+=[^ \"\\]+)*")
+_MARKER = re.compile(rb"\[call:([A-Za-z0-9_.\-]{1,128})((?: [a-z_]+=[^ \]\"\\]+)*)\]")
+_OPENING = b"[call:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +54,15 @@ def find_marker(body: bytes) -> tuple[str, Directives]:
     if not body.startswith(_OPENING, max(at, 0)):
         at = body.rfind(_OPENING)
     while at >= 0:
-        end = body.find(_CLOSING, at, at + _LONGEST)
-        call, space, asked = body[at + len(_OPENING) : max(end, 0)].partition(b" ")
-        if 0 < len(call) <= _LONGEST_CALL and not call.translate(None, _IN_CALLS):
-            directives = _directives(space + asked)
-            if directives is not None:
-                return call.decode(), directives
+        found = _MARKER.match(body, at)
+        if found:
+            return found[1].decode("ascii"), _directives(found[2])
         at = body.rfind(_OPENING, 0, at)
-    return "", Directives()
+    return "", _directives(b"")
 
 
 @lru_cache(maxsize=4096)
-def _directives(text: bytes) -> Directives | None:
-    """Return what ``text`` asks for, None if it is not of a marker. Raises ValueError."""
-    if not _ASKED.fullmatch(text):
-        return None
+def _directives(text: bytes) -> Directives:
     asked: dict[str, int | float | str] = {}
     for word in text.decode("utf-8", "replace").split():
         name, _, value = word.partition("=")

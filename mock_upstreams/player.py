@@ -215,6 +215,7 @@ class _Player:
 
     def _go_on(self) -> None:
         """End a pause. The task sleeps on through the chunks and pauses that follow, as long as none has to wait."""
+        self._timer = None
         waiter = self._waiter
         if waiter is None or waiter.done():
             return

@@ -17,15 +17,11 @@ class Clock:
     def __init__(self, zero_s: float, epoch_s: int) -> None:
         self._zero_s = zero_s
         self._epoch_s = epoch_s
-        self._loop_s: Callable[[], float] | None = None
+        self._loop_s: Callable[[], float] = self._first_s
 
     def now_us(self) -> int:
         """Return whole microseconds since the run's zero."""
-        # A call reads the clock a dozen times, and to ask for the running loop costs a system call.
-        loop_s = self._loop_s
-        if loop_s is None:
-            loop_s = self._loop_s = asyncio.get_running_loop().time
-        return round((loop_s() - self._zero_s) * 1e6)
+        return round((self._loop_s() - self._zero_s) * 1e6)
 
     def wall_us(self) -> int:
         """Return the wall time in whole microseconds since 1970: what outlives a restart is stamped with it."""
@@ -33,4 +29,9 @@ class Clock:
 
     def wall_s(self) -> float:
         """Return the wall time in seconds since 1970."""
-        return self._epoch_s + asyncio.get_running_loop().time() - self._zero_s
+        return self._epoch_s + self._loop_s() - self._zero_s
+
+    def _first_s(self) -> float:
+        # A call reads the clock a dozen times, and to ask for the running loop costs a system call.
+        self._loop_s = asyncio.get_running_loop().time
+        return self._loop_s()

@@ -28,16 +28,16 @@ class _Log:
         self._last: list[bytes] = []
         weakref.finalize(self, self._file.close)
 
-    def add(self, line: bytes) -> None:
-        """Put a record, as ``_line_of`` gives it, at the end."""
-        self._last.append(line)
-        self.count += 1
-        if len(self._last) == PAGE:
-            page = b"\n".join(self._last)
+    def add(self, lines: Sequence[bytes]) -> None:
+        """Put records, as ``_line_of`` gives them, at the end."""
+        self._last += lines
+        self.count += len(lines)
+        while len(self._last) >= PAGE:
+            page = b"\n".join(self._last[:PAGE])
             self._file.seek(self._starts[-1])
             self._file.write(page)
             self._starts.append(self._starts[-1] + len(page))
-            self._last = []
+            del self._last[:PAGE]
 
     def pages(self, kinds: Sequence[str], after: int, upto: int) -> Iterator[list[tuple[str, Record]]]:
         """Yield the records of ``kinds`` (of all, if there are none) behind number ``after``, up to number ``upto``."""
@@ -214,8 +214,7 @@ class MemoryStore:
         group = self._group
         crashes = self._on_crash is not None and self._log.count + group >= self._crash_at
         if not crashes or self._crash_commits:
-            for line in self._lines[:group]:
-                self._log.add(line)
+            self._log.add(self._lines[:group])
         if crashes:
             self._crashed = True
             self._drop()

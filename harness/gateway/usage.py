@@ -77,10 +77,11 @@ def _at(raw: Mapping[str, Any], path: str) -> Any:
         return raw.get(path) if path else None
     value: Any = raw
     for name in _names(path):
-        if value is None:
-            return None
-        if type(value) is not dict and not isinstance(value, Mapping):
-            raise UsageProblem("usage_conflict", f"{path} lies inside {value!r}, which is no object")
+        if type(value) is not dict:
+            if value is None:
+                return None
+            if not isinstance(value, Mapping):
+                raise UsageProblem("usage_conflict", f"{path} lies inside {value!r}, which is no object")
         value = value.get(name)
     return value
 

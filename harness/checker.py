@@ -98,7 +98,9 @@ class Verdict:
         ``expected`` and ``actual`` are kept as text, for broken and untold cases only; build them lazily if dear
         (a callable is called only when needed).
         """
-        result = self.clauses.setdefault(clause, ClauseResult())
+        result = self.clauses.get(clause)
+        if result is None:
+            result = self.clauses[clause] = ClauseResult()
         if ok:
             result.passed += 1
             return True

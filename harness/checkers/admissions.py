@@ -9,12 +9,11 @@ possibly does.
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import replace
 
-from harness.checkers.counts import Admission, Admissions, Pool, Window
+from harness.checkers.counts import Admission, Admissions, Counted, Pool, Window
 from harness.checkers.wire import CHARGED_SURFACES, Seen, images_asked, seen
 from harness.contract import Contract, Model
-from harness.history import History, Reading
+from harness.history import AttemptSpan, History, Reading
 
 COMMIT_US = 100_000
 """How long after a call's last sign of life its slot may still be on its way back: the commit of its charge."""
@@ -92,11 +91,14 @@ def _made(history: History, contract: Contract) -> Admissions:
             made.pool(entry).add_slot(entry)
     for pool in made.pools.values() if history.clocks_compare else ():
         _narrow(pool)
-    carried: list[Admission] = history.before.get(CARRIED, [])
-    for entry in carried:
-        _window(made, entry, contract).add(entry, carried=True)
+    carried: list[Counted] = history.before.get(CARRIED, [])
+    for before in carried:
+        window = _window(made, before, contract)
+        window.carried.append(before)
+        window.add(before)
     for entry in made.entries:
         window = _window(made, entry, contract)
+        window.entries.append(entry)
         window.add(entry)
         _add_waiting(entry, made.pool(entry), window, slack)
     if history.continues:
@@ -104,20 +106,18 @@ def _made(history: History, contract: Contract) -> Admissions:
     return made
 
 
-def _window(made: Admissions, one: Admission, contract: Contract) -> Window:
+def _window(made: Admissions, one: Counted, contract: Contract) -> Window:
     key = (one.account, one.model.id)
     if key not in made.windows:
         made.windows[key] = Window(contract.limits(one.model))
     return made.windows[key]
 
 
-def _still_counting(entries: list[Admission], contract: Contract) -> list[Admission]:
+def _still_counting(entries: list[Counted], contract: Contract) -> list[Counted]:
     """Return what may count in a window when the next chapter begins, without what only judging needs of a call."""
     now = max((one.free for one in entries), default=0)
     return [
-        replace(one, seen=one.seen.slim())
-        for one in entries
-        if one.hi + contract.limits(one.model).window_ms * 1000 * LONGER // 10 > now
+        one.counted() for one in entries if one.hi + contract.limits(one.model).window_ms * 1000 * LONGER // 10 > now
     ]
 
 
@@ -126,14 +126,20 @@ def _admission(one: Seen, model: Model, history: History, contract: Contract, sh
     answered = call.first_byte if call.first_byte is not None else call.end
     hi = min(attempts[0].start, answered) if attempts else answered
     edge = edge_us(history)
-    last_sign = max([call.end, *(attempt.end for attempt in attempts)])
+    last_sign = max([call.end, *[attempt.end for attempt in attempts]])
     if call.outcome == "aborted" and not all_listening(history):
         # What it was trying where nobody listens does not show, and may go on until the drain time is over.
         last_sign = max(last_sign, call.end + contract.timeouts.drain_ms * 1000 + 2 * slack_us(history))
+    free = last_sign + release_us(history)
     return Admission(
-        seen=one,
+        id=call.id,
+        account=call.account,
+        key=call.key,
         model=model,
+        status=call.status,
+        headers=call.headers,
         admitted=_was_admitted(one, shown),
+        judged=True,
         sent=call.sent,
         lo=call.sent - history.skew_us,
         hi=max(hi, call.sent) + history.skew_us,
@@ -141,10 +147,12 @@ def _admission(one: Seen, model: Model, history: History, contract: Contract, sh
         used=_used(one, contract),
         images=images_asked(one),
         images_used=_images_used(one),
-        settled=(attempts[-1].attached if attempts else call.end, last_sign + release_us(history)),
+        settled=(attempts[-1].attached if attempts else call.end, free),
         busy_from=attempts[0].start + edge if attempts else call.end,
-        busy_to=max((attempt.attached for attempt in attempts), default=call.end) - edge,
-        free=last_sign + release_us(history),
+        busy_to=max([attempt.attached for attempt in attempts], default=call.end) - edge,
+        free=free,
+        reached=tuple([attempt.start for attempt in attempts]),
+        seen=one,
     )
 
 
@@ -187,7 +195,6 @@ def _estimate(one: Seen, model: Model) -> int | None:
 
 def _used(one: Seen, contract: Contract) -> tuple[int, int]:
     """Return the tokens that the call is settled to, at least and at most: exact for an answer with lawful usage."""
-    known = [total for a in one.attempts if (total := _total(a.reading.usage, a.surface, contract)) is not None]
     last = one.attempts[-1] if one.attempts else None
     whole = last is not None and last.ended == "served" and last.status == 200
     if last is not None and whole and "usage" not in last.fault and not one.interrupted:
@@ -195,6 +202,7 @@ def _used(one: Seen, contract: Contract) -> tuple[int, int]:
         if total is not None and one.model is not None and total <= one.model.context_tokens:
             return total, total
     if any(attempt.status == 200 and attempt.chunks for attempt in one.attempts):
+        known = [total for a in one.attempts if (total := _total(a.reading.usage, a.surface, contract)) is not None]
         return 0, max([*known, one.model.context_tokens if one.model else 0])  # usage that makes no sense counts or not
     return 0, 0
 
@@ -205,12 +213,15 @@ def _images_used(one: Seen) -> tuple[int, int]:
     A surface whose answers are not images counts one for an answer.
     """
     last = one.attempts[-1] if one.attempts else None
-    counts = [images_of(attempt.reading) if attempt.surface == "images" else 1 for attempt in one.attempts]
     if last is not None and last.ended == "served" and last.status == 200 and not one.interrupted:
-        return counts[-1], counts[-1]
+        return _images_in(last), _images_in(last)
     if any(attempt.status == 200 and attempt.chunks for attempt in one.attempts):
-        return 0, max(*counts, images_asked(one) or 0)
+        return 0, max(*map(_images_in, one.attempts), images_asked(one) or 0)
     return 0, 0
+
+
+def _images_in(attempt: AttemptSpan) -> int:
+    return images_of(attempt.reading) if attempt.surface == "images" else 1
 
 
 def images_of(reading: Reading) -> int:
@@ -224,13 +235,13 @@ def _total(usage: object, surface: str, contract: Contract) -> int | None:
         identity = contract.usage_of(surface)
     except KeyError:
         return None
-    names = [identity.input, identity.output]
-    if not identity.includes_cache:
-        names += [identity.cache_read, identity.cache_write]
-    counts = [_count(usage, name) for name in names]
-    if counts[0] is None or counts[1] is None or any(count is not None and count < 0 for count in counts):
+    counts = [_count(usage, identity.input), _count(usage, identity.output)]
+    if None in counts:
         return None
-    return sum(count or 0 for count in counts)
+    if not identity.includes_cache:
+        counts += [_count(usage, identity.cache_read), _count(usage, identity.cache_write)]
+    told = [count for count in counts if count is not None]
+    return sum(told) if min(told) >= 0 else None
 
 
 def _count(usage: object, path: str) -> int | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from harness.checker import Verdict, checker
 from harness.checkers.money import (
     Classes,
     Flawed,
-    charge,
     charged,
     due,
     due_credits,
@@ -25,15 +26,28 @@ from harness.history import History
 
 CLASSES = ("input", "cache_read", "cache_write", "output")
 BILLING_FIELDS = ("model", "credits_charged", "balance_before", "balance_after")
+_BILLING_FIELDS = frozenset(BILLING_FIELDS)
 
 
-def _served(history: History, contract: Contract) -> Iterator[tuple[Seen, int]]:
-    """Yield every call that its caller got whole, with what it was charged, where both can be seen."""
-    for one in seen(history, contract):
-        if one.call.outcome == "ok" and is_billable(one) and server_of(one) is not None:
-            paid = charged(history, one)
-            if paid is not None:
-                yield one, paid
+class _Served(NamedTuple):
+    """A call that its caller got whole, what it was charged, and what it must be billed on."""
+
+    one: Seen
+    paid: int
+    classes: Classes | Flawed | None
+
+
+def _served(history: History, contract: Contract) -> Sequence[_Served]:
+    """Return every call that its caller got whole, where what it was charged can be seen (made once per history)."""
+    kept: list[_Served] | None = history.memo.get("served")
+    if kept is None:
+        kept = history.memo["served"] = [
+            _Served(one, paid, due(one, contract))
+            for one in seen(history, contract)
+            if one.call.outcome == "ok" and is_billable(one) and server_of(one) is not None
+            if (paid := charged(history, one)) is not None
+        ]
+    return kept
 
 
 @checker(
@@ -52,13 +66,12 @@ def _served(history: History, contract: Contract) -> Iterator[tuple[Seen, int]]:
 )
 def charge_matches_usage(history: History, contract: Contract, verdict: Verdict) -> None:
     """A call costs its tokens at the contract's prices, rounded up once."""
-    for one, paid in _served(history, contract):
-        classes = due(one, contract)
+    for one, paid, classes in _served(history, contract):
         if not isinstance(classes, Classes) or one.model is None or one.model.price is None:
             continue
         price = one.model.price
         exact = exact_credits(contract, price, classes)
-        wanted = charge(contract, price, classes)
+        wanted = math.ceil(exact)
         for clause in _exercised(one, classes, price):
             verdict.case(
                 clause,
@@ -68,7 +81,7 @@ def charge_matches_usage(history: History, contract: Contract, verdict: Verdict)
                 expected=lambda classes=classes, exact=exact, wanted=wanted: (
                     f"{wanted} credits ({float(exact):.4f} for {classes})"
                 ),
-                actual=f"{paid} credits",
+                actual=lambda paid=paid: f"{paid} credits",
             )
 
 
@@ -89,7 +102,7 @@ def _exercised(one: Seen, classes: Classes, price: Price) -> Iterator[str]:
 @checker("RESP-04", "streamed", "unstreamed", books="all")
 def responses_are_billed_on_their_usage(history: History, contract: Contract, verdict: Verdict) -> None:
     """Streamed and unstreamed responses are billed on input_tokens and output_tokens alike."""
-    for one, paid in _served(history, contract):
+    for one, paid, _ in _served(history, contract):
         if one.route is None or one.route.surface != "responses":
             continue
         wanted = due_credits(one, contract)
@@ -144,19 +157,21 @@ def failed_calls_are_free(history: History, contract: Contract, verdict: Verdict
 def answers_tell_the_charge(history: History, contract: Contract, verdict: Verdict) -> None:
     """Every Enterprise answer tells what it cost and the posted balance before and after, in one serial order."""
     beside_holds = _beside_holds(history)
-    for one, paid in _served(history, contract):
-        if one.tier != "enterprise" or one.route is None or not isinstance(due(one, contract), Classes):
+    for one, paid, classes in _served(history, contract):
+        if one.tier != "enterprise" or one.route is None or not isinstance(classes, Classes):
             continue
         told = one.call.claims.get("billing") or {}
         clause = f"{one.route.surface}_stream" if one.call.stream else one.route.surface
-        complete = all(field in told for field in BILLING_FIELDS)
+        complete = told.keys() >= _BILLING_FIELDS
         right = complete and told["credits_charged"] == paid and told["model"] == one.plan.model
         verdict.case(
             clause,
             right,
             call=one.call,
-            expected=f"hypereal.billing with {', '.join(BILLING_FIELDS)}; {paid} credits for {one.plan.model}",
-            actual=f"{dict(told)}",
+            expected=lambda one=one, paid=paid: (
+                f"hypereal.billing with {', '.join(BILLING_FIELDS)}; {paid} credits for {one.plan.model}"
+            ),
+            actual=told,
         )
         if not complete:
             continue
@@ -165,7 +180,9 @@ def answers_tell_the_charge(history: History, contract: Contract, verdict: Verdi
             told["balance_before"] - told["credits_charged"] == told["balance_after"],
             call=one.call,
             expected="before - charged = after",
-            actual=f"{told['balance_before']} - {told['credits_charged']} and {told['balance_after']}",
+            actual=lambda told=told: (
+                f"{told['balance_before']} - {told['credits_charged']} and {told['balance_after']}"
+            ),
         )
         for post in posts(history, one.call.id):
             if post.entry in beside_holds:
@@ -200,9 +217,9 @@ def _beside_holds(history: History) -> frozenset[int]:
 def _serial_order(history: History, contract: Contract, verdict: Verdict) -> None:
     """The books chain without a gap, and what each answer told is a link of that chain."""
     told = {
-        one.call.id: (one.call.claims["billing"]["balance_before"], one.call.claims["billing"]["balance_after"])
+        one.call.id: (billing["balance_before"], billing["balance_after"])
         for one in seen(history, contract)
-        if all(field in (one.call.claims.get("billing") or {}) for field in BILLING_FIELDS)
+        if (billing := one.call.claims.get("billing")) and billing.keys() >= _BILLING_FIELDS
     }
     balances: dict[str, int] = dict(history.before.get("balances", {}))
     for entry in history.ledger:
@@ -211,8 +228,10 @@ def _serial_order(history: History, contract: Contract, verdict: Verdict) -> Non
             "serial_order",
             entry.balance == before + entry.credits,
             call=entry.call,
-            expected=f"entry {entry.entry}: balance {before} {entry.credits:+d} = {before + entry.credits}",
-            actual=f"{entry.balance}",
+            expected=lambda entry=entry, before=before: (
+                f"entry {entry.entry}: balance {before} {entry.credits:+d} = {before + entry.credits}"
+            ),
+            actual=entry.balance,
         )
         balances[entry.account] = entry.balance
         if entry.kind == "post" and entry.call in told:
@@ -221,8 +240,8 @@ def _serial_order(history: History, contract: Contract, verdict: Verdict) -> Non
                 "serial_order",
                 told[entry.call] == link,
                 call=entry.call,
-                expected=f"the answer tells its own link of the chain: {link}",
-                actual=f"{told[entry.call]}",
+                expected=lambda link=link: f"the answer tells its own link of the chain: {link}",
+                actual=told[entry.call],
             )
     history.after["balances"] = balances
 
@@ -232,7 +251,7 @@ def _serial_order(history: History, contract: Contract, verdict: Verdict) -> Non
 )
 def streams_are_billed_at_their_end(history: History, contract: Contract, verdict: Verdict) -> None:
     """A stream is billed from its final usage, and nobody is told of a charge before it stands."""
-    for one, paid in _served(history, contract):
+    for one, paid, _ in _served(history, contract):
         if one.call.stream:
             wanted = due_credits(one, contract)
             verdict.case(
@@ -270,12 +289,18 @@ def streams_are_billed_at_their_end(history: History, contract: Contract, verdic
 @checker("BILL-05", "one_charge", "failed_attempts_unbilled", books=("one_charge",), untimed="all")
 def one_charge_per_success(history: History, contract: Contract, verdict: Verdict) -> None:
     """A success is charged once, for the attempt that served it alone."""
-    for one, paid in _served(history, contract):
-        if isinstance(due(one, contract), Flawed):
+    for one, paid, classes in _served(history, contract):
+        if isinstance(classes, Flawed):
             continue
         if history.has_tap("books"):
             count = len(posts(history, one.call.id))
-            verdict.case("one_charge", count == 1, call=one.call, expected="one charge", actual=f"{count} charges")
+            verdict.case(
+                "one_charge",
+                count == 1,
+                call=one.call,
+                expected="one charge",
+                actual=lambda count=count: f"{count} charges",
+            )
         if len(one.attempts) > 1:
             wanted = due_credits(one, contract)
             verdict.case(
@@ -301,8 +326,7 @@ def one_charge_per_success(history: History, contract: Contract, verdict: Verdic
 )
 def flawed_usage_is_free(history: History, contract: Contract, verdict: Verdict) -> None:
     """Usage that cannot be trusted is never charged and is flagged; usage of nothing costs nothing."""
-    for one, paid in _served(history, contract):
-        classes = due(one, contract)
+    for one, paid, classes in _served(history, contract):
         if one.tier == "enterprise" and one.model is not None and one.model.media == "image":
             wanted = due_credits(one, contract)
             verdict.case(

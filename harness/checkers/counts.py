@@ -5,9 +5,10 @@ An admission's instant is an interval, so each sum is kept twice: a claim holds 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from itertools import chain
+from operator import attrgetter
 
 from harness.checkers.steps import StepSum
 from harness.checkers.wire import Seen
@@ -15,18 +16,23 @@ from harness.contract import Limits, Model
 
 
 @dataclass(slots=True, eq=False)
-class Admission:
-    """One charged Enterprise call as the governor met it.
+class Counted:
+    """What one charged Enterprise call takes of the governor's limits, and what it was told of them.
 
     ``admitted`` is None where it cannot be told. The grant (or the refusal) lies in [lo, hi]. ``tokens`` is the
     reservation by the contract, None if the request's length is unknown; from ``settled`` (at the earliest, at the
     latest) on it counts ``used`` (at least, at most); ``images`` and ``images_used`` are the same of images. It
-    certainly holds a slot on [busy_from, busy_to), and none from ``free`` on.
+    certainly holds a slot on [busy_from, busy_to), and none from ``free`` on. ``reached`` is when its attempts began.
     """
 
-    seen: Seen
+    id: str
+    account: str
+    key: str
     model: Model
+    status: int | None
+    headers: Mapping[str, str]
     admitted: bool | None
+    judged: bool
     sent: int
     lo: int
     hi: int
@@ -38,19 +44,30 @@ class Admission:
     busy_from: int
     busy_to: int
     free: int
-    judged: bool = True
+    reached: tuple[int, ...]
 
-    @property
-    def id(self) -> str:
-        return self.seen.call.id
+    def counted(self) -> Counted:
+        """Return it without what only judging needs, which holds most of a call's memory."""
+        return self
 
-    @property
-    def account(self) -> str:
-        return self.seen.call.account
+    def figure(self, header: str) -> int | None:
+        """Return a header as a whole number, None if it is absent or no such number."""
+        value = self.headers.get(header, "")
+        digits = value.removeprefix("-")
+        return int(value) if digits.isdigit() and digits.isascii() else None
 
-    @property
-    def status(self) -> int | None:
-        return self.seen.call.status
+
+_counted = attrgetter(*(field.name for field in fields(Counted)))
+
+
+@dataclass(slots=True, eq=False)
+class Admission(Counted):
+    """One charged Enterprise call as the governor met it."""
+
+    seen: Seen
+
+    def counted(self) -> Counted:
+        return Counted(*_counted(self))
 
     @property
     def waited(self) -> bool:
@@ -61,11 +78,6 @@ class Admission:
     def refused(self) -> bool:
         """Whether the governor turned it away: 429, and no upstream saw it."""
         return self.admitted is False and self.status == 429
-
-    def figure(self, header: str) -> int | None:
-        """Return a header as a whole number, None if it is absent or no such number."""
-        value = self.seen.call.headers.get(header, "")
-        return int(value) if value.removeprefix("-").isascii() and value.removeprefix("-").isdigit() else None
 
 
 @dataclass(slots=True, eq=False)
@@ -81,10 +93,16 @@ class Amounts:
     sure: StepSum = field(default_factory=StepSum)
     possible: StepSum = field(default_factory=StepSum)
 
-    def add(self, one: Admission, reserved: int | None, used: tuple[int, int], window_us: int) -> None:
+    def add(self, one: Counted, reserved: int | None, used: tuple[int, int], window_us: int) -> None:
         """Count what ``one``, which was or may have been admitted, reserved and used (at least, at most)."""
         self.known = self.known and reserved is not None
         amount = reserved or 0
+        if used == (amount, amount):  # its settlement changes nothing
+            self.possible.add(one.lo, one.hi + window_us, amount)
+            if one.admitted:
+                self.before.add(one.hi + 1, one.lo + window_us, amount)
+                self.sure.add(one.hi, one.lo + window_us, amount)
+            return
         early, late = (min(max(at, one.hi), one.hi + window_us) for at in one.settled)
         self.possible.add(one.lo, early, amount)
         self.possible.add(early, late, max(amount, used[1]))
@@ -116,7 +134,7 @@ class Window:
 
     limits: Limits
     entries: list[Admission] = field(default_factory=list)
-    carried: list[Admission] = field(default_factory=list)
+    carried: list[Counted] = field(default_factory=list)
     """Those of the chapter before that may still count: they were judged there."""
     units_before: StepSum = field(default_factory=StepSum)
     units_sure: StepSum = field(default_factory=StepSum)
@@ -134,13 +152,12 @@ class Window:
         return self.limits.window_ms * 1000
 
     @property
-    def counted(self) -> Iterator[Admission]:
+    def counted(self) -> Iterator[Counted]:
         """All that may count."""
         return chain(self.carried, self.entries)
 
-    def add(self, one: Admission, *, carried: bool = False) -> None:
+    def add(self, one: Counted) -> None:
         """Count ``one`` where it can count."""
-        (self.carried if carried else self.entries).append(one)
         if one.admitted is False:
             self.refused.add(one.hi, one.lo + self.window_us)
             return
@@ -231,7 +248,7 @@ class Admissions:
     pools: dict[str, Pool]
     windows: dict[tuple[str, str], Window]
 
-    def window(self, one: Admission) -> Window:
+    def window(self, one: Counted) -> Window:
         """Return the rate windows that hold ``one``."""
         return self.windows[one.account, one.model.id]
 

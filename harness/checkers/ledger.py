@@ -39,26 +39,28 @@ def _entries(history: History, verdict: Verdict) -> None:
             "append_only",
             entry.entry == last + 1,
             call=entry.call,
-            expected=f"entry {last + 1} follows entry {last}",
-            actual=f"entry {entry.entry}",
+            expected=lambda last=last: f"entry {last + 1} follows entry {last}",
+            actual=lambda entry=entry: f"entry {entry.entry}",
         )
         last = entry.entry
-        whole = all(isinstance(credits, int) and not isinstance(credits, bool) for _, credits in entry.lines)
-        total = sum(credits for _, credits in entry.lines)
+        amounts = [credits for _, credits in entry.lines]
+        whole = {type(credits) for credits in amounts} == {int}
         verdict.case(
             "double_entry",
-            whole and len(entry.lines) >= 2 and total == 0,
+            whole and len(amounts) >= 2 and sum(amounts) == 0,
             call=entry.call,
-            expected=f"entry {entry.entry}: lines in whole credits that sum to zero",
-            actual=f"{entry.lines}",
+            expected=lambda entry=entry: f"entry {entry.entry}: lines in whole credits that sum to zero",
+            actual=entry.lines,
         )
-        sums[entry.account] = sums.get(entry.account, 0) + _own_lines(entry)
+        total = sums[entry.account] = sums.get(entry.account, 0) + _own_lines(entry)
         verdict.case(
             "balance_is_sum",
-            entry.balance == sums[entry.account],
+            entry.balance == total,
             call=entry.call,
-            expected=f"entry {entry.entry}: balance {sums[entry.account]}, the sum of {entry.account}'s lines",
-            actual=f"{entry.balance}",
+            expected=lambda entry=entry, total=total: (
+                f"entry {entry.entry}: balance {total}, the sum of {entry.account}'s lines"
+            ),
+            actual=entry.balance,
         )
     history.after["ledger"] = last, sums
     for account in () if opened else history.plan.accounts:
@@ -74,7 +76,7 @@ def _entries(history: History, verdict: Verdict) -> None:
 def _own_lines(entry: LedgerEntry) -> int:
     """Return what an entry's lines change of the account's posted balance: what it may spend and what it holds."""
     own = (f"customer:{entry.account}", f"holds:{entry.account}")
-    return sum(credits for name, credits in entry.lines if name in own)
+    return sum([credits for name, credits in entry.lines if name in own])
 
 
 def _across_restart(history: History, contract: Contract, verdict: Verdict) -> None:

@@ -43,16 +43,18 @@ def classes_of(contract: Contract, surface: str, model: Model, raw: Mapping[str,
     if raw is None:
         return Flawed("missing")
     identity = contract.usage_of(surface)
-    values = {name: _at(raw, getattr(identity, name)) for name in ("input", "output")}
-    if any(value is None for value in values.values()):
+    input_, output = _at(raw, identity.input), _at(raw, identity.output)
+    if input_ is None or output is None:
         return Flawed("missing")
-    optional = {name: _at(raw, getattr(identity, name)) or 0 for name in ("cache_read", "cache_write", "reasoning")}
-    numbers = [*values.values(), *optional.values()]
-    if any(isinstance(number, bool) or not isinstance(number, int) for number in numbers):
+    cache_read = _at(raw, identity.cache_read) or 0
+    cache_write = _at(raw, identity.cache_write) or 0
+    reasoning = _at(raw, identity.reasoning) or 0
+    numbers = (input_, output, cache_read, cache_write, reasoning)
+    if {type(number) for number in numbers} != {int}:
         return Flawed("conflict")
-    if any(number < 0 for number in numbers):
+    if min(numbers) < 0:
         return Flawed("negative")
-    return _weighed(identity, model, raw, values["input"], values["output"], **optional)
+    return _weighed(identity, model, raw, *numbers)
 
 
 def _weighed(
@@ -61,7 +63,6 @@ def _weighed(
     raw: Mapping[str, Any],
     input_: int,
     output: int,
-    *,
     cache_read: int,
     cache_write: int,
     reasoning: int,
@@ -81,12 +82,14 @@ def _weighed(
 
 
 def _at(raw: Mapping[str, Any], path: str) -> Any:
+    if not path:
+        return None
     value: Any = raw
-    for step in path.split(".") if path else ():
-        if not isinstance(value, Mapping):
+    for step in path.split("."):
+        if not isinstance(value, dict):
             return None
         value = value.get(step)
-    return value if path else None
+    return value
 
 
 def exact_credits(contract: Contract, price: Price, classes: Classes) -> Fraction:
@@ -163,7 +166,7 @@ def due_credits(one: Seen, contract: Contract) -> int | None:
 
 def posts(history: History, call: str) -> tuple[LedgerEntry, ...]:
     """Return the posted charges of a call."""
-    return tuple(entry for entry in history.entries_of(call) if entry.kind == "post")
+    return _of_kind("post", history).get(call, ())
 
 
 def is_replay(history: History, one: Seen) -> bool:
@@ -174,11 +177,22 @@ def is_replay(history: History, one: Seen) -> bool:
 def charged(history: History, one: Seen) -> int | None:
     """Return what a call was charged by the books, else by the answer's own words; None if neither can be seen."""
     if history.has_tap("books"):
-        return -sum(entry.credits for entry in posts(history, one.call.id))
+        return -sum([entry.credits for entry in posts(history, one.call.id)])
     billing = one.call.claims.get("billing")
     return int(billing["credits_charged"]) if billing else None
 
 
 def payouts(history: History, call: str) -> tuple[LedgerEntry, ...]:
     """Return the insurance payouts of a call."""
-    return tuple(entry for entry in history.entries_of(call) if entry.kind == "payout")
+    return _of_kind("payout", history).get(call, ())
+
+
+def _of_kind(kind: str, history: History) -> Mapping[str, tuple[LedgerEntry, ...]]:
+    """Return the ledger's entries of a kind by call (made once per history)."""
+    kept: dict[str, tuple[LedgerEntry, ...]] | None = history.memo.get(f"entries/{kind}")
+    if kept is None:
+        kept = history.memo[f"entries/{kind}"] = {}
+        for entry in history.ledger:
+            if entry.kind == kind:
+                kept[entry.call] = (*kept.get(entry.call, ()), entry)
+    return kept

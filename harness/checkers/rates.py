@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 from harness.checker import Verdict, checker
 from harness.checkers.admissions import LONGER, admissions
@@ -91,23 +92,46 @@ class _Counts:
     def __init__(self, key: tuple[str, str], window: Window, found: Admissions) -> None:
         self._window = window
         span_us = window.window_us
-        self.half, self.most, self.arrivals = StepSum(), StepSum(), StepSum()
-        self._longer, self._attempts, self._others, self._keys = StepSum(), StepSum(), StepSum(), dict[str, StepSum]()
+        self.arrivals, self._longer, self._attempts, self._others = StepSum(), StepSum(), StepSum(), StepSum()
         for one in window.counted:
             if not one.admitted:
                 self.arrivals.add(one.sent, one.hi)
                 continue
-            self.half.add(one.hi, one.lo + span_us // 2)
-            self.most.add(one.hi, one.lo + span_us * 9 // 10)
             self.arrivals.add(one.sent, one.sent + span_us)
             self._longer.add(one.hi + 1, one.lo + span_us * LONGER // 10)
-            self._keys.setdefault(one.seen.call.key, StepSum()).add(one.hi, one.lo + span_us)
-            for attempt in one.seen.attempts:
-                self._attempts.add(attempt.start + 1, attempt.start + span_us)
+            for start in one.reached:
+                self._attempts.add(start + 1, start + span_us)
         for neighbour in found.neighbours(*key):
             for one in neighbour.counted:
                 if one.admitted:
                     self._others.add(one.hi + 1, one.lo + span_us)
+
+    # Only where too many are let in, or one is refused, are these looked at.
+
+    @cached_property
+    def half(self) -> StepSum:
+        """The units as they were if they lasted half as long."""
+        return self._lasting(5)
+
+    @cached_property
+    def most(self) -> StepSum:
+        """The units as they were if they did not last quite as long."""
+        return self._lasting(9)
+
+    def _lasting(self, tenths: int) -> StepSum:
+        made = StepSum()
+        for one in self._window.counted:
+            if one.admitted:
+                made.add(one.hi, one.lo + self._window.window_us * tenths // 10)
+        return made
+
+    @cached_property
+    def _keys(self) -> dict[str, StepSum]:
+        made: dict[str, StepSum] = {}
+        for one in self._window.counted:
+            if one.admitted:
+                made.setdefault(one.key, StepSum()).add(one.hi, one.lo + self._window.window_us)
+        return made
 
     def most_of_one_key(self, one: Admission) -> int:
         """Return the units of the key that has most of them."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 
 from harness.checker import Verdict, checker
 from harness.checkers.admissions import admissions
-from harness.checkers.counts import Admission, Admissions
+from harness.checkers.counts import Admission, Admissions, Counted
 from harness.checkers.steps import StepSum
 from harness.checkers.wire import CHARGED_SURFACES, seen
 from harness.contract import Contract, HeaderNames
@@ -37,7 +38,7 @@ def governor_headers(names: HeaderNames) -> tuple[str, ...]:
 def governor_is_announced(history: History, contract: Contract, verdict: Verdict) -> None:
     """Every Enterprise response says that the governor is active, and one refused before admission says no more."""
     names = contract.headers
-    rest = governor_headers(names)
+    rest, active = governor_headers(names), f"{names.governor}: active"
     for one in seen(history, contract):
         call, route = one.call, one.route
         if one.tier != "enterprise" or route is None or route.surface not in CHARGED_SURFACES or call.status is None:
@@ -45,7 +46,7 @@ def governor_is_announced(history: History, contract: Contract, verdict: Verdict
         if one.plan.detail.get("method", "POST") != "POST" or (route.tier == "root" and call.status in _UNREAD):
             continue
         told = call.headers.get(names.governor)
-        verdict.case("governor_active", told == "active", call=call, expected=f"{names.governor}: active", actual=told)
+        verdict.case("governor_active", told == "active", call=call, expected=active, actual=told)
         if not one.attempts and 400 <= call.status < 500:
             more = [name for name in rest if name in call.headers]
             verdict.case(
@@ -70,6 +71,8 @@ def admitted_answers_tell_the_limits(history: History, contract: Contract, verdi
     """Every Enterprise response from admission on tells concurrency, rate, capacity and circuit."""
     names = contract.headers
     found = admissions(history, contract)
+    lowest = min(contract.limits(model).requests for model in contract.models if model.tier == "enterprise")
+    circuits = f"{names.circuit}: one of {', '.join(CIRCUITS)}"
     for one in found.entries:
         if not one.admitted or one.status is None:
             continue
@@ -86,11 +89,13 @@ def admitted_answers_tell_the_limits(history: History, contract: Contract, verdi
                 clause,
                 told[0] == limit and told[1] is not None,
                 call=one.id,
-                expected=f"{limit_name}: {limit} and {remaining_name}",
+                expected=lambda limit_name=limit_name, limit=limit, remaining_name=remaining_name: (
+                    f"{limit_name}: {limit} and {remaining_name}"
+                ),
                 actual=told,
             )
         capacity, rpm = one.figure(names.capacity_remaining), one.figure(names.rpm_remaining)
-        least, most = _tightest(one, found, contract) if one.judged else (0, limits.requests)
+        least, most = _tightest(one, found, lowest) if one.judged else (0, limits.requests)
         verdict.case(
             "capacity",
             capacity is not None and least <= capacity <= most and (rpm is None or capacity <= rpm),
@@ -98,31 +103,24 @@ def admitted_answers_tell_the_limits(history: History, contract: Contract, verdi
             expected=lambda least=least, most=most, rpm=rpm: (
                 f"{names.capacity_remaining}: a whole number from {least} to {most}, at most the {rpm} that remain"
             ),
-            actual=one.seen.call.headers.get(names.capacity_remaining),
+            actual=one.headers.get(names.capacity_remaining),
         )
-        circuit = one.seen.call.headers.get(names.circuit)
-        verdict.case(
-            "circuit",
-            circuit in CIRCUITS,
-            call=one.id,
-            expected=f"{names.circuit}: one of {', '.join(CIRCUITS)}",
-            actual=circuit,
-        )
+        circuit = one.headers.get(names.circuit)
+        verdict.case("circuit", circuit in CIRCUITS, call=one.id, expected=circuits, actual=circuit)
 
 
-def _tightest(one: Admission, found: Admissions, contract: Contract) -> tuple[int, int]:
+def _tightest(one: Admission, found: Admissions, least: int) -> tuple[int, int]:
     """Return the least and the most that can remain of the account's tightest window at ``one``'s instant.
 
-    Whether a window that the account does not use counts as one is open: it may lower the least alone.
+    Whether a window that the account does not use counts as one is open: it may lower the least alone, which is that of
+    a window of the model with the lowest limit to begin with.
     """
     own = found.window(one)
-    least = min(contract.limits(model).requests for model in contract.models if model.tier == "enterprise")
     most = own.limits.requests - 1 - own.others_sure(one)
     for (account, _), window in found.windows.items():
         if account == one.account:
             least = min(least, window.limits.requests - window.units_possible.most(one.lo, one.hi))
-            taken = window.units_before.least(one.lo, one.hi)
-            if window is not own and taken:
+            if window is not own and (taken := window.units_before.least(one.lo, one.hi)):
                 most = min(most, window.limits.requests - taken)
     return max(0, least), max(0, most)
 
@@ -147,23 +145,36 @@ def remaining_headers_are_true(history: History, contract: Contract, verdict: Ve
             told = one.figure(header)
             if told is None:
                 continue
-            verdict.case("never_negative", told >= 0, call=one.id, expected=f"{header} >= 0", actual=told)
-            verdict.case("never_above_limit", told <= limit, call=one.id, expected=f"{header} <= {limit}", actual=told)
+            verdict.case(
+                "never_negative", told >= 0, call=one.id, expected=lambda header=header: f"{header} >= 0", actual=told
+            )
+            verdict.case(
+                "never_above_limit",
+                told <= limit,
+                call=one.id,
+                expected=lambda header=header, limit=limit: f"{header} <= {limit}",
+                actual=told,
+            )
             if others is None:
                 continue
             least, most = max(0, limit - own - others[1]), max(0, limit - own - others[0])
             clause = "own_request_counted" if most < told <= most + own else "within_interval"
             held = least <= told <= most
             verdict.case(
-                clause, held, call=one.id, expected=f"{header} between {least} and {most}", actual=told, at_us=one.hi
+                clause,
+                held,
+                call=one.id,
+                expected=lambda header=header, least=least, most=most: f"{header} between {least} and {most}",
+                actual=told,
+                at_us=one.hi,
             )
             if held and least == most:
                 verdict.case("own_request_counted", True)
     for window in found.windows.values():
         expired = StepSum()
-        for one in window.counted:
-            if one.admitted is not False:
-                expired.add(one.lo + window.window_us, one.hi + window.window_us + 1)
+        for counted in window.counted:
+            if counted.admitted is not False:
+                expired.add(counted.lo + window.window_us, counted.hi + window.window_us + 1)
         _distinct(window.entries, names.rpm_remaining, expired, verdict, window.carried)
     for pool in found.pools.values():
         freed = StepSum()
@@ -195,19 +206,14 @@ def _accounts_of(
 
 
 def _distinct(
-    entries: Iterable[Admission], header: str, freed: StepSum, verdict: Verdict, carried: Iterable[Admission] = ()
+    entries: Iterable[Admission], header: str, freed: StepSum, verdict: Verdict, carried: Iterable[Counted] = ()
 ) -> None:
     """Two admissions are told the same only if something can have been given back between them (``freed``)."""
-    told_last: dict[int, Admission] = {}
-    before: Admission | None = None
-    for one in sorted(carried, key=lambda entry: entry.hi):
-        told = one.figure(header)
-        if one.admitted and one.judged and told:
-            told_last[told] = before = one
-    for one in sorted(entries, key=lambda entry: entry.hi):
-        told = one.figure(header)
-        if not one.admitted or not one.judged or not told:
-            continue
+    told_last: dict[int, Counted] = {}
+    before: Counted | None = None
+    for told, one in _in_turn(carried, header):
+        told_last[told] = before = one
+    for told, one in _in_turn(entries, header):
         twin = told_last.get(told)
         if twin is not None and not freed.most(min(twin.lo, one.lo), max(twin.hi, one.hi)):
             verdict.case(
@@ -221,3 +227,10 @@ def _distinct(
         elif before is not None and not freed.most(min(before.lo, one.lo), max(before.hi, one.hi)):
             verdict.case("distinct", True)
         told_last[told] = before = one
+
+
+def _in_turn(entries: Iterable[Counted], header: str) -> Iterator[tuple[int, Counted]]:
+    """Yield what admissions were told in ``header``, as they were let in at the latest; nothing of a last one."""
+    for one in sorted(entries, key=attrgetter("hi")):
+        if one.admitted and one.judged and (told := one.figure(header)):
+            yield told, one

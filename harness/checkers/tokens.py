@@ -35,7 +35,7 @@ def reservations_are_told(history: History, contract: Contract, verdict: Verdict
             "tpm_headers",
             limit == window.limits.tokens and told is not None,
             call=one.id,
-            expected=f"{names.tpm_limit}: {window.limits.tokens} and {names.tpm_remaining}",
+            expected=lambda window=window: f"{names.tpm_limit}: {window.limits.tokens} and {names.tpm_remaining}",
             actual=(limit, told),
         )
         if one.model.media == "image":
@@ -56,7 +56,9 @@ def reservations_are_told(history: History, contract: Contract, verdict: Verdict
                 "estimate_with_max_tokens" if with_max else "estimate_with_default",
                 told == max(0, room - most),
                 call=one.id,
-                expected=f"{names.tpm_remaining}: {room - most}, with {one.tokens} reserved for itself",
+                expected=lambda room=room, most=most, one=one: (
+                    f"{names.tpm_remaining}: {room - most}, with {one.tokens} reserved for itself"
+                ),
                 actual=told,
             )
         if least > 0 and window.others_unsettled(one):
@@ -64,7 +66,9 @@ def reservations_are_told(history: History, contract: Contract, verdict: Verdict
                 "reserved",
                 told <= max(0, room - least),
                 call=one.id,
-                expected=f"{names.tpm_remaining} at most {room - least}, with what calls in flight reserved",
+                expected=lambda room=room, least=least: (
+                    f"{names.tpm_remaining} at most {room - least}, with what calls in flight reserved"
+                ),
                 actual=told,
             )
 
@@ -98,7 +102,8 @@ def token_windows_hold(history: History, contract: Contract, verdict: Verdict) -
 def _judge_admission(one: Admission, window: Window, wrong: _Wrong, contract: Contract, verdict: Verdict) -> None:
     assert one.tokens is not None
     limit = window.limits.tokens
-    over = max(window.other_tokens_sure(one) + one.tokens, window.tokens.sure.at(one.hi))
+    least, most = window.other_tokens_sure(one), window.other_tokens_possible(one)
+    over = max(least + one.tokens, window.tokens.sure.at(one.hi))
     if over > limit:
         for clause in _of_one_too_many(one, window):
             verdict.case(
@@ -110,32 +115,39 @@ def _judge_admission(one: Admission, window: Window, wrong: _Wrong, contract: Co
                 at_us=one.hi,
             )
         return
-    least, most = window.other_tokens_sure(one), window.other_tokens_possible(one)
     if least > 0 and most + one.tokens <= limit < most + one.tokens + max(1, limit // 100):
         verdict.case("probe_fits", True)
-    for clause in wrong.that_refuse(one):
+    for clause in wrong.that_refuse(one, least, most):
         verdict.case(clause, True)
     told = one.figure(contract.headers.tpm_remaining)
     if told is not None and least == most:
         room = limit - one.tokens - most
         for clause in wrong.that_differ(one, most):
-            verdict.case(clause, told == room, call=one.id, expected=f"{room} tokens left", actual=told, at_us=one.hi)
+            verdict.case(
+                clause,
+                told == room,
+                call=one.id,
+                expected=lambda: f"{room} tokens left",
+                actual=told,
+                at_us=one.hi,
+            )
 
 
 def _judge_refusal(one: Admission, window: Window, found: Admissions, wrong: _Wrong, verdict: Verdict) -> None:
     assert one.tokens is not None
     limit, why = window.limits.tokens, reasons(one, found)
+    least, most = window.other_tokens_sure(one), window.other_tokens_possible(one)
     if not why and no_slot_free(one, found) is not True:
-        for clause in ("probe_fits", *wrong.that_refuse(one)):
+        for clause in ("probe_fits", *wrong.that_refuse(one, least, most)):
             verdict.case(
                 clause,
                 False,
                 call=one.id,
-                expected=f"admission: {window.other_tokens_possible(one)} + {one.tokens} of {limit} tokens",
+                expected=f"admission: {most} + {one.tokens} of {limit} tokens",
                 actual="429",
                 at_us=one.hi,
             )
-    if why == {"tokens"} and max(window.other_tokens_sure(one), window.tokens.sure.at(one.hi)) + one.tokens > limit:
+    if why == {"tokens"} and max(least, window.tokens.sure.at(one.hi)) + one.tokens > limit:
         for clause in _of_one_too_many(one, window):
             verdict.case(clause, True)
 
@@ -164,16 +176,16 @@ class _Wrong:
                 if one.admitted:
                     self._others.add(one.hi + 1, one.lo + span_us, min(one.tokens or 0, one.used[0]))
 
-    def that_refuse(self, one: Admission) -> Iterator[str]:
-        """Yield the clauses whose breach would have refused ``one``, which the lawful count lets in."""
+    def that_refuse(self, one: Admission, least: int, most: int) -> Iterator[str]:
+        """Yield the clauses whose breach would have refused ``one``, which the lawful count of others lets in."""
         limit, own = self._window.limits.tokens, one.tokens or 0
-        if self._window.other_tokens_possible(one) + own > limit:
+        if most + own > limit:
             return
         if self._unsettled.at(one.hi) + own > limit:
             yield "settled_to_actual"
         if self._late.at(one.hi) + own > limit:
             yield "settled_at_admission_time"
-        if self._window.other_tokens_sure(one) + self._others.at(one.hi) + own > limit:
+        if least + self._others.at(one.hi) + own > limit:
             yield "per_account_and_model"
 
     def that_differ(self, one: Admission, lawful: int) -> Iterator[str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Literal, NamedTuple
 
 from harness.contract import Contract, Model
-from harness.history import AttemptSpan, CallSpan, History, PlannedCall, Reading
+from harness.history import AttemptSpan, CallSpan, History, PlannedCall
 
 Tier = Literal["enterprise", "general", "root"]
 TEXT_SURFACES = ("chat", "messages", "responses")
@@ -97,11 +97,6 @@ class Seen:
         given = self.plan.detail.get("auth", "bearer")
         return tuple(form for form in ((given,) if isinstance(given, str) else given) if form != "none")
 
-    def slim(self) -> Seen:
-        """Return it without the answers, which hold most of a call's memory."""
-        attempts = tuple(replace(attempt, reading=Reading(), headers={}) for attempt in self.attempts)
-        return replace(self, call=replace(self.call, reading=Reading(), claims={}, chunks=()), attempts=attempts)
-
     def limit_us(self, contract: Contract) -> int:
         """Return how long the call may run."""
         times = contract.timeouts
@@ -145,8 +140,10 @@ def _seen(history: History, contract: Contract) -> Iterator[Seen]:
         route = ROUTES.get(plan.path.partition("?")[0])
         tier, model = _model(contract, route, plan)
         attempts = history.attempts_of(plan.id)
-        over_us = max([call.end, *(attempt.end for attempt in attempts)]) + settling_us
-        interrupted = any(call.sent <= last and first <= over_us for first, last in broken)
+        interrupted = False
+        if broken:
+            over_us = max([call.end, *(attempt.end for attempt in attempts)]) + settling_us
+            interrupted = any(call.sent <= last and first <= over_us for first, last in broken)
         yield Seen(plan, call, route, tier, model, attempts, interrupted)
 
 

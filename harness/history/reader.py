@@ -282,6 +282,6 @@ def _tuples(cls: Any) -> tuple[str, ...]:
 
 
 def _frozen(value: Any) -> Any:
-    return (
-        tuple(tuple(item) if isinstance(item, list) else item for item in value) if isinstance(value, list) else value
-    )
+    if not isinstance(value, list):
+        return value
+    return tuple([tuple(item) if isinstance(item, list) else item for item in value]) if value else ()

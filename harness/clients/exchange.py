@@ -24,7 +24,7 @@ import orjson
 
 from harness.clients.reader import Reader
 from harness.clients.surfaces import reader_for
-from harness.history import CallOutcome, Reading
+from harness.history import CallOutcome, Reading, span_line
 from harness.scenario import Call
 
 CHUNKS_KEPT = 512
@@ -98,13 +98,15 @@ class Exchange:
         made.raw, made.instants, made.broke, made.left = facts[6:]
         return made
 
-    def finished(self, key: str, request_bytes: int, credentials: tuple[str, ...]) -> tuple[dict[str, Any], bytes]:
-        """Return the fields of the call's span, no credential in them, and the body as it came."""
+    def finished(
+        self, key: str, request_bytes: int, credentials: tuple[str, ...]
+    ) -> tuple[dict[str, Any], bytes, bytes]:
+        """Return the fields of the call's span and its line, no credential in them, and the body as it came."""
         span = self._span(key)
         answer = b"".join(self.raw)
         span["answer_bytes"] = len(answer)
         span["request_bytes"] = request_bytes
-        return _blotted(span, credentials), answer
+        return *_blotted(span, credentials), answer
 
     def outcome_of_head(self) -> CallOutcome:
         """Return what became of the call as far as its body need not be read for it: ok, if all else is well."""
@@ -187,25 +189,26 @@ def _name(raw: bytes) -> str:
     return raw.decode("latin-1").lower()
 
 
-def _blotted(span: dict[str, Any], credentials: tuple[str, ...]) -> dict[str, Any]:
-    """Return ``span`` with every credential in it replaced, and without what is nested too deeply to be written.
+def _blotted(span: dict[str, Any], credentials: tuple[str, ...]) -> tuple[dict[str, Any], bytes]:
+    """Return ``span`` and its line, credentials in it replaced, and what is nested too deeply to be written left out.
 
     Where one was replaced the claims say ``leaked``: for header values nobody else can tell any more.
     """
     try:
-        text = orjson.dumps(span)
+        line = span_line("call", span)
     except TypeError:
         span["reading"]["usage"], span["reading"]["tools"], span["claims"] = None, [], {}
-        text = orjson.dumps(span)
-    seen = [secret for secret in credentials if len(secret) >= _SECRET_MIN and _quoted(secret) in text]
+        line = span_line("call", span)
+    seen = [secret for secret in credentials if len(secret) >= _SECRET_MIN and _quoted(secret) in line]
     if not seen:
-        return span
+        return span, line
+    text = orjson.dumps(span)
     for secret in sorted(seen, key=len, reverse=True):
         text = text.replace(_quoted(secret), BLOT.encode())
     blotted: dict[str, Any] = orjson.loads(text)
     blotted["claims"]["leaked"] = True
     blotted["detail"] = "; ".join(filter(None, (blotted["detail"], "the answer held the caller's credential")))
-    return blotted
+    return blotted, span_line("call", blotted)
 
 
 def _quoted(secret: str) -> bytes:

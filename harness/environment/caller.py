@@ -55,7 +55,7 @@ class Caller:
     def record(self, exchange: Exchange, key: str, request: Request) -> dict[str, Any]:
         """Record a call that has just ended, and return the fields of its span."""
         at_us, bytes_sent = self._now_us(), len(request.body)
-        span, answer = read_answer(
+        span, _, answer = read_answer(
             exchange, self._recording, self._scanner, key, bytes_sent, request.credentials, at_us
         )
         if self._bodies:
@@ -73,14 +73,14 @@ def read_answer(
     request_bytes: int,
     credentials: tuple[str, ...],
     at_us: int,
-) -> tuple[dict[str, Any], bytes]:
-    """Return the fields of a call's span and its answer's body, and note at ``at_us`` what secrets those held."""
-    span, answer = exchange.finished(key, request_bytes, credentials)
+) -> tuple[dict[str, Any], bytes, bytes]:
+    """Return a call's span, its line and its answer's body, and note at ``at_us`` what secrets those held."""
+    span, line, answer = exchange.finished(key, request_bytes, credentials)
     scanner.scan(at_us, "answer", span["id"], answer, "\n".join(span["headers"].values()).encode())
     if span["claims"].get("leaked"):
         # The caller's own key is blotted out already: only this word tells of it.
         recording.note("secret_seen", at_us, where="answer", key=key, call=span["id"])
-    return span, answer
+    return span, line, answer
 
 
 def limit_s(contract: Contract) -> float:

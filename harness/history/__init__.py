@@ -1,7 +1,7 @@
 """The ordered, immutable record of one run: spans, their reader and their writer; it may judge nothing."""
 
 from harness.history.reader import CHAPTER, HistoryError, chapters, read_chapters, read_history, read_plan
-from harness.history.recorder import ATTEMPT, BODY_CAP, Recorder, Recording, stamp_of
+from harness.history.recorder import ATTEMPT, BODY_CAP, Recorder, Recording, span_line, stamp_of
 from harness.history.spans import (
     SCHEMA,
     AttemptSpan,
@@ -41,5 +41,6 @@ __all__ = [
     "read_chapters",
     "read_history",
     "read_plan",
+    "span_line",
     "stamp_of",
 ]

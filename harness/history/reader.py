@@ -209,8 +209,8 @@ def parsed(
             attribute, cls = _KINDS[kind]
             value = value if trusted else _sound(cls, value, f"{where}:{number}", kind)
             if "reading" in value:
-                value["reading"] = Reading(**_tupled(Reading, value["reading"]))
-            found[attribute].append(cls(**_tupled(cls, value)))
+                value["reading"] = _made(Reading, value["reading"])
+            found[attribute].append(_made(cls, value))
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise HistoryError(f"{where}:{number}: not a span of {SCHEMA}: {error}") from error
     if plan is None:
@@ -265,12 +265,13 @@ def _plain(cls: Any) -> Mapping[str, frozenset[type]]:
     }
 
 
-def _tupled(cls: Any, value: dict[str, Any]) -> dict[str, Any]:
-    """Return a span's fields with tuples for those that are such; changes ``value`` in place."""
+def _made(cls: Any, value: dict[str, Any]) -> Any:
+    """Return a span of its fields, with tuples for those that are such; changes ``value`` in place."""
     for name in _tuples(cls):
-        if name in value:
-            value[name] = _frozen(value[name])
-    return value
+        item = value.get(name)
+        if item is not None:
+            value[name] = _frozen(item) if item else ()
+    return cls(**value)
 
 
 @cache
@@ -284,4 +285,4 @@ def _tuples(cls: Any) -> tuple[str, ...]:
 def _frozen(value: Any) -> Any:
     if not isinstance(value, list):
         return value
-    return tuple([tuple(item) if isinstance(item, list) else item for item in value]) if value else ()
+    return tuple([tuple(item) if isinstance(item, list) else item for item in value])

@@ -38,6 +38,11 @@ def stamp_of(line: bytes) -> int:
     return int(found[1])
 
 
+def span_line(kind: str, value: Mapping[str, Any]) -> bytes:
+    """Return the line of a span of ``kind`` (plan, planned, call, ...). Raises TypeError for what JSON cannot hold."""
+    return orjson.dumps({"span": kind, **value}, option=orjson.OPT_APPEND_NEWLINE)
+
+
 class Recording(ABC):
     """What spans are added to while a run goes on, each of them a line in the end; their values are plain JSON data."""
 
@@ -59,7 +64,7 @@ class Recording(ABC):
 
     def span(self, kind: str, end: int, value: Mapping[str, Any]) -> bytes:
         """Add a span (call, attempt, ledger, usage, fault or note) that ended at ``end`` µs, and return its line."""
-        line = orjson.dumps({"span": kind, **value}, option=orjson.OPT_APPEND_NEWLINE)
+        line = span_line(kind, value)
         self.line(end, line)
         return line
 
@@ -89,7 +94,7 @@ class Recorder(Recording):
 
     def plan(self, plan: Mapping[str, Any]) -> None:
         """Set the first line."""
-        self._plan = orjson.dumps({"span": "plan", **plan}, option=orjson.OPT_APPEND_NEWLINE)
+        self._plan = span_line("plan", plan)
 
     def line(self, end: int, line: bytes) -> None:
         self._ends.append(end)

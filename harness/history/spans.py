@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+# Nobody changes a span, and yet none is frozen: that would double what making one costs, and a load has millions.
+
 SCHEMA = "harness.history/1"
 
 CallOutcome = Literal["ok", "refused", "error", "cut", "aborted", "open"]
@@ -18,7 +20,7 @@ client (4xx or 503). error: an error status or an error event. cut: the transpor
 its terminal event. aborted: the client itself went away. open: the run ended first."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Reading:
     """What one side made of an answer: the upstream of what it sent, the client of what it received.
 
@@ -42,7 +44,7 @@ class Reading:
     """sha256 of the canonical JSON of what else the answer carries in order (output items, blocks), or empty."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class CallSpan:
     """What the caller saw of one call (clock: client)."""
 
@@ -71,7 +73,7 @@ class CallSpan:
     """Length of the body as sent; 0 where it was not recorded."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class AttemptSpan:
     """What an upstream did with one request that reached it (clock: upstream): the ground truth.
 
@@ -106,7 +108,7 @@ class AttemptSpan:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class LedgerEntry:
     """One entry of the gateway's books (clock: gateway).
 
@@ -127,7 +129,7 @@ class LedgerEntry:
     at: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class UsageRow:
     """One row of the gateway's usage log (clock: gateway). ``status`` is the HTTP status it answered."""
 
@@ -148,7 +150,7 @@ class UsageRow:
     at: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class FaultSpan:
     """An injection fired (clock: upstream): its id from the plan, the attempt that it hit, and when."""
 
@@ -160,7 +162,7 @@ class FaultSpan:
     at: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Note:
     """Something the runner did or noticed: start, heal, restart, crash, lateness, end of the workload."""
 
@@ -169,7 +171,7 @@ class Note:
     detail: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class PlannedCall:
     """A call as it was planned: everything but secrets.
 
@@ -192,7 +194,7 @@ class PlannedCall:
     detail: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Plan:
     """The first line: all that was decided before the first call."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from harness.history import Reading, Recorder, stamp_of
+from harness.history import Reading, Recorder, span_line, stamp_of
 from harness.scenario import Call
 
 _CALLS = b'"calls":[]'
@@ -100,7 +100,7 @@ def write_history(
 
 
 def _plan_line(plan: Mapping[str, Any], calls: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
-    line = orjson.dumps({"span": "plan", **plan}, option=orjson.OPT_APPEND_NEWLINE)
+    line = span_line("plan", plan)
     before, empty, after = line.partition(_CALLS)
     if not empty or b'"calls":[' in before:
         raise ValueError("the plan has no empty list of calls, or more than one")

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import gevent
-import orjson
 from gevent import Greenlet, Timeout
 from gevent.monkey import get_original
 from gevent.pool import Group
@@ -128,8 +127,8 @@ class Generator:
                 self._pool.perform(request, exchange)
         except (Timeout, gevent.GreenletExit):
             exchange.left = "open"
-        span, _ = exchange.finished(key, len(request.body), request.credentials)
-        self._rows.write(orjson.dumps({"span": "call", **span}, option=orjson.OPT_APPEND_NEWLINE))
+        span, line, _ = exchange.finished(key, len(request.body), request.credentials)
+        self._rows.write(line)
         self._ended += 1
         outcome = span["outcome"]
         self._outcomes[outcome] = self._outcomes.get(outcome, 0) + 1

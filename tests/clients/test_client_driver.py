@@ -17,7 +17,7 @@ from client_streams import CHAT_WHOLE, HYPEREAL, JSON, SSE, STREAMS, WHOLE, chun
 from harness.clients import build, drive
 from harness.clients.exchange import BLOT, CHUNKS_KEPT
 from harness.contract import load_contract
-from harness.history import CallSpan, Reading, Recorder
+from harness.history import CallSpan, Reading, Recorder, span_line
 from harness.scenario import Call, chat, models, raw
 
 SECRET = "ck_0123456789abcdef"
@@ -121,7 +121,8 @@ def driven(
         assert len(asyncio.all_tasks()) == 1
         if script.left_at is not None:
             script.left_at -= zero
-        span, received = exchange.finished("a-key", len(request.body), request.credentials)
+        span, line, received = exchange.finished("a-key", len(request.body), request.credentials)
+        assert line == span_line("call", span)
         return span, request.body, received
 
     result: tuple[dict[str, Any], bytes, bytes] = run(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 from operator import itemgetter
@@ -49,31 +50,32 @@ class HistoryWriter:
         self._calls = load.calls(contract)
         self._chapters = 0
 
-    def chapter(self, draft: Path, count: int) -> int:
+    def chapter(self, draft: Path, count: int) -> deque[bytes]:
         """Write the chapter of ``draft``, in which ``count`` calls were planned, and remove that.
 
-        Returns how many bytes the history has now. Raises OSError.
+        Returns the lines that the history has now got. Raises OSError.
         """
         items = items_of(draft)
+        lines: deque[bytes] = deque()
+        if not self._chapters:
+            plan = next(items)
+            assert isinstance(plan, bytes)
+            lines.append(plan)
+        calls = {call.id: call for call in islice(self._calls, count)}
+        lines.extend(span_line("planned", planned(call, self._world)) for call in calls.values())
         recording = _InMemory()
+        scanner = Scanner(self._secrets, recording)
+        for item in items:
+            if isinstance(item, bytes):
+                recording.page(item)
+            else:
+                self._record(item, calls, recording, scanner)
+        lines.extend(recording.in_order())
         with self.path.open("ab" if self._chapters else "wb") as file:
-            if not self._chapters:
-                plan = next(items)
-                assert isinstance(plan, bytes)
-                file.write(plan)
-            calls = {call.id: call for call in islice(self._calls, count)}
-            file.writelines(span_line("planned", planned(call, self._world)) for call in calls.values())
-            scanner = Scanner(self._secrets, recording)
-            for item in items:
-                if isinstance(item, bytes):
-                    recording.page(item)
-                else:
-                    self._record(item, calls, recording, scanner)
-            file.writelines(recording.in_order())
-            size = file.tell()
+            file.writelines(lines)
         self._chapters += 1
         draft.unlink()
-        return size
+        return lines
 
     def resume(self, told: list[tuple[Path, int]]) -> None:
         """Write of the chapters ``told`` those that another writer was stopped before or within. Raises OSError."""

@@ -102,10 +102,7 @@ def _judge(writer: HistoryWriter, checks: Mapping[str, Checker], line: Connectio
 
 def _lines(writer: HistoryWriter, line: Connection) -> Iterator[bytes]:
     """Write each chapter that is told of and yield its lines, until told that there is no more."""
-    read = 0
     while told := line.recv():
-        size = writer.chapter(*told)
-        with writer.path.open("rb") as file:
-            file.seek(read)
-            yield from file
-        read = size
+        lines = writer.chapter(*told)
+        while lines:
+            yield lines.popleft()  # and let go of it

@@ -15,11 +15,13 @@ from harness.history import History
 @branch("BILL-06.across_restart", tap="books")
 def crash_replayed(history: History, contract: Contract) -> Iterator[object]:
     """The gateway was killed with holds open, and gave them back when it was there again."""
+    if not any(note.kind == "crash" for note in history.notes):
+        return
     kills = [note.at for note in history.notes if note.kind == "kill"] or [crashed_us(history)]
-    held = {entry.call: entry.at for entry in history.ledger if entry.kind == "hold"}
-    for entry in history.ledger if any(note.kind == "crash" for note in history.notes) else ():
+    held = {entry.call: entry.at for entry in history.entries("hold")}
+    for entry in history.entries("void"):
         call = history.call.get(entry.call)
-        if entry.kind != "void" or entry.call not in held or call is None or call.outcome != "cut":
+        if entry.call not in held or call is None or call.outcome != "cut":
             continue
         if any(held[entry.call] <= kill <= entry.at + history.skew_us for kill in kills):
             yield entry
@@ -61,7 +63,7 @@ def killed_before_a_payout(history: History, contract: Contract) -> Iterator[obj
     """The gateway was killed when a slow call's charge was in its books, and its payout was not."""
     threshold_us = contract.insurance.threshold_ms * 1000 + history.skew_us
     kills = [note.at for note in history.notes if note.kind == "kill"]
-    for one in charged(history, contract):
+    for one in charged(history, contract) if kills else ():
         if one.call.outcome not in ("ok", "cut") or not one.attempts or one.tier != "enterprise":
             continue
         slow = one.attempts[-1].ended == "served" and one.attempts[-1].end - one.call.sent > threshold_us

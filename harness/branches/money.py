@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from harness.branches.vocabulary import branch
 from harness.contract import Contract
@@ -25,16 +25,16 @@ def ping_sent(history: History, contract: Contract) -> Iterator[object]:
 
 
 @branch("BILL-02.all_targets_failed", tap="books")
-def hold_voided(history: History, contract: Contract) -> Iterator[object]:
+def hold_voided(history: History, contract: Contract) -> Iterable[object]:
     """What a call held was given back uncharged."""
-    return (entry for entry in history.ledger if entry.kind == "void")
+    return history.entries("void")
 
 
 @branch("BILL-08.over_hold_in_full", tap="books")
 def charged_over_hold(history: History, contract: Contract) -> Iterator[object]:
     """A call was charged more than it held."""
-    held = {entry.call: entry.amount for entry in history.ledger if entry.kind == "hold"}
-    return (e for e in history.ledger if e.kind == "post" and -e.credits > held.get(e.call, -e.credits))
+    held = {entry.call: entry.amount for entry in history.entries("hold")}
+    return (post for post in history.entries("post") if -post.credits > held.get(post.call, -post.credits))
 
 
 @branch("BILL-09.flagged")
@@ -44,8 +44,8 @@ def flawed_usage_met(history: History, contract: Contract) -> Iterator[object]:
 
 
 @branch("INS-03.over_threshold_pays", tap="")
-def payout(history: History, contract: Contract) -> Iterator[object]:
+def payout(history: History, contract: Contract) -> Iterable[object]:
     """A slow call was compensated."""
     if history.has_tap("books"):
-        return (entry for entry in history.ledger if entry.kind == "payout")
+        return history.entries("payout")
     return (c for c in history.calls if (c.claims.get("insurance") or {}).get("status") == "paid")

@@ -6,7 +6,7 @@ latest instant of the last one lies less than a window after the earliest of the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -36,21 +36,29 @@ class Filling:
         return sum((one.used if unit == "tokens" else one.images_used)[0] for one in self.calls)
 
 
-def fillings(history: History, contract: Contract) -> Iterator[Filling]:
-    """Yield every window of the load that is to be proved, as it came about; of a chapter, those planned in it."""
-    found = admissions(history, contract)
+def fillings(history: History, contract: Contract) -> Sequence[Filling]:
+    """Return every window of the load that is to be proved, as it came about; of a chapter, those planned in it.
+
+    They are made once per history.
+    """
+    kept: tuple[Filling, ...] | None = history.memo.get("fillings")
+    if kept is None:
+        kept = history.memo["fillings"] = tuple(_fillings(history, contract))
+    return kept
+
+
+def _fillings(history: History, contract: Contract) -> Iterator[Filling]:
     planned = {word for call in history.plan.calls for word in str(call.detail.get("tag", "")).split()}
-    by_word: dict[str, list[Admission]] = {}
-    for one in found.entries:
-        for word in one.seen.words:
-            by_word.setdefault(word, []).append(one)
+    within: dict[str, list[Admission]] = {}
+    beyond: dict[str, list[Admission]] = {}
+    for one in admissions(history, contract).entries:
+        words = one.seen.words
+        for word in words:
+            (beyond if OVER in words else within).setdefault(word, []).append(one)
     for plan in history.plan.options.get("load", {}).get("windows", ()):
-        if plan["word"] not in planned:
-            continue
-        ours = by_word.get(plan["word"], [])
-        calls = [one for one in ours if OVER not in one.seen.words]
-        probes = [one for one in ours if OVER in one.seen.words]
-        yield Filling(plan, calls, probes, _doubt(plan, calls, probes, contract))
+        if plan["word"] in planned:
+            calls, probes = within.get(plan["word"], []), beyond.get(plan["word"], [])
+            yield Filling(plan, calls, probes, _doubt(plan, calls, probes, contract))
 
 
 def _doubt(plan: Mapping[str, Any], calls: list[Admission], probes: list[Admission], contract: Contract) -> str:

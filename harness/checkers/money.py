@@ -192,7 +192,6 @@ def _of_kind(kind: str, history: History) -> Mapping[str, tuple[LedgerEntry, ...
     kept: dict[str, tuple[LedgerEntry, ...]] | None = history.memo.get(f"entries/{kind}")
     if kept is None:
         kept = history.memo[f"entries/{kind}"] = {}
-        for entry in history.ledger:
-            if entry.kind == kind:
-                kept[entry.call] = (*kept.get(entry.call, ()), entry)
+        for entry in history.entries(kind):
+            kept[entry.call] = (*kept.get(entry.call, ()), entry)
     return kept

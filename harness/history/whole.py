@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 from harness.history.spans import AttemptSpan, CallSpan, FaultSpan, LedgerEntry, Note, Plan, PlannedCall, UsageRow
@@ -53,7 +54,7 @@ class History:
 
     @cached_property
     def _attempts(self) -> Mapping[str, tuple[AttemptSpan, ...]]:
-        return _grouped(sorted(self.attempts, key=lambda a: (a.start, a.ordinal)))
+        return _grouped(sorted(self.attempts, key=attrgetter("start", "ordinal")))
 
     def attempts_of(self, call: str) -> tuple[AttemptSpan, ...]:
         """Return the attempts that carried ``call``'s marker, by arrival."""
@@ -66,6 +67,17 @@ class History:
     def entries_of(self, call: str) -> tuple[LedgerEntry, ...]:
         """Return the ledger entries of ``call`` in the ledger's order."""
         return self._ledger.get(call, ())
+
+    @cached_property
+    def _kinds(self) -> Mapping[str, Sequence[LedgerEntry]]:
+        kinds: dict[str, list[LedgerEntry]] = {}
+        for entry in self.ledger:
+            kinds.setdefault(entry.kind, []).append(entry)
+        return kinds
+
+    def entries(self, kind: str) -> Sequence[LedgerEntry]:
+        """Return the ledger entries of ``kind`` in the ledger's order."""
+        return self._kinds.get(kind, ())
 
     @cached_property
     def _usage(self) -> Mapping[str, tuple[UsageRow, ...]]:

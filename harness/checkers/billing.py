@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator
 
 from harness.checker import Verdict, checker
 from harness.checkers.money import (
     Classes,
     Flawed,
     charged,
-    due,
     due_credits,
     exact_credits,
-    is_billable,
     is_replay,
     posts,
-    server_of,
+    served,
 )
 from harness.checkers.wire import Seen, seen
 from harness.contract import Contract, Price
@@ -27,27 +24,6 @@ from harness.history import History
 CLASSES = ("input", "cache_read", "cache_write", "output")
 BILLING_FIELDS = ("model", "credits_charged", "balance_before", "balance_after")
 _BILLING_FIELDS = frozenset(BILLING_FIELDS)
-
-
-class _Served(NamedTuple):
-    """A call that its caller got whole, what it was charged, and what it must be billed on."""
-
-    one: Seen
-    paid: int
-    classes: Classes | Flawed | None
-
-
-def _served(history: History, contract: Contract) -> Sequence[_Served]:
-    """Return every call that its caller got whole, where what it was charged can be seen (made once per history)."""
-    kept: list[_Served] | None = history.memo.get("served")
-    if kept is None:
-        kept = history.memo["served"] = [
-            _Served(one, paid, due(one, contract))
-            for one in seen(history, contract)
-            if one.call.outcome == "ok" and is_billable(one) and server_of(one) is not None
-            if (paid := charged(history, one)) is not None
-        ]
-    return kept
 
 
 @checker(
@@ -66,7 +42,7 @@ def _served(history: History, contract: Contract) -> Sequence[_Served]:
 )
 def charge_matches_usage(history: History, contract: Contract, verdict: Verdict) -> None:
     """A call costs its tokens at the contract's prices, rounded up once."""
-    for one, paid, classes in _served(history, contract):
+    for one, paid, classes in served(history, contract):
         if not isinstance(classes, Classes) or one.model is None or one.model.price is None:
             continue
         price = one.model.price
@@ -102,7 +78,7 @@ def _exercised(one: Seen, classes: Classes, price: Price) -> Iterator[str]:
 @checker("RESP-04", "streamed", "unstreamed", books="all")
 def responses_are_billed_on_their_usage(history: History, contract: Contract, verdict: Verdict) -> None:
     """Streamed and unstreamed responses are billed on input_tokens and output_tokens alike."""
-    for one, paid, _ in _served(history, contract):
+    for one, paid, _ in served(history, contract):
         if one.route is None or one.route.surface != "responses":
             continue
         wanted = due_credits(one, contract)
@@ -157,7 +133,7 @@ def failed_calls_are_free(history: History, contract: Contract, verdict: Verdict
 def answers_tell_the_charge(history: History, contract: Contract, verdict: Verdict) -> None:
     """Every Enterprise answer tells what it cost and the posted balance before and after, in one serial order."""
     beside_holds = _beside_holds(history)
-    for one, paid, classes in _served(history, contract):
+    for one, paid, classes in served(history, contract):
         if one.tier != "enterprise" or one.route is None or not isinstance(classes, Classes):
             continue
         told = one.call.claims.get("billing") or {}
@@ -251,7 +227,7 @@ def _serial_order(history: History, contract: Contract, verdict: Verdict) -> Non
 )
 def streams_are_billed_at_their_end(history: History, contract: Contract, verdict: Verdict) -> None:
     """A stream is billed from its final usage, and nobody is told of a charge before it stands."""
-    for one, paid, _ in _served(history, contract):
+    for one, paid, _ in served(history, contract):
         if one.call.stream:
             wanted = due_credits(one, contract)
             verdict.case(
@@ -289,7 +265,7 @@ def streams_are_billed_at_their_end(history: History, contract: Contract, verdic
 @checker("BILL-05", "one_charge", "failed_attempts_unbilled", books=("one_charge",), untimed="all")
 def one_charge_per_success(history: History, contract: Contract, verdict: Verdict) -> None:
     """A success is charged once, for the attempt that served it alone."""
-    for one, paid, classes in _served(history, contract):
+    for one, paid, classes in served(history, contract):
         if isinstance(classes, Flawed):
             continue
         if history.has_tap("books"):
@@ -326,7 +302,7 @@ def one_charge_per_success(history: History, contract: Contract, verdict: Verdic
 )
 def flawed_usage_is_free(history: History, contract: Contract, verdict: Verdict) -> None:
     """Usage that cannot be trusted is never charged and is flagged; usage of nothing costs nothing."""
-    for one, paid, classes in _served(history, contract):
+    for one, paid, classes in served(history, contract):
         if one.tier == "enterprise" and one.model is not None and one.model.media == "image":
             wanted = due_credits(one, contract)
             verdict.case(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from harness.checkers.wire import CHARGED_SURFACES, Seen
+from harness.checkers.wire import CHARGED_SURFACES, Seen, seen
 from harness.contract import Contract, Model, Price, UsageIdentity
 from harness.history import AttemptSpan, History, LedgerEntry
 
@@ -180,6 +180,27 @@ def charged(history: History, one: Seen) -> int | None:
         return -sum([entry.credits for entry in posts(history, one.call.id)])
     billing = one.call.claims.get("billing")
     return int(billing["credits_charged"]) if billing else None
+
+
+class Served(NamedTuple):
+    """A call that its caller got whole, what it was charged, and what it must be billed on."""
+
+    one: Seen
+    paid: int
+    classes: Classes | Flawed | None
+
+
+def served(history: History, contract: Contract) -> Sequence[Served]:
+    """Return every call that its caller got whole, where what it was charged can be seen (made once per history)."""
+    kept: list[Served] | None = history.memo.get("served")
+    if kept is None:
+        kept = history.memo["served"] = [
+            Served(one, paid, due(one, contract))
+            for one in seen(history, contract)
+            if one.call.outcome == "ok" and is_billable(one) and server_of(one) is not None
+            if (paid := charged(history, one)) is not None
+        ]
+    return kept
 
 
 def payouts(history: History, call: str) -> tuple[LedgerEntry, ...]:

@@ -24,7 +24,8 @@ class StepSum:
         if stop > start and amount:
             self._begun[start] += amount
             self._ended[stop] += amount
-            self._sums = []
+            if self._sums:
+                self._sums = []
 
     def at(self, instant: int) -> int:
         """Return the sum at ``instant``."""

@@ -117,12 +117,13 @@ def _judge_admission(one: Admission, window: Window, wrong: _Wrong, contract: Co
         return
     if least > 0 and most + one.tokens <= limit < most + one.tokens + max(1, limit // 100):
         verdict.case("probe_fits", True)
-    for clause in wrong.that_refuse(one, least, most):
+    counted = wrong.counted(one)
+    for clause in wrong.that_refuse(one, least, most, counted):
         verdict.case(clause, True)
     told = one.figure(contract.headers.tpm_remaining)
     if told is not None and least == most:
         room = limit - one.tokens - most
-        for clause in wrong.that_differ(one, most):
+        for clause in wrong.that_differ(most, counted):
             verdict.case(
                 clause,
                 told == room,
@@ -138,7 +139,7 @@ def _judge_refusal(one: Admission, window: Window, found: Admissions, wrong: _Wr
     limit, why = window.limits.tokens, reasons(one, found)
     least, most = window.other_tokens_sure(one), window.other_tokens_possible(one)
     if not why and no_slot_free(one, found) is not True:
-        for clause in ("probe_fits", *wrong.that_refuse(one, least, most)):
+        for clause in ("probe_fits", *wrong.that_refuse(one, least, most, wrong.counted(one))):
             verdict.case(
                 clause,
                 False,
@@ -176,21 +177,27 @@ class _Wrong:
                 if one.admitted:
                     self._others.add(one.hi + 1, one.lo + span_us, min(one.tokens or 0, one.used[0]))
 
-    def that_refuse(self, one: Admission, least: int, most: int) -> Iterator[str]:
+    def counted(self, one: Admission) -> tuple[int, int]:
+        """Return what the window would hold at ``one``'s instant if calls were never settled, and if they were late."""
+        return self._unsettled.at(one.hi), self._late.at(one.hi)
+
+    def that_refuse(self, one: Admission, least: int, most: int, counted: tuple[int, int]) -> Iterator[str]:
         """Yield the clauses whose breach would have refused ``one``, which the lawful count of others lets in."""
-        limit, own = self._window.limits.tokens, one.tokens or 0
-        if most + own > limit:
+        room = self._window.limits.tokens - (one.tokens or 0)
+        if most > room:
             return
-        if self._unsettled.at(one.hi) + own > limit:
+        unsettled, late = counted
+        if unsettled > room:
             yield "settled_to_actual"
-        if self._late.at(one.hi) + own > limit:
+        if late > room:
             yield "settled_at_admission_time"
-        if least + self._others.at(one.hi) + own > limit:
+        if least + self._others.at(one.hi) > room:
             yield "per_account_and_model"
 
-    def that_differ(self, one: Admission, lawful: int) -> Iterator[str]:
-        """Yield the clauses whose breach would have told ``one`` something else than ``lawful`` tokens taken."""
-        if self._unsettled.at(one.hi) != lawful:
+    def that_differ(self, lawful: int, counted: tuple[int, int]) -> Iterator[str]:
+        """Yield the clauses whose breach would have told something else than ``lawful`` tokens taken."""
+        unsettled, late = counted
+        if unsettled != lawful:
             yield "settled_to_actual"
-        if self._late.at(one.hi) != lawful:
+        if late != lawful:
             yield "settled_at_admission_time"

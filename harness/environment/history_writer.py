@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +28,16 @@ class _InMemory(Recording):
 
     def __init__(self) -> None:
         super().__init__()
-        self._lines: list[tuple[int, bytes]] = []
+        self._ends: list[int] = []
+        self._lines: list[bytes] = []
 
     def line(self, end: int, line: bytes) -> None:
-        self._lines.append((end, line))
+        self._ends.append(end)
+        self._lines.append(line)
 
     def in_order(self) -> Iterator[bytes]:
-        """Yield every line by (end, order of arrival)."""
-        self._lines.sort(key=itemgetter(0))
-        return (line for _, line in self._lines)
+        """Return every line by (end, order of arrival)."""
+        return map(self._lines.__getitem__, sorted(range(len(self._ends)), key=self._ends.__getitem__))
 
 
 class HistoryWriter:

@@ -2,13 +2,14 @@
 
 A whole answer is one packet then, and one wake-up of its reader, where uvicorn makes two of each; and its head is
 checked and put together at once. ASGI asks for it: no head is to go out before there is something of a body. Idle
-connections have one timer, where uvicorn makes one for each answer. Pieces of a body can be sent without ASGI.
+connections have one timer, where uvicorn makes one for each answer. Pieces of a body can be sent without ASGI, and a
+caller's departure can be told without a task that waits for it: by the extension ``harness.connection``.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -23,10 +24,12 @@ _NOT_IN_VALUES = bytes({*range(0x20), 0x7F} - {ord("\t")})
 
 
 class JoiningProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, but for the writing of heads and of pieces, and the timing of idleness."""
+    """uvicorn's protocol, but for the writing of heads and of pieces, the timing of idleness, and departures."""
 
     _idle_s: float | None = None
     """Since when it is idle, if it is."""
+    _told_left: Callable[[], object] | None = None
+    """What is told of the caller's departure; it leads back here, so it is let go of."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -36,8 +39,30 @@ class JoiningProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
+        self._tell_left()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        connection: Any = self.connection()
+        self.scope["extensions"] = {"harness.connection": connection}
+
+    def connection(self) -> object:
+        """Return what the application finds as ``harness.connection``."""
+        return self
+
+    def when_left(self, told: Callable[[], object]) -> None:
+        """Call ``told`` soon after the caller left, unless the answer under way is complete by then."""
+        self._told_left = told
+        if self._answering.disconnected:
+            self._tell_left()
+
+    def _tell_left(self) -> None:
+        told, self._told_left = self._told_left, None
+        if told is not None:
+            self.loop.call_soon(told)
 
     def on_response_complete(self) -> None:
+        self._told_left = None
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return

@@ -101,33 +101,14 @@ class BreakableProtocol(JoiningProtocol):
 
     pulse: Pulse
     _head_bytes = 0
-    _told_left: Callable[[], object] | None = None
-    """What is told of the caller's departure; it leads back here, so it is let go of."""
-
-    def when_left(self, told: Callable[[], object]) -> None:
-        """Call ``told`` soon after the caller left, unless the answer under way is complete by then."""
-        self._told_left = told
-        if self._answering.disconnected:
-            self._tell_left()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self._tell_left()
-
-    def on_response_complete(self) -> None:
-        self._told_left = None
-        super().on_response_complete()
-
-    def _tell_left(self) -> None:
-        told, self._told_left = self._told_left, None
-        if told is not None:
-            self.loop.call_soon(told)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head_bytes = 0
-        connection: Any = SocketConnection(self)
-        self.scope["extensions"] = {"harness.connection": connection}
+
+    def connection(self) -> object:
+        """Return what can also break it."""
+        return SocketConnection(self)
 
     def on_url(self, url: bytes) -> None:
         self._bound(len(url))

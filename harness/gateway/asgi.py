@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import aclosing
 from typing import Any
 
@@ -50,6 +50,8 @@ class Client:
     """
 
     __slots__ = (
+        "_extensions",
+        "_left",
         "_receive",
         "_send",
         "_watcher",
@@ -75,6 +77,8 @@ class Client:
         self.answered = False
         self.tape: Tape | None = None
         """Where a copy of the answer is wanted."""
+        self._extensions: Mapping[str, Any] | None = scope.get("extensions")
+        self._left: Callable[[], None] | None = None
         self._watcher: asyncio.Task[None] | None = None
 
     def header(self, name: str) -> str:
@@ -102,13 +106,27 @@ class Client:
                 return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def watch(self, left: Callable[[], None]) -> None:
-        """Call ``left`` once if the client goes away before its answer is complete. To be used after ``body``."""
-        self._watcher = asyncio.get_running_loop().create_task(self._watch(left))
+        """Call ``left`` once if the client goes away before its answer is complete. To be used after ``body``.
 
-    async def _watch(self, left: Callable[[], None]) -> None:
+        A server that can tell of a departure does (``when_left`` of its extension ``harness.connection``); for any
+        other, a task waits for it.
+        """
+        self._left = left
+        connection = self._extensions.get("harness.connection") if self._extensions else None
+        when_left = getattr(connection, "when_left", None)
+        if when_left is not None:
+            when_left(self._departed)
+        else:
+            self._watcher = asyncio.get_running_loop().create_task(self._listen())
+
+    async def _listen(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        if not self.answered:
+        self._departed()
+
+    def _departed(self) -> None:
+        left, self._left = self._left, None
+        if left is not None and not self.answered:
             self.gone = True
             left()
 
@@ -155,6 +173,7 @@ class Client:
         A server tells of every complete answer as of a departure, so the watcher of an answered call ends by itself: a
         cancellation for each call would leave a ring of frames behind, and all that they hold, for the collector.
         """
+        self._left = None
         if self._watcher is not None and not self.answered:
             self._watcher.cancel()
 

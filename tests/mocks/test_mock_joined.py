@@ -265,3 +265,44 @@ def test_a_busy_connection_has_one_timer_and_a_lost_one_none() -> None:
         assert timer.cancelled()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("leaves", "wanted"), [("before", ["left"]), ("meanwhile", ["left"]), ("afterwards", []), ("in the next", ["left"])]
+)
+def test_a_departure_is_told_once_unless_the_answer_is_complete(leaves: str, wanted: list[str]) -> None:
+    heard: list[str] = []
+
+    async def main() -> None:
+        asked, goes_on = asyncio.Event(), asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            if leaves == "before":
+                protocol.connection_lost(None)
+            scope["extensions"]["harness.connection"].when_left(lambda: heard.append("left"))
+            asked.set()
+            await goes_on.wait()
+            await send({"type": "http.response.start", "status": 200, "headers": [LENGTH]})
+            await send({"type": "http.response.body", "body": b"{}"})
+
+        protocol, _ = made(JoiningProtocol, app)
+        protocol.data_received(POST)
+        await asked.wait()
+        if leaves == "meanwhile":
+            protocol.connection_lost(None)
+        await asyncio.sleep(0)
+        goes_on.set()
+        await answered(protocol)
+        if leaves == "in the next":
+            asked.clear()
+            goes_on.clear()
+            protocol.data_received(POST)
+            await asked.wait()
+        protocol.connection_lost(None)
+        goes_on.set()
+        await answered(protocol)
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert heard == wanted

@@ -119,7 +119,7 @@ def test_the_books_are_lines_for_whoever_has_their_token() -> None:
 @pytest.mark.parametrize("path", ["/api/ledger", "/internal/books"])
 def test_long_books_go_out_in_pieces(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.gateway.books._PIECE_BYTES", 1000)
-    monkeypatch.setattr("harness.gateway.store.PAGE", 4)
+    monkeypatch.setattr("harness.gateway.memory_store.PAGE", 4)
     secret = SECRET if path == "/api/ledger" else BOOKS_TOKEN
 
     async def test(gateway: Bench) -> tuple[Heard, Heard]:

@@ -18,14 +18,25 @@ HEAD = [(b"content-type", b"text/event-stream")]
 
 
 class Wire:
-    """An ASGI server that sends slowly, and whose client leaves when told to."""
+    """An ASGI server that sends slowly, and whose client leaves when told to; ``tells``: it can tell of that itself."""
 
-    def __init__(self, send_s: float = 0.0) -> None:
+    def __init__(self, send_s: float = 0.0, *, tells: bool = False) -> None:
         self.send_s = send_s
+        self.extensions = {"harness.connection": self} if tells else {}
+        self.told_left: Callable[[], object] | None = None
         self.sent: list[tuple[float, Any]] = []
         self.left = asyncio.Event()
 
+    def when_left(self, told: Callable[[], object]) -> None:
+        self.told_left = told
+
+    def leave(self) -> None:
+        self.left.set()
+        if self.told_left is not None:
+            asyncio.get_running_loop().call_soon(self.told_left)
+
     async def receive(self) -> dict[str, Any]:
+        assert not self.extensions, "a server that tells needs nobody who waits"
         await self.left.wait()
         return {"type": "http.disconnect"}
 
@@ -41,14 +52,17 @@ class Wire:
 
 
 def client_of(wire: Wire) -> Client:
-    return Client({"method": "POST", "path": "/", "headers": []}, wire.receive, wire.send)
+    scope = {"method": "POST", "path": "/", "headers": [], "extensions": wire.extensions}
+    return Client(scope, wire.receive, wire.send)
 
 
-def streamed(test: Callable[[ClientStream, Client, Wire], Awaitable[Any]], *, send_s: float = 0.0) -> Wire:
+def streamed(
+    test: Callable[[ClientStream, Client, Wire], Awaitable[Any]], *, send_s: float = 0.0, tells: bool = False
+) -> Wire:
     """Run ``test`` with a stream whose client hears a ping after each second of silence."""
 
     async def main() -> Wire:
-        wire = Wire(send_s)
+        wire = Wire(send_s, tells=tells)
         client = client_of(wire)
         out = ClientStream(client, HEAD, b"ping", 1.0)
         await test(out, client, wire)
@@ -112,39 +126,41 @@ def test_writing_never_waits_and_a_full_backlog_says_so() -> None:
     assert sum(len(data) for _, data in streamed(test, send_s=10.0).body) == 5 << 20
 
 
-def test_a_client_that_leaves_is_told_once_and_hears_no_more() -> None:
+@pytest.mark.parametrize("tells", [False, True])
+def test_a_client_that_leaves_is_told_once_and_hears_no_more(*, tells: bool) -> None:
     told: list[float] = []
 
     async def test(out: ClientStream, client: Client, wire: Wire) -> None:
         client.watch(lambda: told.append(asyncio.get_running_loop().time()))
         out.write(b"a")
         await asyncio.sleep(0.5)
-        wire.left.set()
+        wire.leave()
         await asyncio.sleep(3)
         assert client.gone
         out.write(b"b")
         out.end()
 
-    assert streamed(test).body == [(0.0, b"a")]
+    assert streamed(test, tells=tells).body == [(0.0, b"a")]
     assert told == [0.5]
 
 
-def test_a_client_may_leave_once_its_answer_is_complete() -> None:
+@pytest.mark.parametrize("tells", [False, True])
+def test_a_client_may_leave_once_its_answer_is_complete(*, tells: bool) -> None:
     async def test(out: ClientStream, client: Client, wire: Wire) -> None:
         client.watch(lambda: pytest.fail("it had its answer"))
         out.write(b"a")
         out.end()
         await out.flushed()
-        wire.left.set()
+        wire.leave()
         await asyncio.sleep(1)
         assert not client.gone
 
-    streamed(test)
+    streamed(test, tells=tells)
 
 
 def test_a_server_that_raises_for_a_gone_client_is_understood() -> None:
     async def test(out: ClientStream, client: Client, wire: Wire) -> None:
-        wire.left.set()
+        wire.leave()
         out.write(b"a")
         out.end()
         await out.flushed()

@@ -129,7 +129,7 @@ def _context(record: Record) -> dict[str, Any]:
         "left_out": [line(text, 400) for text in record["run"]["left_out"]],
         "controls": list(_controls(record["noise"])),
         "busy": [
-            (name, f"{busy['others_cores']:.2f} cores", f"{busy['stolen_share']:.2%}")
+            (name, f"{busy['others_cores']:.2f} cores", f"{busy['stolen_share']:.2%}", str(busy["blocks_again"]))
             for name, busy in record["noise"].get("busy", {}).items()
         ],
         "figures": list(_figures(record)),

@@ -13,6 +13,8 @@ from time import perf_counter
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 PROC = Path("/proc")
+MOST_OTHERS_CORES = 0.10
+MOST_STOLEN_SHARE = 0.01
 
 
 def process_times() -> dict[int, tuple[int, float]]:
@@ -51,6 +53,11 @@ class Usage:
 
     others_cores: float
     stolen_share: float
+
+    @property
+    def disturbs(self) -> bool:
+        """Whether what was measured meanwhile proves nothing."""
+        return self.others_cores > MOST_OTHERS_CORES or self.stolen_share > MOST_STOLEN_SHARE
 
 
 class Watch:

@@ -1,15 +1,18 @@
 """The four measurements: subjects in, raw values block by block out; what they mean is said elsewhere.
 
 Everything is interleaved: within a round (or a block) each subject has its turn, in an order drawn from the seed, so
-that what the machine does meanwhile strikes all of them alike.
+that what the machine does meanwhile strikes all of them alike. A block in which others kept the machine busy is
+measured again, whatever it showed.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
+from statistics import fmean
+from typing import TypeVar
 
 from harness.bench.caller import Caller, Timing
 from harness.bench.machine import Usage, Watch, cpu_s
@@ -21,6 +24,7 @@ from harness.target import TargetError
 WARM_CALLS = 20
 WARM_S = 0.5
 Progress = Callable[[str], None]
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -55,6 +59,9 @@ class Raw:
     calls: dict[tuple[str, int], list[Loop]] = field(default_factory=dict)
     chunks: dict[str, list[Loop]] = field(default_factory=dict)
     usage: dict[str, Usage] = field(default_factory=dict)
+    """How busy others were in the blocks of each measurement that stand."""
+    again: dict[str, int] = field(default_factory=dict)
+    """How many blocks of each were measured again."""
     failed: dict[str, tuple[int, str]] = field(default_factory=dict)
 
 
@@ -68,6 +75,8 @@ class Bench:
         mock = subjects[0]
         self._forget = forget(mock)
         self._mock = Caller(mock.name, mock.host, mock.port)
+        self._roots = tuple(root for one in subjects for root in one.roots)
+        self._usages: dict[str, list[Usage]] = {}
         self.raw = Raw()
 
     async def run(self) -> Raw:
@@ -76,10 +85,10 @@ class Bench:
         try:
             await self._warm_up()
             for name in self._order.measures:
-                self._progress(name)
-                watch = Watch(root for leg in self._legs.values() for root in leg.subject.roots)
                 await measures[name]()
-                self.raw.usage[name] = watch.usage()
+                usages = self._usages[name]
+                others, stolen = fmean(one.others_cores for one in usages), fmean(one.stolen_share for one in usages)
+                self.raw.usage[name] = Usage(others, stolen)
         finally:
             for leg in self._legs.values():
                 if leg.caller.failed:
@@ -100,26 +109,24 @@ class Bench:
             await leg.caller.closed_loop(max(self._order.connections), min(WARM_S, self._order.seconds), leg.request)
 
     async def _latency(self) -> None:
-        async for legs in self._rounds("latency", self._order.pairs):
-            timings = {name: await leg.caller.call(leg.request()) for name, leg in legs.items()}
+        for timings in await self._rounds("latency", self._order.pairs):
             _keep(self.raw.latency, timings, lambda timing: timing.whole_us)
 
     async def _streams(self) -> None:
-        async for legs in self._rounds("streams", self._order.stream_pairs):
-            timings = {name: await leg.caller.call(leg.request(stream=True), CHUNKS) for name, leg in legs.items()}
+        for timings in await self._rounds("streams", self._order.stream_pairs, CHUNKS):
             _keep(self.raw.first, timings, lambda timing: timing.first_us)
             _keep(self.raw.gap, timings, lambda timing: timing.stream_us / CHUNKS)
 
     async def _calls(self) -> None:
         for connections in self._order.connections:
-            async for name, leg in self._turns(f"calls/{connections}", self._legs):
-                loop = await self._loop(leg, connections, stream=False)
-                self.raw.calls.setdefault((name, connections), []).append(loop)
+            for loops in await self._turns("calls", connections):
+                for name, loop in loops.items():
+                    self.raw.calls.setdefault((name, connections), []).append(loop)
 
     async def _chunks(self) -> None:
-        async for name, leg in self._turns("chunks", self._legs):
-            loop = await self._loop(leg, max(self._order.connections), stream=True)
-            self.raw.chunks.setdefault(name, []).append(loop)
+        for loops in await self._turns("chunks", max(self._order.connections), stream=True):
+            for name, loop in loops.items():
+                self.raw.chunks.setdefault(name, []).append(loop)
 
     async def _loop(self, leg: Leg, connections: int, *, stream: bool) -> Loop:
         await self._mock.call(self._forget)
@@ -130,26 +137,62 @@ class Bench:
         )
         return Loop(calls, seconds, cpu_s(roots) - before_s if roots else None)
 
-    async def _rounds(self, name: str, rounds: int) -> AsyncIterator[Mapping[str, Leg]]:
-        """Yield in each round the gateways, the mock and the mock again, in that round's order."""
+    async def _rounds(self, name: str, rounds: int, chunks: int = 0) -> list[dict[str, Timing | None]]:
+        """Return of each round a timing of each gateway, the mock and the mock again, called in that round's order."""
         legs = {one: leg for one, leg in self._legs.items() if one == DIRECT or not leg.subject.answers}
         legs[CONTROL] = self._legs[DIRECT]
-        for number in range(rounds):
-            if number % max(1, rounds // 10) == 0:
-                await self._mock.call(self._forget)
-                self._progress(f"{name} {number} of {rounds}")
-            order = list(legs)
-            Random(f"{self._order.seed}/{name}/{number}").shuffle(order)
-            yield {one: legs[one] for one in order}
+        blocks = min(self._order.blocks, rounds)
 
-    async def _turns(self, name: str, legs: Mapping[str, Leg]) -> AsyncIterator[tuple[str, Leg]]:
-        """Yield each leg once in each block, in that block's order."""
-        for block in range(self._order.blocks):
-            order = list(legs)
-            Random(f"{self._order.seed}/{name}/{block}").shuffle(order)
-            for one in order:
-                self._progress(f"{name} {one}, block {block + 1} of {self._order.blocks}")
-                yield one, legs[one]
+        async def block(turn: int) -> list[dict[str, Timing | None]]:
+            await self._mock.call(self._forget)
+            self._progress(f"{name}, block {turn + 1} of {blocks}")
+            timings: list[dict[str, Timing | None]] = []
+            for number in range(rounds // blocks):
+                drawn = self._drawn(legs, f"{name}/{turn}/{number}")
+                request = {one: leg.request(stream=bool(chunks)) for one, leg in drawn.items()}
+                timings.append({one: await leg.caller.call(request[one], chunks) for one, leg in drawn.items()})
+            return timings
+
+        return [timings for kept in await self._blocks(name, blocks, block) for timings in kept]
+
+    async def _turns(self, name: str, connections: int, *, stream: bool = False) -> list[dict[str, Loop]]:
+        """Return of each block a loop of each leg, one after the other in that block's order."""
+
+        async def block(turn: int) -> dict[str, Loop]:
+            loops = {}
+            for one, leg in self._drawn(self._legs, f"{name}/{connections}/{turn}").items():
+                self._progress(f"{name}/{connections} {one}, block {turn + 1} of {self._order.blocks}")
+                loops[one] = await self._loop(leg, connections, stream=stream)
+            return loops
+
+        return await self._blocks(name, self._order.blocks, block)
+
+    def _drawn(self, legs: Mapping[str, Leg], key: str) -> dict[str, Leg]:
+        order = list(legs)
+        Random(f"{self._order.seed}/{key}").shuffle(order)
+        return {one: legs[one] for one in order}
+
+    async def _blocks(self, name: str, blocks: int, measure: Callable[[int], Awaitable[T]]) -> list[T]:
+        """Return what ``measure`` gives in so many blocks; one that others disturbed does not stand.
+
+        No more than as many are measured again: on a machine that is never quiet the last ones stand, and say so.
+        """
+        kept: list[T] = []
+        usages = self._usages.setdefault(name, [])
+        spare = blocks
+        for turn in count():
+            if len(kept) == blocks:
+                break
+            watch = Watch(self._roots)
+            found = await measure(turn)
+            usage = watch.usage()
+            if usage.disturbs and spare:
+                spare -= 1
+            else:
+                kept.append(found)
+                usages.append(usage)
+        self.raw.again[name] = self.raw.again.get(name, 0) + blocks - spare
+        return kept
 
 
 def _keep(into: dict[str, list[float]], timings: Mapping[str, Timing | None], read: Callable[[Timing], float]) -> None:

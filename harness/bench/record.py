@@ -8,14 +8,13 @@ from typing import Any
 
 from harness.bench.estimates import Estimate, estimate, medians, percentile
 from harness.bench.goals import cpu_us, judged, rates
+from harness.bench.machine import MOST_OTHERS_CORES, MOST_STOLEN_SHARE
 from harness.bench.measure import Raw
 from harness.bench.plan import CHUNKS, CONTROL, DIRECT, Order
 from harness.bench.run import Measured
 from harness.bench.subjects import Subject
 
 SCHEMA = "harness.bench/1"
-MOST_OTHERS_CORES = 0.10
-MOST_STOLEN_SHARE = 0.01
 MOST_CONTROL_SHARE = 0.10
 """How far two calls of the mock itself may differ, as a share of what one takes."""
 _EXIT = {"pass": 0, "fail": 1, "inconclusive": 2}
@@ -99,7 +98,11 @@ def _noise(raw: Raw) -> dict[str, Any]:
     return {
         "controls": controls,
         "busy": {
-            name: {"others_cores": round(usage.others_cores, 3), "stolen_share": round(usage.stolen_share, 4)}
+            name: {
+                "others_cores": round(usage.others_cores, 3),
+                "stolen_share": round(usage.stolen_share, 4),
+                "blocks_again": raw.again.get(name, 0),
+            }
             for name, usage in raw.usage.items()
         },
     }

@@ -23,7 +23,7 @@ from harness.scenario import Call, Reply
 
 SESSION_TURNS = 6
 TURN_MS = 4_000
-"""From one turn of a session to the next."""
+"""From one turn of a session to the next, more or less: agents do not wait for the same stroke of a clock."""
 SYSTEM_BYTES = 96 << 10
 """Instructions and tool descriptions, the same in each turn; with the conversation a body of about 128 kB."""
 TOOL_BYTES = 5 << 10
@@ -90,7 +90,7 @@ def _session(number: int, of: int, minutes: float, asked: Asked, models: tuple[M
         yield Call(
             surface,
             model.id,
-            at_ms=start_ms + turn * TURN_MS,
+            at_ms=start_ms + turn * TURN_MS + round(rng.uniform(0, TURN_MS / 2), 3),
             stream=True,
             max_tokens=model.default_output_tokens,
             headers=_headers(surface, number),

@@ -56,7 +56,12 @@ class Connection(asyncio.Protocol):
         self._whole = True
         """Whether the answer is there, so that whatever comes now is nobody's."""
         self._answer: asyncio.Future[Timing] | None = None
-        self.closed = False
+        self._over = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether no call can go out on it."""
+        return self._over or self._transport.is_closing()  # which is known before anybody is told of the loss
 
     def call(self, request: bytes) -> asyncio.Future[Timing]:
         """Send ``request`` and return what will be its timing; status 0 if the connection breaks first."""
@@ -95,11 +100,11 @@ class Connection(asyncio.Protocol):
 
     def _end(self) -> None:
         """Use it no more."""
-        self.closed = True
+        self._over = True
         self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.closed = True
+        self._over = True
         self._done()
 
     # What the parser tells.
@@ -120,7 +125,7 @@ class Connection(asyncio.Protocol):
         timing.status = status
         timing.body = b"".join(self._body)
         if not self._parser.should_keep_alive():
-            self.closed = True
+            self._over = True
         # After what called this has stamped the bytes.
         asyncio.get_running_loop().call_soon(self._done)
 
@@ -180,13 +185,13 @@ class Caller:
         async def loop(connection: Connection) -> int:
             answered = 0
             while True:  # once at least, however late its turn came
+                if connection.closed:  # also before the first call: the last block may be long ago
+                    connection = await self.connection()
                 if self._sound(await connection.call(request()), chunks):
                     answered += 1
                 if perf_counter_ns() >= until:
                     self.release(connection)
                     return answered
-                if connection.closed:
-                    connection = await self.connection()
 
         try:
             async with asyncio.timeout(seconds + PATIENCE_S):

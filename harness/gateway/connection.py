@@ -170,13 +170,21 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._bare = 0
 
+    @property
+    def open(self) -> bool:
+        """Whether a request can go out on it: that it broke is known before anybody is told of its loss."""
+        return self.usable and not self._transport.is_closing()
+
     def send(self, message: bytes, incoming: Incoming) -> None:
         """Send a whole request, whose answer is ``incoming``."""
         self.incoming = incoming
         self._headers = []
         self._framed = False
         self._bare = 0
-        self._transport.write(message)
+        if self._transport.is_closing():  # as soon as it was made
+            incoming.fail(httpx.ReadError("the upstream broke the connection before the request went out"))
+        else:
+            self._transport.write(message)
 
     @property
     def unsent(self) -> int:

@@ -82,7 +82,7 @@ class SocketTransport(httpx.AsyncBaseTransport):
         self._drop_old(idle)
         while idle:
             connection = idle.pop()
-            if connection.usable:
+            if connection.open:
                 return connection
         return None
 

@@ -20,12 +20,18 @@ ORIGIN = ("http", "upstream", 80)
 class Wire:
     """A transport that writes down what is asked of it; ``unsent`` are the sizes of its buffer, one at each look."""
 
-    def __init__(self, unsent: tuple[int, ...] = ()) -> None:
+    def __init__(self, unsent: tuple[int, ...] = (), *, closing: bool = False) -> None:
         self.told: list[Any] = []
+        self.closing = closing
         self._unsent = iter(unsent)
 
     def write(self, data: bytes) -> None:
+        if self.closing:
+            raise RuntimeError("the handler is closed")  # as uvloop has it
         self.told.append(data)
+
+    def is_closing(self) -> bool:
+        return self.closing
 
     def pause_reading(self) -> None:
         self.told.append("pause")
@@ -171,6 +177,23 @@ def test_a_connection_whose_other_side_went_is_used_no_more() -> None:
         await incoming.aclose()
         connection.eof_received()
         assert not connection.usable
+
+    asyncio.run(main())
+
+
+def test_a_connection_that_is_about_to_be_lost_takes_no_request() -> None:
+    async def main() -> None:
+        wire = Wire()
+        connection, incoming = asked(wire)
+        connection.data_received(HEAD + b"content-length: 2\r\n\r\nok")
+        await incoming.aclose()
+        assert connection.open
+        wire.closing = True
+        assert connection.usable  # nobody was told yet
+        assert not connection.open
+        _, refused = asked(Wire(closing=True))
+        with pytest.raises(httpx.ReadError):
+            await refused.head()
 
     asyncio.run(main())
 

@@ -104,6 +104,9 @@ class Wire:
     def abort(self) -> None:
         self.aborted = True
 
+    def is_closing(self) -> bool:
+        return self.aborted
+
 
 def test_an_interim_answer_is_not_the_answer_and_what_comes_late_is_none() -> None:
     async def main() -> None:

@@ -178,7 +178,8 @@ def steps(folder: Path) -> Iterator[Step]:
     yield Step("staircase", ("load", "staircase"), stairs)
     starved = ("load", "probe-rpm", "--overlay", "brisk", "--starve", "300")
     yield Step("starved", starved, verdict("a starved generator proves nothing", INCONCLUSIVE))
-    yield Step("bench", ("bench", *_peers()), bench)
+    # What has a bound: latencies have none, and a doubt of theirs would be one of all.
+    yield Step("bench", ("bench", *_peers(), "--measure", "calls", "--measure", "chunks"), bench)
     yield Step("soak", ("load", "soak"), load("half the rate for ten minutes, no refusal, memory flat", flat=True))
     yield Step("hour", ("load", "ceiling-text", "--mode", "sim", "--minutes", "60"), hour)
     yield Step("power", ("power", "--load"), power)

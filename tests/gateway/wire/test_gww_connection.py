@@ -115,6 +115,31 @@ def test_a_connection_is_kept_if_its_answer_is_whole_and_nothing_is_behind_it(an
     assert connections_of(saying(answer, answer), 2) == wanted
 
 
+def test_a_connection_whose_answer_was_left_half_read_is_closed_and_not_used_again() -> None:
+    closed = asyncio.Event()
+
+    async def serves(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK.replace(b"length: 2", b"length: 9") if upstream.connections == 1 else OK)
+        await reader.read()
+        closed.set()
+
+    upstream = Upstream(serves)
+
+    async def main() -> None:
+        transport = SocketTransport()
+        async with upstream:
+            response = await transport.handle_async_request(asking(upstream.url))
+            assert isinstance(response.stream, httpx.AsyncByteStream)
+            await response.stream.aclose()
+            await asyncio.wait_for(closed.wait(), LONG)
+            assert await asked(transport, upstream.url) == [b"ok"]
+            assert upstream.connections == 2
+            await transport.aclose()
+
+    asyncio.run(main())
+
+
 def test_a_connection_that_idled_too_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "KEEP_ALIVE_S", 0.0)
     assert connections_of(saying(OK, OK), 2) == 2
